@@ -1,0 +1,86 @@
+# make demo   a keyframed mask on a real clip becomes a generated strip; see demo/out
+# make test   every test this machine can run
+# Both make the environments they need under .venv, once.
+
+# The first of its arguments that runs: a pyenv shim may be there for a version that is not.
+runs = $(shell for python in $(1); do "$$python" -c "" 2>/dev/null && echo "$$python" && break; done)
+PYENV_ROOT ?= $(HOME)/.pyenv
+PYTHON ?= $(call runs,python3.11 $(wildcard $(PYENV_ROOT)/versions/3.11*/bin/python))
+# Blender 5.2 runs on Python 3.13; its tests are skipped where there is none.
+PYTHON_52 ?= $(call runs,python3.13 $(wildcard $(PYENV_ROOT)/versions/3.13*/bin/python))
+# Where torch comes from, for instance https://download.pytorch.org/whl/cpu for the small CPU build.
+TORCH_INDEX ?=
+
+ENGINE  := .venv/engine/bin/python
+BPY_45  := .venv/blender-4.5/bin/python
+BPY_52  := .venv/blender-5.2/bin/python
+PIP     := -m pip install --quiet --disable-pip-version-check --no-warn-script-location
+export PYTHONDONTWRITEBYTECODE = 1
+
+.PHONY: demo test test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report clean
+
+demo: .venv/engine/.made .venv/blender-4.5/.made
+	@$(ENGINE) tools/demo/run.py $(BPY_45)
+
+test: lint test-engine test-blender test-window
+
+test-engine: .venv/engine/.made
+	@echo "== engine: unit, torch at tiny size, child processes"
+	@$(ENGINE) -m pytest -q -rs tests/unit tests/engine tests/worker
+
+test-blender: .venv/engine/.made .venv/blender-4.5/.made $(if $(PYTHON_52),.venv/blender-5.2/.made)
+	@echo "== bpy 4.5"
+	@WAN_ENGINE_PYTHON=$(CURDIR)/$(ENGINE) $(BPY_45) -m pytest -q -rs tests/blender
+ifeq ($(PYTHON_52),)
+	@echo "== bpy 5.2: skipped, no Python 3.13 was found (set PYTHON_52 to one)"
+else
+	@echo "== bpy 5.2"
+	@WAN_ENGINE_PYTHON=$(CURDIR)/$(ENGINE) $(BPY_52) -m pytest -q -rs tests/blender
+endif
+
+test-window: .venv/engine/.made
+	@echo "== real Blender window"
+	@$(ENGINE) -m pytest -q -rs tests/gui
+
+lint: .venv/engine/.made
+	@$(ENGINE) -m ruff check --quiet .
+	@$(ENGINE) -m ruff format --quiet --check .
+
+build: .venv/blender-4.5/.made
+	@$(BPY_45) tools/build_extension.py dist
+
+bench: .venv/engine/.made .venv/blender-4.5/.made
+	@$(ENGINE) -m benchmarks $(BPY_45)
+
+nano-report: .venv/engine/.made
+	@$(ENGINE) -m tools.train_nano report --frames 9 --side 96
+
+mask-report: .venv/engine/.made
+	@$(ENGINE) tools/mask_report.py
+
+hygiene-report: .venv/engine/.made
+	@$(ENGINE) -m tools.hygiene_set
+	@$(ENGINE) -m benchmarks.hygiene_pairs
+
+clean:
+	rm -rf .venv .cache dist demo/out tests/out
+
+.venv/engine/.made: wan_blender/engine/requirements.txt tests/requirements.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 was found; name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "== making the engine's environment (torch is the large part)"
+	@$(PYTHON) -m venv .venv/engine
+	@$(ENGINE) $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@$(ENGINE) $(PIP) -r wan_blender/engine/requirements.txt -r tests/requirements.txt
+	@touch $@
+
+.venv/blender-4.5/.made: tests/requirements-bpy.txt
+	@echo "== making the Blender 4.5 environment"
+	@$(PYTHON) -m venv .venv/blender-4.5
+	@$(BPY_45) $(PIP) bpy==4.5.15 -r tests/requirements-bpy.txt
+	@touch $@
+
+.venv/blender-5.2/.made: tests/requirements-bpy.txt
+	@echo "== making the Blender 5.2 environment"
+	@$(PYTHON_52) -m venv .venv/blender-5.2
+	@$(BPY_52) $(PIP) bpy==5.2.3 -r tests/requirements-bpy.txt
+	@touch $@

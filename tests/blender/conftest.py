@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real bpy with the extension enabled from this tree, in a user folder of its own.
+
+The tests talk to it as a script would: bpy.ops, bpy.context. ``part`` gives a module of the
+running extension where a test needs one; ``import wan_blender`` would be a second copy of it.
+"""
+
+import importlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+MODULE = "bl_ext.user_default.wan_blender"
+
+# Blender reads it once, when bpy is imported, so it is set before any test can.
+_resources = tempfile.TemporaryDirectory(prefix="wan-blender-user-")
+os.environ["BLENDER_USER_RESOURCES"] = _resources.name
+_extension = Path(_resources.name) / "extensions" / "user_default" / "wan_blender"
+_extension.parent.mkdir(parents=True)
+_extension.symlink_to(REPO)
+
+
+@pytest.fixture(scope="session")
+def bpy_module() -> ModuleType:
+    return pytest.importorskip("bpy", reason="bpy is not installed in this environment")
+
+
+@pytest.fixture
+def addon(bpy_module):
+    """The extension, enabled in an empty file; disabled at the end, or bpy 4.5 hangs at exit."""
+    import addon_utils
+
+    bpy_module.ops.wm.read_factory_settings(use_empty=True)
+    assert addon_utils.enable(MODULE, default_set=True) is not None
+    yield bpy_module
+    addon_utils.disable(MODULE, default_set=True)
+
+
+@pytest.fixture
+def part(addon):
+    """``part("session")``: a module of the running extension."""
+    return lambda name: importlib.import_module(f"{MODULE}.wan_blender.{name}")
+
+
+@pytest.fixture
+def stub_engine(tmp_path, monkeypatch) -> Path:
+    """A Python for the engine that runs tests/unit/stub_engine.py instead of torch."""
+    python = tmp_path / "python"
+    script = f'#!/bin/sh\nPYTHONPATH={REPO} exec "{sys.executable}" -m tests.unit.stub_engine\n'
+    python.write_text(script)
+    python.chmod(0o755)
+    monkeypatch.setenv("WAN_ENGINE_PYTHON", str(python))
+    return python
+
+
+@pytest.fixture
+def scene(addon):
+    """A green plate of 6 frames at 64x48 from frame 11, a square mask over it on channel 3."""
+    scene = addon.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = 64, 48
+    strips = scene.sequence_editor_create().strips
+    new_times = addon.app.version >= (5, 2, 0)
+    span = {"length": 6} if new_times else {"frame_end": 17}
+    plate = strips.new_effect(name="plate", type="COLOR", channel=2, frame_start=11, **span)
+    plate.color = (0.2, 0.5, 0.3)
+    mask = addon.data.masks.new("Square")
+    spline = mask.layers.new(name="Layer").splines.new()
+    spline.points.add(3)
+    spline.use_cyclic = True
+    for point, corner in zip(spline.points, ((0.3, 0.3), (0.7, 0.3), (0.7, 0.7), (0.3, 0.7))):
+        point.co = corner
+        point.handle_left_type = point.handle_right_type = "VECTOR"
+    strip = strips.new_mask(name="matte", mask=mask, channel=3, frame_start=11)
+    setattr(strip, "duration" if new_times else "frame_final_duration", 6)
+    return scene

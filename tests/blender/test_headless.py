@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: one JSON object on stdout, progress on stderr, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def command(part, scene, stub_engine, tmp_path, capfd):
+    """``command(arguments...)``: (exit code, the JSON on stdout, stderr)."""
+    part("preferences").get().jobs = str(tmp_path / "jobs")
+
+    def run(*arguments: object) -> tuple[int, dict, str]:
+        capfd.readouterr()
+        code = part("headless").main(["generate", *map(str, arguments)])
+        out, err = capfd.readouterr()
+        os.dup2(stdout, 1)  # the command keeps it to the end of the process
+        return code, json.loads(out.splitlines()[-1]), err
+
+    stdout = os.dup(1)
+    yield run
+    os.dup2(stdout, 1)
+    os.close(stdout)
+
+
+def test_done_run_answers_with_folders_and_report(command, tmp_path):
+    code, answer, progress = command("--strip", "plate", "--out", tmp_path / "my job")
+    assert (code, answer["ok"]) == (0, True)
+    assert answer["job"] == str(tmp_path / "my job")
+    assert (Path(answer["result"]) / "patch" / "000005.png").exists()
+    assert answer["report"] == {"seed": 1}
+    assert answer["saved"] is None
+    assert "export 12/12" in progress or "export" in progress
+    assert "denoising" in progress
+
+
+def test_options_reach_the_job_and_not_the_file(command, scene, part, tmp_path):
+    code, _, _ = command(
+        "--strip", "plate", "--prompt", "a kite", "--negative", "blur", "--model", "weights",
+        "--set", "sampling.steps=7", "--set", "output.full_frames=true",
+        "--matte", "matte:alpha", "--matte", "mask:Square:intersect", "--out", tmp_path / "job",
+    )  # fmt: skip
+    assert code == 0
+    written = part("job").read(tmp_path / "job")
+    assert (written.prompt.text, written.prompt.negative) == ("a kite", "blur")
+    assert (written.sampling.steps, written.output.full_frames) == (7, True)
+    assert written.model.path == str(Path("weights").absolute())
+    origin = json.loads((tmp_path / "job" / "origin.json").read_text())
+    assert origin["choices"]["mattes"] == [
+        {"id": "strip:matte", "channel": "alpha", "operation": "add"},
+        {"id": "mask:Square", "channel": "luma", "operation": "intersect"},
+    ]
+    assert scene.wan.prompt.text == ""
+
+
+def test_task_and_span_say_which_frames_the_shot_has(command, part, tmp_path):
+    out = tmp_path / "job"
+    code, _, _ = command(
+        "--strip", "plate", "--task", "extend", "--set", "span.after=3", "--out", out,
+    )  # fmt: skip
+    assert code == 0
+    shot = part("job").read(out).shot
+    assert (shot.frame_start, shot.frame_count) == (11, 9)
+    assert len(list((out / "mask").iterdir())) == 9
+
+
+def test_save_places_the_strip_in_the_saved_file(command, addon, tmp_path):
+    saved = tmp_path / "out ü.blend"
+    code, answer, _ = command("--strip", "plate", "--prompt", "a kite", "--save", saved)
+    assert (code, answer["saved"]) == (0, str(saved))
+    addon.ops.wm.open_mainfile(filepath=str(saved))
+    strips = addon.context.scene.sequence_editor.strips
+    assert [s.name for s in strips if s.type == "IMAGE"] == ["a kite [0]"]
+
+
+def test_without_save_the_result_is_left_for_the_editor(command, part, addon):
+    _, answer, _ = command("--strip", "plate")
+    assert part("local_job").find_open_ends(Path(answer["job"]).parent)
+    assert not [s for s in addon.context.scene.sequence_editor.strips if s.type == "IMAGE"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], "BadRequest", "--strip"),
+        (["--strip", "nowhere"], "NothingSelected", "nowhere"),
+        (["--strip", "plate", "--scene", "Elsewhere"], "BadRequest", "Elsewhere"),
+        (["--strip", "plate", "--matte", "cloud"], "BadRequest", "cloud"),
+        (["--strip", "plate", "--set", "sampling.steps=many"], "InvalidJob", "sampling.steps"),
+        (["--strip", "plate", "--set", "sampling.stps=3"], "InvalidJob", "Did you mean 'steps'"),
+        (["--strip", "plate", "--set", "steps"], "BadRequest", "group.name=value"),
+        (["--strip", "plate", "--wrong"], "BadRequest", "--wrong"),
+    ],
+)
+def test_bad_request_exits_2_and_says_what(command, tmp_path, arguments, code, words):
+    exit_code, answer, stderr = command(*arguments)
+    assert (exit_code, answer["ok"]) == (2, False)
+    assert answer["error"]["code"] == code
+    assert words in answer["error"]["message"] + answer["error"]["hint"]
+    assert words in stderr
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_out_folder_in_use_is_refused_untouched(command, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    code, answer, _ = command("--strip", "plate", "--out", tmp_path)
+    assert (code, answer["error"]["code"]) == (2, "BadRequest")
+    assert (tmp_path / "note.txt").read_text() == "mine"
+
+
+def test_failed_run_exits_1_with_the_engines_error(command):
+    code, answer, _ = command("--strip", "plate", "--prompt", "fail")
+    assert code == 1
+    assert answer["error"] == {"code": "OutOfMemory", "message": "Needs 80 GB.", "hint": "Buy."}
+
+
+def test_missing_engine_exits_1(command, tmp_path):
+    code, answer, _ = command("--strip", "plate", "--engine", tmp_path / "none")
+    assert (code, answer["error"]["code"]) == (1, "EngineMissing")
+
+
+def test_ctrl_c_cancels_exits_130_and_leaves_no_process(scene, addon, stub_engine, tmp_path):
+    blend = tmp_path / "shot.blend"
+    addon.ops.wm.save_as_mainfile(filepath=str(blend))
+    script = (
+        f"import sys; sys.path.insert(0, {str(HERE)!r}); import conftest, bpy, addon_utils\n"
+        "addon_utils.enable(conftest.MODULE, default_set=True)\n"
+        f"bpy.ops.wm.open_mainfile(filepath={str(blend)!r})\n"
+        "from importlib import import_module\n"
+        "headless = import_module(conftest.MODULE + '.wan_blender.headless')\n"
+        "code = headless.main(['generate', '--strip', 'plate', '--prompt', 'slow'])\n"
+        "addon_utils.disable(conftest.MODULE)\n"
+        "sys.exit(code)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "BLENDER_USER_RESOURCES"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    for line in child.stderr:
+        if "denoising" in line:
+            break
+    time.sleep(0.2)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert json.loads(out.splitlines()[-1])["error"]["code"] == "Cancelled"
+    assert "Saved:" not in out  # what Blender prints while it renders
+    folders = [p.parent for p in (tmp_path / "wan_jobs").glob("*/job.json")]
+    assert len(folders) == 1
+    assert not (folders[0] / "result").exists()

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The matrix view in real Blender: opened on a strip, painted, treated, written into the job."""
+
+import time
+
+import numpy as np
+import pytest
+
+W, H = 320, 192
+
+
+@pytest.fixture
+def shot(addon, part, tmp_path):
+    """A calm picture with a small block of stripes, as the selected image strip of the scene."""
+    bpy = addon
+    pixels = np.full((H, W, 4), 0.5, np.float32)
+    pixels[80:112, 100:140:4, :3] = 0.95
+    pixels[80:112, 102:140:4, :3] = 0.05
+    pixels[..., 3] = 1
+    image = bpy.data.images.new("plate", W, H)
+    image.pixels.foreach_set(pixels.ravel())
+    image.filepath_raw, image.file_format = str(tmp_path / "plate.png"), "PNG"
+    image.save()
+    bpy.data.images.remove(image)
+    scene = bpy.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = W, H
+    scene.render.resolution_percentage = 100
+    strips = scene.sequence_editor_create().strips
+    strip = strips.new_image("Room", str(tmp_path / "plate.png"), 1, 1)
+    part("timeline.compat").set_length(strip, 8)
+    scene.sequence_editor.active_strip = strip
+    return bpy
+
+
+def settle(view) -> None:
+    """Let the thread finish and take its results, as the timer does in a window."""
+    deadline = time.monotonic() + 60
+    view.tick()
+    while view.busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+        view.tick()
+
+
+def paint(view, rows: slice, columns: slice, value: float) -> None:
+    pixels = np.array(view.image.pixels[:], np.float32).reshape(H, W, 4)
+    pixels[rows, columns, :3] = value
+    view.image.pixels.foreach_set(pixels.ravel())
+
+
+def test_open_reads_the_frame_and_lists_its_sinks(shot, part):
+    assert shot.ops.wan.open_hygiene_view() == {"FINISHED"}
+    view = part("hygiene_view").view()
+    settings = shot.context.window_manager.wan_hygiene
+    assert view.rgb.shape == (H, W, 3)
+    assert view.rgb[100, 100, 0] != pytest.approx(0.5, abs=0.1)  # rows run from the top
+    assert view.rgb[20, 20, 0] == pytest.approx(0.5, abs=0.01)
+    assert settings.plate == "Room"
+    assert settings.score > 1
+    boxes = [tuple(item.box) for item in settings.sinks]
+    assert len(boxes) == 1
+    x, y = boxes[0][:2]
+    assert abs(x - 100) < 16
+    assert abs(y - (H - 112)) < 16
+    assert tuple(view.image.size) == (W, H)
+
+
+def test_painting_dims_the_view_there_only(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    before = view.after.glow.copy()
+    paint(view, slice(60, 130), slice(80, 160), 0.6)
+    settle(view)
+    stripes = np.s_[H - 112 : H - 80, 100:140]
+    assert view.after.glow[stripes].mean() < 0.3 * before[stripes].mean()
+    np.testing.assert_array_equal(view.treated[:40], view.rgb[:40])
+
+
+def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    score = view.matrix.score
+    assert shot.ops.wan.treat_hygiene() == {"FINISHED"}
+    settle(view)
+    settle(view)
+    assert 0.3 < settings.sinks[0].radius < 2.5
+    assert view.radius.max() == pytest.approx(settings.sinks[0].radius, abs=0.02)
+    assert view.after.score < 0.8 * score
+    assert shot.context.scene.wan.hygiene.mode == "soft"
+    shot.ops.wan.clear_hygiene()
+    settle(view)
+    assert view.radius.max() == 0
+    assert view.after.score == pytest.approx(score, rel=1e-3)
+
+
+def test_matte_blurs_where_it_is_white_on_this_frame(shot, part):
+    mask = shot.data.masks.new("Left half")
+    spline = mask.layers.new(name="Layer").splines.new()
+    spline.points.add(3)
+    spline.use_cyclic = True
+    for point, corner in zip(spline.points, ((-1, -1), (0.5, -1), (0.5, 2), (-1, 2))):
+        point.co = corner
+        point.handle_left_type = point.handle_right_type = "VECTOR"
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    shot.ops.wan.add_hygiene_matte(matte="mask:Left half", radius=1.5)
+    settle(view)
+    assert view.radius[:, : W // 2 - 2] == pytest.approx(1.5, abs=0.02)
+    assert view.radius[:, W // 2 + 2 :] == pytest.approx(0, abs=0.02)
+
+
+def test_nothing_ticked_is_said(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    for item in shot.context.window_manager.wan_hygiene.sinks:
+        item.treat = False
+    with pytest.raises(RuntimeError, match="ticked"):
+        shot.ops.wan.treat_hygiene()
+
+
+def test_map_is_written_into_the_job_as_it_is_painted(shot, part, tmp_path):
+    shot.ops.wan.open_hygiene_view()
+    hygiene_view, job = part("hygiene_view"), part("job")
+    view = hygiene_view.view()
+    hygiene_view.save_map(tmp_path, "Room")
+    assert not (tmp_path / job.RADIUS).exists()  # black: nothing is blurred
+    paint(view, slice(10, 20), slice(30, 50), 0.5)
+    hygiene_view.save_map(tmp_path, "Room")
+    image = shot.data.images.load(str(tmp_path / job.RADIUS))
+    image.colorspace_settings.name = "Non-Color"
+    stored = np.array(image.pixels[:], np.float32).reshape(H, W, -1)[..., 0]
+    assert stored[15, 40] == pytest.approx(0.5, abs=1e-4)
+    assert stored[100, 100] == 0
+
+
+def test_map_survives_saving_and_opening_the_file(shot, part, tmp_path):
+    shot.ops.wan.open_hygiene_view()
+    paint(part("hygiene_view").view(), slice(10, 20), slice(30, 50), 0.5)
+    shot.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    shot.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
+    part("hygiene_view").save_map(tmp_path, "Room")
+    assert (tmp_path / part("job").RADIUS).exists()
+
+
+def test_views_show_what_they_name(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    paint(view, slice(0, H), slice(0, W), 0.5)
+    settle(view)
+    np.testing.assert_array_equal(view.picture("ORIGINAL", 0.5), view.rgb)
+    np.testing.assert_array_equal(view.picture("TREATED", 0.5), view.treated)
+    wipe = view.picture("WIPE", 0.25)
+    np.testing.assert_array_equal(wipe[:, : W // 4], view.rgb[:, : W // 4])
+    np.testing.assert_array_equal(wipe[:, W // 4 :], view.treated[:, W // 4 :])
+    assert view.picture("DIFFERENCE", 0.5)[10, 10, 0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_without_a_clip_the_operator_says_why(addon):
+    assert not addon.ops.wan.open_hygiene_view.poll()
+
+
+def test_opening_leaves_scenes_and_images_as_they_were(shot):
+    before = {s.name for s in shot.data.scenes}, {i.name for i in shot.data.images}
+    shot.ops.wan.open_hygiene_view()
+    after = {s.name for s in shot.data.scenes}, {i.name for i in shot.data.images}
+    assert after[0] == before[0]
+    assert {n for n in after[1] - before[1] if n != "Render Result"} == {"Wan Blur Map: Room"}
+
+
+def test_compare_makes_two_takes_of_one_seed(addon, scene, part, stub_engine, tmp_path):
+    part("preferences").get().jobs = str(tmp_path / "jobs")
+    part("event_pump").session()
+    scene.wan.hygiene.mode = "scheduled"
+    assert addon.ops.wan.compare_hygiene() == {"FINISHED"}
+    read = part("job").read
+    jobs = [read(folder) for folder in sorted((tmp_path / "jobs").iterdir())]
+    assert sorted(j.hygiene.mode for j in jobs) == ["off", "scheduled"]
+    assert jobs[0].sampling.seed == jobs[1].sampling.seed
+    assert scene.wan.hygiene.mode == "scheduled"
+
+
+def test_compare_with_hygiene_off_says_why_not(addon, scene):
+    with pytest.raises(RuntimeError, match="off"):
+        addon.ops.wan.compare_hygiene()

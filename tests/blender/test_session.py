@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs from submit to strip in real bpy, with a real child process as the engine."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def session(part, stub_engine, tmp_path):
+    part("preferences").get().jobs = str(tmp_path / "jobs")
+    return part("event_pump").session()
+
+
+def generate(addon, prompt: str = "a ball"):
+    addon.context.scene.wan.prompt.text = prompt
+    return addon.ops.wan.generate(strip="plate")
+
+
+def pump(session, condition, limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, [(j.name, j.phase, j.error) for j in session.jobs]
+        session.pump()
+        time.sleep(0.01)
+
+
+def failed_job(addon, session, prompt: str = "fail"):
+    """A complete job folder whose run failed; the prompt on disk is then made harmless."""
+    with pytest.raises(RuntimeError):
+        generate(addon, prompt)
+    return session.jobs[-1]
+
+
+def rewrite_prompt(local, old: str, new: str) -> None:
+    path = local.folder / "job.json"
+    path.write_text(path.read_text().replace(f'"text": "{old}"', f'"text": "{new}"'))
+
+
+def result_strips(scene) -> list:
+    return [s for s in scene.sequence_editor.strips_all if s.type == "IMAGE"]
+
+
+def test_generate_places_a_strip_over_exactly_the_plate(addon, scene, session, part):
+    assert generate(addon) == {"FINISHED"}
+    (strip,) = result_strips(scene)
+    assert strip.channel > scene.sequence_editor.strips["plate"].channel
+    compat = part("timeline.compat")
+    assert (compat.start(strip), compat.length(strip)) == (11, 6)
+    assert strip.name.startswith("a ball [0]")
+    (local,) = session.jobs
+    assert local.phase.value == "done"
+    assert local.placed
+    assert local.report == {"seed": 1}
+
+
+def test_generate_leaves_engine_warm_for_the_next_job(addon, scene, session):
+    generate(addon)
+    pid = session.engine.pid
+    generate(addon, "another")
+    assert session.engine.pid == pid
+    assert len(result_strips(scene)) == 2
+
+
+def test_failure_of_the_engine_reaches_report_panel_and_disk(addon, scene, session):
+    with pytest.raises(RuntimeError, match=r"Needs 80 GB. Buy."):
+        generate(addon, "fail")
+    (local,) = session.jobs
+    assert local.phase.value == "failed"
+    assert session.error.code == "OutOfMemory"
+    assert not result_strips(scene)
+    assert (local.folder / "job.json").exists()
+
+
+def test_killed_engine_is_named_and_the_job_runs_again(addon, scene, session):
+    with pytest.raises(RuntimeError, match=r"(?s)signal 9.*about to fall"):
+        generate(addon, "die")
+    (local,) = session.jobs
+    rewrite_prompt(local, "die", "survive")
+    assert addon.ops.wan.run_job(folder=str(local.folder)) == {"FINISHED"}
+    assert len(result_strips(scene)) == 1
+    assert session.error is None
+
+
+def test_missing_engine_says_what_to_do_and_makes_nothing(
+    addon, scene, session, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WAN_ENGINE_PYTHON", str(tmp_path / "nowhere"))
+    with pytest.raises(RuntimeError, match=r"nowhere.*cannot be run"):
+        generate(addon)
+    assert not session.jobs
+    assert not (tmp_path / "jobs").exists()
+    assert session.engine_state.value == "missing"
+
+
+def test_engine_that_cannot_start_fails_the_job_once(addon, scene, session, monkeypatch):
+    monkeypatch.setenv("STUB_ENGINE", "broken")
+    with pytest.raises(RuntimeError, match="No module named 'torch'"):
+        generate(addon)
+    assert session.engine_state.value == "failed"
+    assert session.jobs[0].phase.value == "failed"
+
+
+def test_empty_mask_leaves_no_folder_behind(addon, scene, session, tmp_path):
+    addon.data.masks["Square"].layers[0].alpha = 0.0
+    with pytest.raises(RuntimeError, match=r"empty|nothing"):
+        generate(addon)
+    assert not session.jobs
+    deadline = time.monotonic() + 5
+    while list((tmp_path / "jobs").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not list((tmp_path / "jobs").glob("*"))
+
+
+def test_no_mask_says_how_to_make_one(addon, scene, session):
+    scene.sequence_editor.strips.remove(scene.sequence_editor.strips["matte"])
+    with pytest.raises(RuntimeError, match="No mask lies over strip 'plate'"):
+        generate(addon)
+
+
+def test_job_folder_that_is_a_file_is_an_os_message(addon, scene, session, part, tmp_path):
+    (tmp_path / "file").write_text("")
+    part("preferences").get().jobs = str(tmp_path / "file")
+    with pytest.raises(RuntimeError, match="creating the job folder"):
+        generate(addon)
+    assert not session.jobs
+
+
+def test_cancel_ends_a_running_job_and_leaves_nothing_half_done(addon, scene, session):
+    local = failed_job(addon, session)
+    rewrite_prompt(local, "fail", "slow")
+    local = session.run_folder(local.folder)
+    pump(session, lambda: local.progress and local.progress.step > 1)
+    assert addon.ops.wan.cancel(folder=str(local.folder)) == {"FINISHED"}
+    assert local.cancelling
+    pump(session, lambda: not local.active)
+    assert local.phase.value == "cancelled"
+    assert session.error is None
+    assert local not in session.jobs
+    assert not (local.folder / "result").exists()
+    assert session.engine_state.value == "ready"
+
+
+def test_cancelled_job_runs_again(addon, scene, session):
+    test_cancel_ends_a_running_job_and_leaves_nothing_half_done(addon, scene, session)
+    (folder,) = (p.parent for p in Path(session_jobs(addon)).glob("*/job.json"))
+    (folder / "job.json").write_text((folder / "job.json").read_text().replace("slow", "calm"))
+    assert (folder / "cancel").exists()
+    addon.ops.wan.run_job(folder=str(folder))
+    assert not (folder / "cancel").exists()
+    assert len(result_strips(scene)) == 1
+
+
+def session_jobs(addon) -> str:
+    return addon.context.preferences.addons["bl_ext.user_default.wan_blender"].preferences.jobs
+
+
+def test_second_job_waits_and_can_be_dropped(addon, scene, session):
+    first, second = failed_job(addon, session), failed_job(addon, session)
+    rewrite_prompt(first, "fail", "slow")
+    first, second = session.run_folder(first.folder), session.run_folder(second.folder)
+    pump(session, lambda: first.phase.value == "running")
+    assert second.phase.value == "queued"
+    session.cancel(second)
+    assert second.phase.value == "cancelled"
+    assert first.active
+
+
+def finished_elsewhere(addon, session, disturb):
+    """A job that runs while ``disturb()`` changes the file under it."""
+    local = failed_job(addon, session)
+    rewrite_prompt(local, "fail", "fine")
+    local = session.run_folder(local.folder)
+    disturb()
+    pump(session, lambda: not local.active and not local.wants_placing)
+    return local
+
+
+def test_result_of_a_file_that_was_left_stays_to_be_placed(addon, scene, session, part, tmp_path):
+    addon.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
+    local = finished_elsewhere(addon, session, lambda: addon.ops.wm.read_homefile(use_empty=True))
+    assert local.phase.value == "done"
+    assert not local.placed
+    assert "not in this file any more" in str(session.error)
+    here = addon.context.scene
+    assert here.sequence_editor is None or not here.sequence_editor.strips
+    here.frame_current = 5
+    assert addon.ops.wan.place_result(folder=str(local.folder), here=True) == {"FINISHED"}
+    (strip,) = result_strips(here)
+    assert part("timeline.compat").start(strip) == 5
+    assert local.placed
+
+
+def test_result_of_a_deleted_plate_stays_to_be_placed(addon, scene, session):
+    strips = scene.sequence_editor.strips
+    local = finished_elsewhere(addon, session, lambda: strips.remove(strips["plate"]))
+    assert not local.placed
+    assert not result_strips(scene)
+    with pytest.raises(RuntimeError, match="not in this file any more"):
+        addon.ops.wan.place_result(folder=str(local.folder))
+
+
+def test_result_of_a_deleted_scene_does_not_land_in_another(addon, scene, session):
+    def disturb():
+        other = addon.data.scenes.new("Other")
+        other.sequence_editor_create()
+        addon.data.scenes.remove(addon.data.scenes[scene_name])
+
+    scene_name = scene.name
+    local = finished_elsewhere(addon, session, disturb)
+    assert not local.placed
+    assert not result_strips(addon.data.scenes["Other"])
+
+
+def test_result_finds_its_shot_after_save_and_reload(addon, scene, session, tmp_path):
+    path = str(tmp_path / "ü file.blend")
+    addon.ops.wm.save_as_mainfile(filepath=path)
+
+    def disturb():
+        addon.ops.wm.save_mainfile()
+        addon.ops.wm.open_mainfile(filepath=path)
+
+    local = finished_elsewhere(addon, session, disturb)
+    assert local.placed
+    assert len(result_strips(addon.context.scene)) == 1
+
+
+def test_earlier_results_are_found_once(addon, scene, session, part, tmp_path):
+    placed = failed_job(addon, session)
+    rewrite_prompt(placed, "fail", "fine")
+    addon.ops.wan.run_job(folder=str(placed.folder))
+    open_end = finished_elsewhere(
+        addon, session, lambda: scene.sequence_editor.strips.remove(
+            scene.sequence_editor.strips["plate"]
+        )
+    )  # fmt: skip
+    session.jobs.clear()  # as after a restart
+    addon.ops.wan.find_results()
+    addon.ops.wan.find_results()
+    assert [local.folder for local in session.jobs] == [open_end.folder]
+    assert session.jobs[0].phase.value == "done"
+    addon.ops.wan.dismiss_job(folder=str(open_end.folder))
+    addon.ops.wan.find_results()
+    assert not session.jobs
+
+
+def test_interrupted_job_is_found_and_runs(addon, scene, session):
+    local = failed_job(addon, session)
+    rewrite_prompt(local, "fail", "slow")
+    local = session.run_folder(local.folder)
+    pump(session, lambda: local.progress)
+    session.engine.kill()  # and Blender with it, as far as this folder knows
+    session.jobs.clear()
+    addon.ops.wan.find_results()
+    (found,) = session.jobs
+    assert found.phase.value == "failed"
+    assert "interrupted" in str(found.error)
+
+
+def test_disabling_the_addon_ends_the_engine_and_keeps_the_job(addon, scene, session):
+    import addon_utils
+
+    local = failed_job(addon, session)
+    rewrite_prompt(local, "fail", "slow")
+    local = session.run_folder(local.folder)
+    pump(session, lambda: local.progress)
+    pid = session.engine.pid
+    addon_utils.disable("bl_ext.user_default.wan_blender")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert (local.folder / "job.json").exists()
+    addon_utils.enable("bl_ext.user_default.wan_blender", default_set=True)
+
+
+def test_stopping_the_engine_fails_its_jobs_and_frees_it(addon, scene, session):
+    local = failed_job(addon, session)
+    rewrite_prompt(local, "fail", "slow")
+    local = session.run_folder(local.folder)
+    pump(session, lambda: local.progress)
+    addon.ops.wan.stop_engine()
+    assert local.phase.value == "failed"
+    assert "stopped" in str(local.error)
+    assert session.engine_state.value == "stopped"
+
+
+def test_engine_killed_while_idle_is_seen_and_replaced(addon, scene, session):
+    generate(addon)
+    os.kill(session.engine.pid, signal.SIGKILL)
+    pump(session, lambda: session.engine_state.value == "failed")
+    assert session.error.code == "EngineDied"
+    generate(addon)
+    assert len(result_strips(scene)) == 2
+    assert session.error is None
+
+
+def test_nonsense_folders_give_one_message_each(addon, scene, session, tmp_path):
+    with pytest.raises(RuntimeError, match="not a job folder"):
+        addon.ops.wan.run_job(folder=str(tmp_path))
+    local = failed_job(addon, session)
+    (local.folder / "job.json").write_text('{"schema": 1, "shot": {"width": "wide"}}')
+    with pytest.raises(RuntimeError, match=r"shot\.width is 'wide'"):
+        addon.ops.wan.run_job(folder=str(local.folder))
+    (local.folder / "job.json").write_text('{"schema": 99}')
+    with pytest.raises(RuntimeError, match="schema version 99"):
+        addon.ops.wan.run_job(folder=str(local.folder))
+
+
+def test_recipe_of_a_strip_runs_again_with_its_own_settings(addon, scene, session, part):
+    scene.wan.sampling.seed = 7
+    scene.wan.sampling.guidance = 2.5
+    choice = part("timeline.mattes").MatteChoice("mask:Square", "luma", "add")
+    part("properties").choose_mattes(scene, "plate", [choice])
+    generate(addon, "a ball")
+    (strip,) = result_strips(scene)
+    scene.wan.sampling.seed, scene.wan.sampling.guidance = 1, 5.0
+    scene.wan.prompt.text = "something else"
+    scene.wan.mattes.clear()
+    scene.sequence_editor.active_strip = strip
+    assert addon.ops.wan.run_again() == {"FINISHED"}
+    assert (scene.wan.sampling.seed, scene.wan.sampling.guidance) == (7, 2.5)
+    assert scene.wan.prompt.text == "a ball"
+    assert [item.matte for item in scene.wan.mattes] == ["mask:Square"]
+    first, second = session.jobs
+    assert second.settings == first.settings
+    assert second.recipe == first.recipe
+
+
+def test_run_again_is_not_offered_on_other_strips(addon, scene, session):
+    scene.sequence_editor.active_strip = scene.sequence_editor.strips["plate"]
+    assert not addon.ops.wan.run_again.poll()
+
+
+def test_project_folder_can_be_moved_with_its_results(addon, scene, session, part, tmp_path):
+    part("preferences").get().jobs = ""
+    project = tmp_path / "project"
+    project.mkdir()
+    addon.ops.wm.save_as_mainfile(filepath=str(project / "cut.blend"))
+    scene.sequence_editor.strips["plate"].select = True
+    generate(addon)
+    (strip,) = result_strips(scene)
+    assert strip.directory.startswith("//wan_jobs/")
+    assert not strip.select
+    addon.ops.wm.save_mainfile()
+    moved = project.rename(tmp_path / "moved")
+    addon.ops.wm.open_mainfile(filepath=str(moved / "cut.blend"))
+    (strip,) = result_strips(addon.context.scene)
+    folder = Path(addon.path.abspath(strip.directory))
+    assert folder.is_relative_to(moved)
+    assert all((folder / element.filename).is_file() for element in strip.elements)
+
+
+def test_full_channels_keep_the_result_and_say_so(addon, scene, session):
+    strips = scene.sequence_editor.strips
+    for channel in range(4, 129):
+        strips.new_mask(
+            name=f"full {channel}",
+            mask=addon.data.masks["Square"],
+            channel=channel,
+            frame_start=11,
+        )
+    with pytest.raises(RuntimeError, match=r"All channels from \d+ to 128 are taken"):
+        generate(addon)
+    (local,) = session.jobs
+    assert local.phase.value == "done"
+    assert not local.placed
+
+
+def test_undo_and_redo_while_it_runs_do_not_lose_the_result(addon, scene, session):
+    addon.ops.ed.undo_push(message="before")
+    scene.frame_end = 99
+    addon.ops.ed.undo_push(message="after")
+
+    def disturb():
+        addon.ops.ed.undo()
+        assert addon.context.scene.frame_end != 99
+        addon.ops.ed.redo()
+        addon.ops.ed.undo()
+
+    local = finished_elsewhere(addon, session, disturb)
+    assert local.placed
+    assert len(result_strips(addon.context.scene)) == 1
+
+
+def test_read_only_job_folder_says_where_to_choose_another(addon, scene, session, part, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):  # root may write everywhere but in the kernel's own folders
+        locked = Path("/sys")
+    part("preferences").get().jobs = str(locked / "jobs")
+    with pytest.raises(RuntimeError, match=r"jobs.*Choose a job folder you may write to"):
+        generate(addon)
+    assert not session.jobs
+
+
+def test_bug_in_the_pump_fails_the_job_once_and_keeps_ticking(
+    addon, scene, session, part, tmp_path, capsys
+):
+    event_pump = part("event_pump")
+    local = failed_job(addon, session)
+    local = session.run_folder(local.folder)
+    local.phase, local.exporter = part("local_job").Phase.EXPORTING, "no exporter"
+    event_pump._tick()
+    assert local.phase.value == "failed"
+    assert "AttributeError" in str(session.error)
+    assert "Traceback" in capsys.readouterr().err
+    event_pump._tick()
+    assert not capsys.readouterr().err

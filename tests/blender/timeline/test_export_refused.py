@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shots that cannot be exported: one clear error each, nothing written, nothing changed."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.blender import media
+from wan_blender.errors import DiskFull, NothingSelected, SizeMismatch, UnsupportedClip
+from wan_blender.timeline import compat
+from wan_blender.timeline.export import export
+from wan_blender.timeline.shot import ShotRequest, find_plate, read_shot
+
+
+@pytest.fixture
+def plate(timeline):
+    strip = timeline.add_image(media.write_sequence(timeline.folder / "s", 4))
+    timeline.add_mask(length=4)
+    for other in timeline.strips:
+        other.select = False
+    return strip
+
+
+def select(timeline, *strips):
+    for strip in strips:
+        strip.select = True
+        timeline.scene.sequence_editor.active_strip = strip
+
+
+def test_empty_timeline_is_refused(timeline):
+    with pytest.raises(NothingSelected, match="'Scene' has no strips"):
+        read_shot(timeline.scene)
+
+
+def test_nothing_selected_is_refused(timeline, plate):
+    with pytest.raises(NothingSelected, match="No strip is selected"):
+        read_shot(timeline.scene)
+
+
+def test_active_strip_is_the_plate(timeline, plate):
+    other = timeline.add_effect("COLOR", channel=2)
+    select(timeline, plate, other)
+    assert find_plate(timeline.scene).name == other.name
+    select(timeline, plate)
+    assert read_shot(timeline.scene).strip == "plate"
+
+
+def test_selected_mask_strip_does_not_hide_the_plate(timeline, plate):
+    select(timeline, plate, timeline.strips["matte"])
+    assert find_plate(timeline.scene).name == "plate"
+
+
+def test_only_a_mask_strip_selected_is_refused(timeline, plate):
+    select(timeline, timeline.strips["matte"])
+    with pytest.raises(UnsupportedClip, match="'matte' is a mask strip"):
+        read_shot(timeline.scene)
+
+
+def test_unknown_strip_name_lists_the_strips(timeline, plate):
+    with pytest.raises(NothingSelected, match=r"no strip 'nope'.*plate"):
+        read_shot(timeline.scene, "nope")
+
+
+def test_sound_strip_is_refused(timeline, plate):
+    import wave
+
+    path = timeline.folder / "tone.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 800, "NONE", ""))
+        file.writeframes(bytes(1600))
+    sound = timeline.strips.new_sound("tone", str(path), 3, 1)
+    with pytest.raises(UnsupportedClip, match="'tone' is a sound strip"):
+        read_shot(timeline.scene, sound)
+
+
+def test_missing_media_is_refused_with_its_path(timeline, plate):
+    gone = timeline.folder / "s" / "shot_0002.png"
+    gone.unlink()
+    with pytest.raises(UnsupportedClip, match=r"'plate' misses its media: .*shot_0002\.png"):
+        read_shot(timeline.scene, plate)
+
+
+def test_missing_media_inside_a_meta_strip_names_the_inner_strip(timeline, plate):
+    meta = timeline.strips.new_meta("meta", 3, 1)
+    path = media.write_png(timeline.folder / "inner.png", media.frame(0))
+    meta.strips.new_image("inner", str(path), 1, 1)
+    compat.set_length(meta, 4)
+    path.unlink()
+    with pytest.raises(UnsupportedClip, match=r"'inner' misses its media: .*inner\.png"):
+        read_shot(timeline.scene, meta)
+
+
+def test_adjustment_layer_is_refused(timeline, plate):
+    layer = timeline.add_effect("ADJUSTMENT", channel=3)
+    with pytest.raises(UnsupportedClip, match="adjustment layer strip"):
+        read_shot(timeline.scene, layer)
+
+
+def test_tiny_canvas_is_refused_with_its_size(timeline, plate):
+    timeline.scene.render.resolution_x, timeline.scene.render.resolution_y = 64, 15
+    with pytest.raises(SizeMismatch, match="64 x 15 px"):
+        read_shot(timeline.scene, plate)
+
+
+def test_frames_before_zero_are_refused(timeline):
+    path = media.write_png(timeline.folder / "p.png", media.frame(0))
+    early = timeline.add_image([path], first=-3, length=6)
+    timeline.add_mask(first=-3, length=6)
+    with pytest.raises(UnsupportedClip, match=r"frame -3.*Move"):
+        read_shot(timeline.scene, early)
+
+
+def test_request_survives_json(timeline, plate):
+    import json
+
+    request = read_shot(timeline.scene, plate)
+    assert ShotRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+
+
+def test_strip_that_is_gone_is_refused_at_export(timeline, plate):
+    request = read_shot(timeline.scene, plate)
+    timeline.strips.remove(plate)
+    with pytest.raises(NothingSelected, match="no strip 'plate'"):
+        export(request, timeline.folder / "job")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder_is_refused_with_its_path(timeline, plate):
+    request = read_shot(timeline.scene, plate)
+    folder = timeline.folder / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(DiskFull, match="locked"):
+        export(request, folder / "job")
+
+
+def test_file_in_the_way_of_the_folder_is_refused(timeline, plate):
+    from wan_blender.errors import UserError
+
+    request = read_shot(timeline.scene, plate)
+    (timeline.folder / "job").write_text("")
+    with pytest.raises(UserError, match="exporting the shot"):
+        export(request, timeline.folder / "job")
+
+
+def test_export_again_replaces_what_a_killed_one_left(timeline, plate):
+    stale = timeline.folder / "job" / "plate" / "000009.png"
+    media.write_png(stale, np.zeros((48, 64, 3), np.uint8))
+    shot, plates, _ = timeline.export(plate)
+    assert shot.frame_count == len(plates) == 4

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small job folders with real frames for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from wan_blender import job as jobs
+from wan_blender.engine.video import write_png
+
+
+def moving_square(frames: int, height: int, width: int, size: int = 24, step: int = 4):
+    """(T, H, W) uint16 masks: a square that moves to the right."""
+    mask = np.zeros((frames, height, width), np.uint16)
+    for i in range(frames):
+        x = min(8 + step * i, width - size)
+        mask[i, 16 : 16 + size, x : x + size] = 65535
+    return mask
+
+
+def noise_plate(frames: int, height: int, width: int, dtype=np.uint8, channels: int = 3):
+    rng = np.random.default_rng(0)
+    return rng.integers(
+        0, np.iinfo(dtype).max, (frames, height, width, channels), dtype, endpoint=True
+    )
+
+
+def make_job(folder: Path, plate: np.ndarray, mask: np.ndarray, **settings) -> Path:
+    """Write a job folder; ``settings`` are assigned by dotted name with __ for the dot."""
+    frames, height, width = plate.shape[:3]
+    depth = 8 if plate.dtype == np.uint8 else 16
+    shot = jobs.Shot("clip", "Scene", width, height, 24, 1, 1, frames, 1, depth)
+    job = jobs.Job(shot, jobs.Prompt("a red ball"))
+    job.sampling.steps = 3
+    for name, value in settings.items():
+        group, field = name.split("__")
+        setattr(getattr(job, group), field, value)
+    for sub, stack in (("plate", plate), ("mask", mask)):
+        (folder / sub).mkdir(parents=True, exist_ok=True)
+        for i, frame in enumerate(stack):
+            write_png(folder / sub / jobs.frame_name(i), frame)
+    return jobs.create(folder, job)

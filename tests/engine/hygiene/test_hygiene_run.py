@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hygiene in a whole run with the bundled model: only what the model is shown changes."""
+
+import numpy as np
+import pytest
+
+from tests.engine.folders import make_job, noise_plate
+from wan_blender import job as jobs
+from wan_blender.engine import pipeline
+from wan_blender.engine.hygiene.pictures import write_radius
+from wan_blender.engine.models.untrained import write_untrained
+from wan_blender.engine.video import read_png, write_png
+from wan_blender.engine.watch import Watch
+from wan_blender.errors import InvalidJob
+
+FRAMES, H, W = 5, 48, 64
+MASK = np.zeros((FRAMES, H, W), np.uint16)
+MASK[:, 12:36, 16:48] = 65535
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path_factory.getbasetemp() / "tensors"))
+
+
+def run(folder, with_map=True, **settings) -> np.ndarray:
+    """The full frames (T, H, W, 3) of a run with these hygiene settings."""
+    plate = noise_plate(FRAMES, H, W)
+    named = {f"hygiene__{name}": value for name, value in settings.items()}
+    make_job(folder, plate, MASK, output__full_frames=True, sampling__steps=4, **named)
+    if with_map:
+        write_radius(folder / jobs.RADIUS, np.full((H, W), 1.5, np.float32))
+    report = pipeline.generate(folder, Watch(folder))
+    assert report["max_diff_outside"] == 0
+    assert report["max_latent_diff_kept"] == 0
+    frames = [read_png(folder / "result" / "frames" / jobs.frame_name(i)) for i in range(FRAMES)]
+    np.testing.assert_array_equal(np.stack(frames)[MASK == 0], plate[MASK == 0])
+    return np.stack(frames)
+
+
+def test_mode_off_ignores_the_map(tmp_path):
+    plain = run(tmp_path / "a", with_map=False)
+    np.testing.assert_array_equal(run(tmp_path / "b"), plain)
+
+
+@pytest.mark.parametrize("mode", ["soft", "scheduled", "both"])
+def test_each_mode_changes_what_is_generated_and_nothing_outside(tmp_path, mode):
+    assert (run(tmp_path / "a") != run(tmp_path / "b", mode=mode)).any()
+
+
+def test_schedule_that_never_begins_changes_nothing(tmp_path):
+    plain = run(tmp_path / "a")
+    never = run(tmp_path / "b", mode="scheduled", start=0.5, end=0.5)
+    np.testing.assert_array_equal(never, plain)
+
+
+def test_model_is_shown_the_low_passed_picture_in_its_steps_only(tmp_path, monkeypatch):
+    seen = []
+    make = pipeline.make_condition
+
+    def watched(bundle, scene):
+        seen.append(np.abs(np.diff(scene.picture(0), axis=1)).mean())
+        return make(bundle, scene)
+
+    monkeypatch.setattr(pipeline, "make_condition", watched)
+    run(tmp_path, mode="scheduled", start=0.0, end=0.5)
+    assert len(seen) == 2  # one condition for each phase, not for each step
+    assert seen[0] < 0.5 * seen[1]
+
+
+def test_soft_without_a_map_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InvalidJob, match=jobs.RADIUS):
+        run(tmp_path, with_map=False, mode="soft")
+    assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize("deliver", [True, False])
+def test_start_frame_of_image_to_video_is_delivered_bit_for_bit(tmp_path, deliver):
+    model = write_untrained(tmp_path / "i2v", "i2v")
+    folder, start = tmp_path / "job", noise_plate(1, H, W)[0][::-1]
+    make_job(
+        folder, noise_plate(FRAMES, H, W), np.full((FRAMES, H, W), 65535, np.uint16),
+        model__path=str(model), hygiene__mode="both", hygiene__deliver_original=deliver,
+        output__full_frames=True, sampling__steps=2,
+    )  # fmt: skip
+    write_png(folder / jobs.START, start)
+    write_radius(folder / jobs.RADIUS, np.full((H, W), 1.5, np.float32))
+    pipeline.generate(folder, Watch(folder))
+    first, second = (read_png(folder / "result/frames" / jobs.frame_name(i)) for i in (0, 1))
+    assert (first == start).all() == deliver
+    assert (second != start).any()

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blur that is light: exact where nothing is blurred, just enough where it is, never ambiguous."""
+
+import functools
+
+import cv2
+import numpy as np
+import pytest
+
+from tools.hygiene_set import scenes
+from tools.hygiene_set.rooms import ROOMS
+from wan_blender.engine.hygiene import pictures
+from wan_blender.engine.hygiene.treatment import Treatment, low_pass
+from wan_blender.errors import InvalidJob, SizeMismatch
+from wan_blender.hygiene import blur
+from wan_blender.hygiene.matrix import analyse
+from wan_blender.hygiene.sinks import find_sinks
+from wan_blender.job import RADIUS, Hygiene, Job, Shot
+
+SEEDS = range(3000, 3012)
+
+
+@functools.cache
+def treated(seed: int):
+    picture = scenes.labelled(seed)
+    matrix = analyse(picture.rgb)
+    regions = blur.treat(picture.rgb, matrix, find_sinks(picture.rgb, matrix), seed)
+    radius = blur.radius_map(regions, picture.rgb.shape[:2])
+    return picture, matrix, regions, radius, blur.soften(picture.rgb, radius)
+
+
+def test_soften_is_exact_where_the_radius_is_zero():
+    picture = ROOMS["portrait"]().rgb
+    radius = np.zeros(picture.shape[:2], np.float32)
+    assert blur.soften(picture, radius) is picture
+    radius[100:200, 300:400] = 1.5
+    out = blur.soften(picture, radius)
+    changed = (out != picture).any(-1)
+    assert changed[100:200, 300:400].mean() > 0.9
+    assert not changed[radius == 0].any()
+
+
+@pytest.mark.parametrize(("sigma", "off"), [(0.5, 0.55), (1.0, 0.25), (2.0, 0.25)])
+def test_soften_is_near_a_gaussian_of_that_radius(sigma, off):
+    rng = np.random.default_rng(0)
+    spectrum = 1 / np.maximum(
+        np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256))), 0.01
+    )
+    picture = np.fft.ifft2(np.fft.fft2(rng.normal(size=(256, 256))) * spectrum).real
+    picture = (picture / picture.std()).astype(np.float32)  # 1/f, as photographs are
+    ours = blur.soften(picture, np.full(picture.shape, sigma, np.float32))
+    gaussian = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    assert np.std(ours - gaussian) < off * np.std(picture - gaussian)
+
+
+def test_more_radius_leaves_less_detail():
+    plane = ROOMS["kitchen"]().rgb.mean(-1)
+    left = []
+    for radius in (0.0, 0.5, 1.0, 2.0):
+        blurred = blur.soften(plane, np.full(plane.shape, radius, np.float32))
+        left.append(np.std(blurred - cv2.blur(blurred, (3, 3))))
+    assert left == sorted(left, reverse=True)
+
+
+def test_treatment_brings_sinks_to_the_level_of_their_surroundings():
+    regions = [region for seed in SEEDS for region in treated(seed)[2]]
+    assert len(regions) > 15
+    for region in regions:
+        assert region.after <= 1.021 * region.target or region.limited
+    assert np.mean([region.limited for region in regions]) < 0.3
+
+
+def test_treatment_is_just_enough():
+    """A tenth less radius would leave more than the target: nothing is blurred for nothing."""
+    for region in (r for seed in SEEDS for r in treated(seed)[2] if r.radius and not r.limited):
+        assert region.after > 0.9 * region.target
+
+
+def test_treatment_keeps_the_shape_of_every_sink():
+    for region in (r for seed in SEEDS for r in treated(seed)[2]):
+        assert region.loss <= blur.AMBIGUITY_LIMIT
+
+
+def test_treatment_dims_the_view_where_sinks_are():
+    before, after = [], []
+    for seed in SEEDS:
+        _, matrix, _, radius, out = treated(seed)
+        where = radius > 0.3
+        before.append(matrix.glow[where].mean())
+        after.append(analyse(out).glow[where].mean())
+    assert np.mean(after) < 0.5 * np.mean(before)
+
+
+def test_uniform_textures_stay_untouched():
+    total = changed = 0
+    for seed in SEEDS:
+        picture, _, _, _, out = treated(seed)
+        sinks = np.any([r.mask for r in picture.regions if r.is_sink], axis=0)
+        around = cv2.dilate(sinks.astype(np.uint8), np.ones((41, 41))) > 0
+        for region in (r for r in picture.regions if not r.is_sink):
+            mask = region.mask & ~around
+            total += mask.sum()
+            changed += (out != picture.rgb).any(-1)[mask].sum()
+    assert changed / total < 0.005
+
+
+def test_the_limit_stops_the_blur_and_says_which_region(monkeypatch):
+    monkeypatch.setattr(blur, "AMBIGUITY_LIMIT", 0.01)
+    picture = ROOMS["kitchen"]().rgb
+    matrix = analyse(picture)
+    regions = blur.treat(picture, matrix, find_sinks(picture, matrix))
+    limited = [r for r in regions if r.limited]
+    assert limited
+    for region in limited:
+        assert region.loss <= 0.02
+        assert str(region.sink.box[0]) in region.warning()
+
+
+def test_a_protected_sink_is_treated_more_gently():
+    picture = ROOMS["portrait"]().rgb
+    matrix = analyse(picture)
+    for faces in ([], [(330, 60, 170, 220)]):
+        regions = blur.treat(picture, matrix, find_sinks(picture, matrix, faces))
+        teeth = next(r for r in regions if 380 < r.sink.box[0] < 400)
+        assert teeth.sink.protected == bool(faces)
+        assert teeth.loss <= (blur.FACE_AMBIGUITY_LIMIT if faces else blur.AMBIGUITY_LIMIT)
+    assert teeth.limited  # the face's limit holds it back
+
+
+def test_blots_are_irregular_seeded_and_cover_their_part():
+    cells = np.ones((60, 80), bool)
+    first, again, other = (blur.blots(cells, (240, 320), seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).mean() > 0.2
+    assert (first > 0.5).mean() == pytest.approx(blur.BLOT_COVER, abs=0.03)
+    count, _ = cv2.connectedComponents((first > 0.5).astype(np.uint8))
+    holes, _ = cv2.connectedComponents((first <= 0.5).astype(np.uint8))
+    assert count + holes > 6
+
+
+def test_keep_edges_spares_an_outline_and_blurs_what_is_inside():
+    picture = np.full((120, 120, 3), 0.2, np.float32)
+    picture[30:90, 30:90] = 0.8
+    picture[50:70:2, 50:70] = 0.6
+    radius = np.full((120, 120), 1.5, np.float32)
+    kept, plain = (blur.soften(picture, radius, keep) for keep in (True, False))
+    outline, inside = np.s_[55:65, 28:32], np.s_[50:70, 50:70]
+    assert np.abs(kept - picture)[outline].max() < 0.3 * np.abs(plain - picture)[outline].max()
+    assert np.abs(kept - picture)[inside].mean() > 0.8 * np.abs(plain - picture)[inside].mean()
+
+
+# --- the treatment of a run ----------------------------------------------------------------------
+
+
+def frame(height: int = 48, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(3).uniform(-1, 1, (height, width, 3)).astype(np.float32)
+
+
+def radii(value: float = 1.0, height: int = 48, width: int = 64) -> np.ndarray:
+    return np.full((height, width), value, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("mode", "phases"),
+    [
+        ("off", ["original"] * 10),
+        ("soft", ["soft"] * 10),
+        ("scheduled", ["original", "low", "low"] + ["original"] * 7),
+        ("both", ["soft", "low", "low"] + ["soft"] * 7),
+    ],
+)
+def test_phase_follows_mode_and_interval(mode, phases):
+    treatment = Treatment(Hygiene(mode=mode, start=0.1, end=0.3), radii())
+    assert treatment.phases(10) == phases
+
+
+def test_original_phase_shows_the_picture_itself():
+    picture = frame()
+    assert Treatment(Hygiene(), radii()).see("original", picture) is picture
+
+
+def test_soft_phase_blurs_the_first_picture_only():
+    picture, treatment = frame(), Treatment(Hygiene(mode="soft"), radii())
+    expected = 2 * blur.soften((picture + 1) / 2, radii()) - 1
+    np.testing.assert_array_equal(treatment.see("soft", picture), expected)
+    assert treatment.see("soft", picture, is_first=False) is picture
+
+
+def test_strength_scales_the_radii_up_to_the_limit():
+    picture = frame()
+    half = Treatment(Hygiene(mode="soft", strength=0.5), radii()).see("soft", picture)
+    same = Treatment(Hygiene(mode="soft"), radii(0.5)).see("soft", picture)
+    np.testing.assert_array_equal(half, same)
+    limit = Treatment(Hygiene(mode="soft", strength=2), radii(blur.MAX_RADIUS)).see("soft", picture)
+    full = Treatment(Hygiene(mode="soft"), radii(blur.MAX_RADIUS)).see("soft", picture)
+    np.testing.assert_array_equal(limit, full)
+
+
+def test_low_phase_of_both_is_the_low_passed_soft_picture():
+    picture, treatment = frame(), Treatment(Hygiene(mode="both"), radii())
+    expected = low_pass(treatment.see("soft", picture), 0.4)
+    np.testing.assert_array_equal(treatment.see("low", picture), expected)
+
+
+def test_low_pass_keeps_slow_detail_and_drops_fast_detail():
+    x = np.arange(256)
+    for period, kept in ((4, (0.0, 0.35)), (64, (0.95, 1.01))):
+        wave = np.sin(2 * np.pi * x / period).astype(np.float32)
+        picture = np.broadcast_to(wave[None, :, None], (64, 256, 3))
+        assert kept[0] <= low_pass(picture, 0.4)[:, 16:-16].std() / wave.std() <= kept[1]
+
+
+def test_a_map_of_another_size_is_refused_with_both_sizes():
+    with pytest.raises(SizeMismatch, match=r"10 x 20.*64 x 48"):
+        Treatment(Hygiene(mode="soft"), radii(1.0, 20, 10)).see("soft", frame())
+
+
+def test_job_folder_gives_the_treatment_back(tmp_path):
+    radius = np.linspace(0, blur.MAX_RADIUS, 48 * 64, dtype=np.float32).reshape(48, 64)
+    pictures.write_radius(tmp_path / RADIUS, radius)
+    job = Job(Shot(width=64, height=48), hygiene=Hygiene(mode="soft"))
+    np.testing.assert_allclose(pictures.read_treatment(tmp_path, job).radius, radius, atol=1e-4)
+
+
+def test_soft_mode_without_a_map_says_what_is_missing(tmp_path):
+    shot = Shot(width=64, height=48)
+    with pytest.raises(InvalidJob, match=RADIUS):
+        pictures.read_treatment(tmp_path, Job(shot, hygiene=Hygiene(mode="soft")))
+    scheduled = Job(shot, hygiene=Hygiene(mode="scheduled"))
+    assert pictures.read_treatment(tmp_path, scheduled).phase_at(0.0) == "low"

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+
+from wan_blender.engine.models.untrained import write_untrained
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """kind -> a tiny model of that kind in diffusers layout; never written to by tests."""
+    root = tmp_path_factory.mktemp("models")
+    made = {kind: write_untrained(root / kind, kind) for kind in ("t2v", "i2v", "vace", "ti2v")}
+    made["pair"] = write_untrained(root / "pair", "t2v", boundary=0.875)
+    return made
+
+
+@pytest.fixture(scope="session")
+def wide():
+    """A transformer whose rows are whole GGUF super-blocks (256 weights)."""
+    torch.manual_seed(7)
+    return WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=128, text_dim=32, freq_dim=64, ffn_dim=256,
+        num_layers=2,
+    ).eval()  # fmt: skip

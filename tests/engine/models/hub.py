@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A local server that speaks as much of the Hugging Face hub as downloads need, and misbehaves on
+request: drops connections, ignores ranges, sends wrong bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Hub:
+    """``files`` maps "owner/name" to {path: bytes}. ``drop_after`` cuts every answer short after
+    that many bytes, ``drops`` times."""
+
+    files: dict[str, dict[str, bytes]]
+    drop_after: int = 0
+    drops: int = 0
+    corrupt: str = ""
+    pause_s: float = 0.0  # between the pieces of a file
+    ranges: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+
+    def listing(self, repository: str) -> list[dict]:
+        made = []
+        for path, data in self.files[repository].items():
+            item = {"type": "file", "path": path, "size": len(data), "oid": "x" * 40}
+            if len(data) > 1000:
+                item["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data)}
+            made.append(item)
+        return made
+
+
+def serve(hub: Hub) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_args):
+            pass
+
+        def do_GET(self):
+            hub.asked.append(self.path)
+            hub.tokens.append(self.headers.get("Authorization", ""))
+            if m := re.match(r"/api/models/([^/]+/[^/]+)/revision/", self.path):
+                return self.answer(m[1], {"sha": COMMIT})
+            if m := re.match(r"/api/models/([^/]+/[^/]+)/tree/", self.path):
+                return self.answer(m[1], lambda: hub.listing(m[1]))
+            m = re.match(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.*)", self.path)
+            return self.send(m[1], m[3])
+
+        def answer(self, repository, data):
+            if repository not in hub.files:
+                return self.send_error(404)
+            body = json.dumps(data() if callable(data) else data).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            return self.wfile.write(body)
+
+        def send(self, repository, path):
+            data = hub.files[repository][path]
+            if path == hub.corrupt:
+                data = bytes([data[0] ^ 1]) + data[1:]
+            asked = self.headers.get("Range", "")
+            start = int(re.match(r"bytes=(\d+)-", asked)[1]) if asked else 0
+            hub.ranges.append(asked)
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            body = data[start:]
+            if hub.drops and hub.drop_after:
+                hub.drops -= 1
+                body = body[: hub.drop_after]
+                self.close_connection = True
+            for start in range(0, len(body), 100_000):
+                time.sleep(hub.pause_s)
+                self.wfile.write(body[start : start + 100_000])
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server

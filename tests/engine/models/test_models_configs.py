@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Configurations read from shapes, at the sizes of the released models. No weights: models on the
+meta device have every name and shape and take no memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
+from layouts import official_transformer_name, official_vae_name, text_name
+from transformers import UMT5Config, UMT5EncoderModel
+
+from wan_blender.engine.models.configs import infer_config
+from wan_blender.engine.models.dialects import roles, translate
+from wan_blender.engine.models.tensor_files import TensorInfo
+from wan_blender.engine.models.traits import model_kind
+
+BIG = {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824, "num_layers": 40,
+       "text_dim": 4096, "freq_dim": 256}  # fmt: skip
+SMALL = BIG | {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
+CLIP = {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}
+RELEASED = {
+    "Wan 2.1 T2V 1.3B": ("t2v", SMALL),
+    "Wan 2.1 T2V 14B, each expert of Wan 2.2 T2V": ("t2v", BIG),
+    "Wan 2.1 I2V 14B": ("i2v", BIG | CLIP),
+    "Wan 2.1 FLF2V 14B": ("flf2v", BIG | CLIP | {"pos_embed_seq_len": 514}),
+    "each expert of Wan 2.2 I2V": ("i2v", BIG | {"in_channels": 36}),
+    "Wan 2.2 TI2V 5B": (
+        "ti2v",
+        BIG | {"num_attention_heads": 24, "ffn_dim": 14336, "num_layers": 30, "in_channels": 48,
+               "out_channels": 48},
+    ),
+    "Wan 2.1 VACE 1.3B": ("vace", SMALL | {"vace_layers": list(range(0, 30, 2))}),
+    "Wan 2.1 VACE 14B": ("vace", BIG | {"vace_layers": list(range(0, 40, 5))}),
+}  # fmt: skip
+
+
+def read_back(role, state, rename):
+    """What the reader makes of the official names and shapes of ``state``."""
+    official = {rename(name): tuple(t.shape) for name, t in state.items()}
+    assert roles(official) == {role: ""}
+    infos = {
+        name: TensorInfo("BF16", official[raw], Path("x"))
+        for name, raw in translate(role, official).items()
+    }
+    assert set(infos) == set(state)
+    return infer_config(role, infos)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_transformers_are_read_from_their_shapes(name):
+    kind, config = RELEASED[name]
+    cls = WanVACETransformer3DModel if kind == "vace" else WanTransformer3DModel
+    with init_empty_weights():
+        model = cls(**config)
+    told = read_back("transformer", model.state_dict(), official_transformer_name)
+    assert model_kind(told) == kind
+    for key, value in told.items():
+        expected = cls.__name__ if key == "_class_name" else model.config[key]
+        assert (list(value) if isinstance(value, list | tuple) else value) == (
+            list(expected) if isinstance(expected, list | tuple) else expected
+        ), key
+
+
+WAN_2_2 = {"base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "in_channels": 12,
+           "out_channels": 12, "patch_size": 2, "is_residual": True,
+           "scale_factor_spatial": 16}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [{}, WAN_2_2], ids=["Wan 2.1", "Wan 2.2"])
+def test_released_vaes_are_read_from_their_shapes(config):
+    # the statistics of the 48 channels are given: diffusers' defaults are those of Wan 2.1
+    with init_empty_weights():
+        model = AutoencoderKLWan(**config)
+    nested = bool(config)
+    told = read_back("vae", model.state_dict(), lambda n: official_vae_name(n, nested, 4))
+    for key, value in told.items():
+        if key == "_class_name":
+            continue
+        if key in ("latents_mean", "latents_std"):
+            assert len(value) == 48
+            continue
+        expected = model.config[key]
+        if key == "decoder_base_dim" and expected is None:
+            expected = model.config.base_dim
+        assert value == expected, key
+
+
+@pytest.mark.parametrize("llama", [False, True])
+def test_umt5_xxl_is_read_from_its_shapes(llama):
+    released = UMT5Config(
+        vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64,
+        feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    with init_empty_weights():
+        state = UMT5EncoderModel(released).state_dict()
+    state.pop("encoder.embed_tokens.weight")
+    told = read_back("text_encoder", state, lambda n: text_name(n, llama))
+    for key, value in told.items():
+        assert value == getattr(released, key), key

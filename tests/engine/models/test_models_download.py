@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Downloads against a server that drops connections: resumed, verified, cancelled, refused."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hub import COMMIT, Hub, serve
+from layouts import velocity
+
+from wan_blender.engine.models import catalogue as shelf
+from wan_blender.engine.models import download
+from wan_blender.engine.models.catalogue import Entry, RemoteFile, catalogue, lora_catalogue
+from wan_blender.engine.models.download import fetch, fetch_files, list_repository
+from wan_blender.engine.models.loading import open_model
+from wan_blender.errors import BadRequest, Cancelled, DiskFull, UserError
+
+ROOT = Path(__file__).parents[3]
+BIG = random.Random(0).randbytes(3_000_000)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    hub = Hub({"a/b": {"big.safetensors": BIG, "readme.md": b"hello"}})
+    server = serve(hub)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+def big(**told):
+    sha = hashlib.sha256(BIG).hexdigest()
+    return replace(RemoteFile("a/b", "big.safetensors", COMMIT, len(BIG), sha), **told)
+
+
+def test_dropped_connections_are_continued(hub, tmp_path):
+    hub.drop_after, hub.drops = 400_000, 5
+    told = []
+    fetch_files({big(): tmp_path / "m" / "big.safetensors"}, told.append)
+    assert (tmp_path / "m" / "big.safetensors").read_bytes() == BIG
+    assert [p.name for p in (tmp_path / "m").iterdir()] == ["big.safetensors"]
+    assert hub.ranges[:3] == ["", "bytes=400000-", "bytes=800000-"]
+    assert told[-1].done == told[-1].total == len(BIG)
+    assert all(a.done <= b.done for a, b in itertools.pairwise(told))
+    assert told[-1].speed_mb_s > 0
+
+
+def test_cancelled_download_goes_on_where_it_stopped(hub, tmp_path):
+    place = tmp_path / "big.safetensors"
+
+    def stop(transfer):
+        if transfer.done > 1_000_000:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fetch_files({big(): place}, stop)
+    part = tmp_path / "big.safetensors.part"
+    assert not place.exists()
+    kept = part.stat().st_size
+    assert 1_000_000 < kept < len(BIG)
+    fetch_files({big(): place})
+    assert hub.ranges[-1] == f"bytes={kept}-"
+    assert place.read_bytes() == BIG
+
+
+def test_killed_process_leaves_what_the_next_one_continues(hub, tmp_path):
+    """SIGKILL in the middle of a file, as a crash or a power cut would."""
+    place = tmp_path / "big.safetensors"
+    code = (
+        "import time\n"
+        "from pathlib import Path\n"
+        "from wan_blender.engine.models import download\n"
+        "from wan_blender.engine.models.catalogue import RemoteFile\n"
+        "download._CHUNK = 4096\n"
+        f"file = RemoteFile('a/b', 'big.safetensors', '{COMMIT}', {len(BIG)}, '{big().sha256}')\n"
+        f"download.fetch_files({{file: Path({str(place)!r})}}, lambda t: time.sleep(0.002))\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ))
+    part = tmp_path / "big.safetensors.part"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (part.exists() and part.stat().st_size > 100_000):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    kept = part.stat().st_size
+    assert 100_000 < kept < len(BIG)
+    fetch_files({big(): place})
+    assert hub.ranges[-1] == f"bytes={kept}-"
+    assert place.read_bytes() == BIG
+
+
+def test_files_that_are_there_are_not_fetched_again(hub, tmp_path):
+    place = tmp_path / "big.safetensors"
+    fetch_files({big(): place})
+    count = len(hub.asked)
+    fetch_files({big(): place})
+    assert len(hub.asked) == count
+
+
+def test_wrong_bytes_are_found_and_removed(hub, tmp_path):
+    hub.corrupt = "big.safetensors"
+    with pytest.raises(UserError, match="SHA-256"):
+        fetch_files({big(): tmp_path / "big.safetensors"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftover_of_another_file_is_found_and_removed(hub, tmp_path):
+    (tmp_path / "big.safetensors.part").write_bytes(bytes(1000))
+    with pytest.raises(UserError, match="arrived damaged"):
+        fetch_files({big(): tmp_path / "big.safetensors"})
+    fetch_files({big(): tmp_path / "big.safetensors"})
+    assert (tmp_path / "big.safetensors").read_bytes() == BIG
+
+
+def test_server_that_sends_nothing_is_given_up(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_TRIES", 2)
+    hub.drop_after, hub.drops = 1, 0
+    hub.files["a/b"]["big.safetensors"] = BIG[:500_000]
+    with pytest.raises(UserError, match="sends nothing more"):
+        fetch_files({big(): tmp_path / "big.safetensors"})
+
+
+def test_unreachable_server_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="cannot be reached"):
+        list_repository("a/b")
+
+
+def test_full_disk_is_told_before_anything_is_fetched(hub, tmp_path):
+    huge = big(size=10**18)
+    with pytest.raises(DiskFull, match=r"1000000000\.0 GB"):
+        fetch_files({huge: tmp_path / "big.safetensors"})
+    assert hub.asked == []
+
+
+def test_unknown_repository_and_file_are_told(hub):
+    with pytest.raises(UserError, match="404"):
+        list_repository("no/where")
+    with pytest.raises(UserError, match=r"no file gone\.safetensors"):
+        download.complete(RemoteFile("a/b", "gone.safetensors"))
+
+
+def test_hash_in_the_catalogue_must_agree(hub):
+    with pytest.raises(UserError, match=r"another big\.safetensors"):
+        download.complete(RemoteFile("a/b", "big.safetensors", sha256="0" * 64))
+    assert download.complete(RemoteFile("a/b", "big.safetensors")).size == len(BIG)
+
+
+def test_token_is_sent(hub, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    fetch_files({big(): tmp_path / "b.safetensors"})
+    assert hub.tokens[-1] == "Bearer hf_x"
+
+
+def test_listing_leaves_out_pickles_code_and_paths_that_leave_the_folder(hub):
+    hub.files["a/b"] |= {
+        "model.bin": BIG, "x.py": b"", "../up.safetensors": BIG, "C:/x.safetensors": BIG,
+        "/abs.safetensors": BIG, "vae/config.json": b"{}",
+    }  # fmt: skip
+    names = {file.path for file in list_repository("a/b")}
+    assert names == {"big.safetensors", "readme.md", "vae/config.json"}
+
+
+def entry(**told) -> Entry:
+    return Entry(
+        "tiny", "Tiny", "Apache-2.0", "t2v", 0.1, (), (), 81, 16, 20, 5.0, 5.0, "here", **told
+    )  # fmt: skip
+
+
+def test_fetched_repository_opens(hub, tmp_path, folders):
+    hub.files["tiny/model"] = {
+        str(path.relative_to(folders["t2v"])): path.read_bytes()
+        for path in folders["t2v"].rglob("*")
+        if path.is_file()
+    }
+    hub.drop_after, hub.drops = 50_000, 3
+    folder = fetch(entry(repository="tiny/model"), tmp_path)
+    assert open_model(folder, "cpu").traits == open_model(folders["t2v"], "cpu").traits
+
+
+def test_fetched_files_make_a_model_that_opens(hub, tmp_path, folders):
+    parts = {}
+    for part in ("transformer", "vae", "text_encoder"):
+        path = next((folders["t2v"] / part).glob("*.safetensors"))
+        hub.files["tiny/files"] = hub.files.get("tiny/files", {}) | {
+            f"split/{part}.safetensors": path.read_bytes()
+        }
+        parts[part] = RemoteFile("tiny/files", f"split/{part}.safetensors", part=part)
+    folder = fetch(entry(files=tuple(parts.values())), tmp_path)
+    shutil.copy(
+        folders["t2v"] / "transformer" / "config.json",
+        tmp_path / "files" / "tiny--files" / "split" / "config.json",
+    )
+    shutil.copytree(folders["t2v"] / "tokenizer", folder / "tokenizer")
+    part = open_model(folder, "cpu").parts["transformer"]
+    reference = open_model(folders["t2v"], "cpu").transformer(1.0)
+    assert (velocity(part.model) - velocity(reference)).abs().max() < 2e-6
+
+
+def test_catalogue_is_complete_and_speaks_of_what_exists():
+    models = catalogue()
+    assert {"t2v", "i2v", "flf2v", "vace", "ti2v"} == {e.kind for e in models.values()}
+    for key, model in models.items():
+        assert model.licence == "Apache-2.0", key
+        assert bool(model.repository) != bool(model.files), key
+        assert model.steps >= 20, key
+        assert model.source, key
+        assert all(lora in lora_catalogue() for lora in model.loras), key
+        if model.files:
+            named = {file.part for file in model.files}
+            needed = {"transformer", "vae", "text_encoder"}
+            assert named == needed | ({"transformer_2"} if model.boundary else set()), key
+        for file in model.files:
+            assert len(file.sha256) in (0, 64)
+            assert file.path.endswith((".safetensors", ".gguf"))
+    with pytest.raises(BadRequest, match="wan2_1_vace_14b"):
+        shelf.find_entry("nonsense")
+
+
+def test_command_line_lists_fetches_and_is_stopped_by_a_signal(hub, tmp_path):
+    command = [sys.executable, "-m", "wan_blender.engine.models"]
+    told = subprocess.run([*command, "list"], cwd=ROOT, capture_output=True, check=True).stdout
+    assert {m["key"] for m in json.loads(told)["models"]} == set(catalogue())
+    lora = lora_catalogue()["wan2_1_t2v_4step"].file
+    hub.files[lora.repository] = {lora.path: BIG}
+    place = tmp_path / "loras" / lora.path
+    hub.pause_s = 0.05
+    child = subprocess.Popen(
+        [*command, "fetch", "wan2_1_t2v_4step", "--to", str(tmp_path)],
+        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ),
+    )  # fmt: skip
+    line = child.stderr.readline()
+    assert json.loads(line)["total"] == len(BIG)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert json.loads(errors.splitlines()[-1])["error"]["code"] == "Cancelled"
+    assert not place.exists()
+    hub.pause_s = 0.0
+    done = subprocess.run(
+        [*command, "fetch", "wan2_1_t2v_4step", "--to", str(tmp_path)],
+        cwd=ROOT, capture_output=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == {"lora": str(place)}
+    assert place.read_bytes() == BIG

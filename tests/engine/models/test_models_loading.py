@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Opening models: lazily, exactly, and with an error that says what is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import struct
+
+import pytest
+import sentencepiece
+import torch
+from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from layouts import component, describe, open_part, save, velocity, write_gguf
+from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+
+from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.text import PieceTokenizer, clean_prompt
+from wan_blender.errors import Cancelled, UnsafeWeights, WeightsMissing, WrongModel
+
+
+def copied(folders, tmp_path, kind="t2v"):
+    return shutil.copytree(folders[kind], tmp_path / kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        ("t2v", ("t2v", 16, 16, 8, False, False)),
+        ("i2v", ("i2v", 36, 16, 8, False, True)),
+        ("vace", ("vace", 16, 16, 8, True, False)),
+        ("ti2v", ("ti2v", 48, 48, 16, False, False)),
+    ],
+)
+def test_traits_say_what_the_model_can_do(folders, kind, facts):
+    t = open_model(folders[kind], "cpu").traits
+    assert (
+        t.kind, t.in_channels, t.latent_channels, t.cell, t.has_vace, t.needs_image
+    ) == facts  # fmt: skip
+    assert t.patch == 2
+    assert t.max_sequence_length == 64
+    assert t.boundary is None
+
+
+def test_weights_are_those_that_diffusers_reads(folders):
+    bundle = open_model(folders["t2v"], "cpu")
+    model = WanTransformer3DModel.from_pretrained(folders["t2v"] / "transformer")
+    vae = AutoencoderKLWan.from_pretrained(folders["t2v"] / "vae")
+    for ours, theirs in ((bundle.transformer(0.5), model), (bundle.vae, vae)):
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        for name, tensor in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], tensor), name
+        assert not ours.training
+
+
+def test_half_precision_leaves_the_sensitive_layers_exact(folders):
+    model = open_model(folders["t2v"], "cpu", "bfloat16").transformer(0.5)
+    reference = WanTransformer3DModel.from_pretrained(
+        folders["t2v"] / "transformer", torch_dtype=torch.bfloat16
+    )
+    types = {n: t.dtype for n, t in model.state_dict().items()}
+    assert types == {n: t.dtype for n, t in reference.state_dict().items()}
+    assert {torch.bfloat16, torch.float32} == set(types.values())
+
+
+def test_text_is_encoded_as_the_pipeline_of_diffusers_does(folders):
+    folder = folders["t2v"]
+    pipe = WanPipeline(
+        tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"),
+        text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder"),
+        vae=None, scheduler=None,
+    )  # fmt: skip
+    prompts = ["a red  ball", "", "x" * 100, "caf\u00c3\u00a9 &amp;amp; more"]
+    expected = pipe._get_t5_prompt_embeds(
+        prompts, max_sequence_length=64, device="cpu", dtype=torch.float32
+    )
+    actual = open_model(folder, "cpu").encode_text(prompts)
+    assert actual.shape == (4, 64, 32)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
+    assert actual[1, 1:].abs().max() == 0
+    assert actual[0, len("a red ball")].abs().max() > 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text())
+def test_prompt_cleaning_equals_that_of_diffusers(text):
+    assert clean_prompt(text) == prompt_clean(text)
+
+
+def test_parts_are_loaded_at_first_use_and_dropped_on_request(folders):
+    said = []
+    bundle = open_model(folders["pair"], "cpu", watch=said.append)
+    assert said == []
+    assert not any(part.loaded for part in bundle.parts.values())
+    bundle.transformer(0.9)
+    assert said == ["loading transformer"]
+    assert bundle.transformer(0.9) is bundle.transformer(0.95)
+    assert len(said) == 1
+    bundle.unload("transformer")
+    assert not bundle.parts["transformer"].loaded
+    bundle.transformer(0.5)
+    assert said == ["loading transformer", "loading transformer_2"]
+
+
+def test_watch_can_cancel_loading(folders):
+    def refuse(_doing):
+        raise Cancelled
+
+    bundle = open_model(folders["t2v"], "cpu", watch=refuse)
+    with pytest.raises(Cancelled):
+        bundle.transformer(1.0)
+
+
+def test_experts_change_at_the_boundary(folders):
+    bundle = open_model(folders["pair"], "cpu")
+    high, low = bundle.experts
+    assert (high.sigma_from, high.sigma_to, low.sigma_to) == (1.0, 0.875, 0.0)
+    assert bundle.expert(1.0).part is bundle.expert(0.875).part is high.part
+    assert bundle.expert(0.8749).part is bundle.expert(0.0).part is low.part
+    assert not torch.equal(velocity(high.model), velocity(low.model))
+
+
+def test_fingerprint_follows_the_weights(folders, tmp_path):
+    first = open_model(folders["t2v"], "cpu")
+    folder = copied(folders, tmp_path)
+    assert open_model(folder, "cpu").fingerprint == first.fingerprint
+    state = component(folder / "transformer")
+    state["proj_out.bias"] = state["proj_out.bias"] + 1
+    save(next((folder / "transformer").glob("*.safetensors")), state)
+    assert open_model(folder, "cpu").fingerprint != first.fingerprint
+
+
+def test_revision_is_the_commit_in_the_hugging_face_cache(folders, tmp_path):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123abcd"
+    shutil.copytree(folders["t2v"], snapshot)
+    assert open_model(snapshot, "cpu").revision == "0123abcd"
+
+
+def test_shared_components_are_found_beside_the_folder(folders, tmp_path):
+    folder = copied(folders, tmp_path)
+    shutil.move(folder / "vae", tmp_path / "base_vae")
+    data = {"components": {"vae": "../base_vae"}, "max_sequence_length": 32}
+    (folder / "wan_blender.json").write_text(json.dumps(data))
+    bundle = open_model(folder, "cpu")
+    assert bundle.vae.config.z_dim == 16
+    assert bundle.traits.max_sequence_length == 32
+
+
+def test_no_path_opens_the_bundled_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bundle = open_model("", "cpu")
+    assert bundle.name in ("Nano Wan", "untrained tiny Wan")
+    assert bundle.traits.has_vace
+
+
+def test_sharded_weights_equal_one_file(folders, tmp_path):
+    model = WanTransformer3DModel.from_pretrained(folders["t2v"] / "transformer")
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="100KB")
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 2
+    part = open_part("transformer", tmp_path / "sharded")
+    torch.testing.assert_close(velocity(part.model), velocity(model), rtol=0, atol=2e-6)
+
+
+def test_missing_shards_are_named(folders, tmp_path):
+    model = WanTransformer3DModel.from_pretrained(folders["t2v"] / "transformer")
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="100KB")
+    lost = sorted((tmp_path / "sharded").glob("*.safetensors"))[1]
+    lost.unlink()
+    with pytest.raises(WeightsMissing, match=lost.name):
+        open_part("transformer", tmp_path / "sharded")
+
+
+@pytest.mark.parametrize(
+    "lost", ["model_index.json", "vae", "text_encoder/config.json", "transformer"]
+)
+def test_missing_pieces_are_named(folders, tmp_path, lost):
+    folder = copied(folders, tmp_path)
+    path = folder / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(WeightsMissing, match=str(path)):
+        open_model(folder, "cpu")
+
+
+def test_half_a_pair_says_which_half(folders, tmp_path):
+    folder = copied(folders, tmp_path, "pair")
+    shutil.rmtree(folder / "transformer_2")
+    with pytest.raises(WeightsMissing, match="transformer_2"):
+        open_model(folder, "cpu")
+
+
+def test_single_file_is_told_what_it_lacks(folders):
+    file = next((folders["t2v"] / "transformer").glob("*.safetensors"))
+    with pytest.raises(WrongModel, match=r"single file.*compose"):
+        open_model(file, "cpu")
+
+
+def test_missing_folder_is_named(tmp_path):
+    with pytest.raises(WeightsMissing, match="nowhere"):
+        open_model(tmp_path / "nowhere", "cpu")
+
+
+@pytest.mark.parametrize("name", ["model.bin", "x.pt", "x.pth", "x.ckpt"])
+def test_pickles_are_refused(folders, tmp_path, name):
+    folder = copied(folders, tmp_path)
+    next((folder / "transformer").glob("*.safetensors")).unlink()
+    torch.save({"a": torch.zeros(1)}, folder / "transformer" / name)
+    with pytest.raises(UnsafeWeights, match=r"pickle.*safetensors"):
+        open_model(folder, "cpu")
+    with pytest.raises(UnsafeWeights):
+        open_part("transformer", folder / "transformer" / name)
+
+
+def test_pickle_dressed_as_safetensors_is_refused(tmp_path):
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(100)}, buffer)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(WeightsMissing, match="not a usable safetensors"):
+        open_part("transformer", path)
+
+
+def test_code_in_a_model_folder_is_refused(folders, tmp_path):
+    folder = copied(folders, tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["transformer"] = ["my_code", "MyTransformer"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(UnsafeWeights, match="my_code"):
+        open_model(folder, "cpu")
+
+
+def test_index_that_leaves_its_folder_is_refused(folders, tmp_path):
+    folder = copied(folders, tmp_path) / "transformer"
+    index = {"weight_map": {"a": "../../secret.safetensors"}}
+    (folder / "x.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UnsafeWeights, match="outside"):
+        open_part("transformer", folder)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 0.5, 0.999])
+def test_cut_files_are_known_before_loading(folders, tmp_path, keep):
+    path = next((copied(folders, tmp_path) / "transformer").glob("*.safetensors"))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(WeightsMissing, match=r"cut short|not a usable"):
+        open_model(tmp_path / "t2v", "cpu")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"\xff" * 200, b"[1, 2]" + b" " * 200, b'{"a": {"dtype": "F32", "shape": [9], '
+     b'"data_offsets": [0, 4]}}', b'{"a": 3}', b'{"a": {"dtype": "F32", "shape": [-1], '
+     b'"data_offsets": [0, -4]}}'],
+)  # fmt: skip
+def test_damaged_headers_are_known(tmp_path, header):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
+    with pytest.raises(WeightsMissing, match="not a usable"):
+        open_part("transformer", path)
+
+
+def test_header_that_claims_terabytes_is_refused_at_once(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", 1 << 42) + bytes(100))
+    with pytest.raises(WeightsMissing, match="claims"):
+        open_part("transformer", path)
+
+
+@pytest.mark.parametrize("keep", [3, 50, 3000, -40])
+def test_cut_gguf_is_known(tmp_path, wide, keep):
+    path = tmp_path / "wan.gguf"
+    write_gguf(path, wide.state_dict(), "Q8_0")
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsMissing, match="GGUF"):
+        open_part("transformer", path)
+
+
+def test_another_architecture_is_told_by_its_tensors(folders, tmp_path):
+    path = save(tmp_path / "unet.safetensors", {"input_blocks.0.0.weight": torch.zeros(4, 4)})
+    with pytest.raises(WrongModel):
+        open_part("transformer", path)
+    with pytest.raises(WrongModel, match="holds a vae, not a transformer"):
+        open_part("transformer", next((folders["t2v"] / "vae").glob("*.safetensors")))
+    with pytest.raises(WrongModel, match="lora"):
+        open_part("transformer", save(tmp_path / "l.safetensors", {
+            "diffusion_model.blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 4)}))  # fmt: skip
+
+
+def test_weights_that_do_not_fit_their_configuration_are_told(folders, tmp_path):
+    folder = copied(folders, tmp_path) / "transformer"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_layers": 3}))
+    with pytest.raises(WrongModel, match=r"lacks blocks\.2"):
+        open_part("transformer", folder)
+    (folder / "config.json").write_text(json.dumps(config | {"ffn_dim": 64}))
+    with pytest.raises(WrongModel, match=r"\(128, 64\) instead of \(64, 64\)"):
+        open_part("transformer", folder)
+    (folder / "config.json").write_text(
+        json.dumps(config | {"_class_name": "WanAnimateTransformer3DModel"})
+    )
+    with pytest.raises(WrongModel):
+        open_part("transformer", folder)
+
+
+@pytest.mark.parametrize("name", ["num_layers", "rope_max_seq_len", "attention_head_dim"])
+def test_configuration_that_would_fill_the_memory_is_refused(folders, tmp_path, name):
+    folder = copied(folders, tmp_path) / "transformer"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {name: 10**9}))
+    with pytest.raises(WrongModel, match=name):
+        open_part("transformer", folder)
+
+
+def test_unknown_quantisation_is_told(folders, tmp_path):
+    state = component(folders["t2v"] / "transformer")
+    state["blocks.0.attn1.to_q.weight"] = torch.zeros(64, 64, dtype=torch.int8)
+    with pytest.raises(WrongModel, match="I8"):
+        open_part("transformer", save(tmp_path / "int8.safetensors", state))
+
+
+def test_recommended_shift_is_read(folders, tmp_path):
+    folder = copied(folders, tmp_path)
+    (folder / "wan_blender.json").write_text(json.dumps({"shift": 3.0}))
+    assert open_model(folder, "cpu").traits.shift == 3.0
+    assert open_model(folders["t2v"], "cpu").traits.shift is None
+
+
+def test_vae_of_another_wan_is_told(folders, tmp_path):
+    made = describe(tmp_path, {
+        "transformer": str(folders["t2v"] / "transformer"), "vae": str(folders["ti2v"] / "vae"),
+        "text_encoder": str(folders["t2v"] / "text_encoder"),
+    })  # fmt: skip
+    with pytest.raises(WrongModel, match="16 latent channels, the VAE has 48"):
+        open_model(made, "cpu")
+
+
+def test_parts_of_different_models_are_told(folders, tmp_path):
+    parts = {
+        name: str(folders["pair"] / name)
+        for name in ("transformer", "transformer_2", "vae", "text_encoder")
+    }
+    other = describe(
+        tmp_path / "a",
+        parts | {"transformer_2": str(folders["i2v"] / "transformer")},
+        boundary=0.875,
+    )
+    with pytest.raises(WrongModel, match="in_channels is 16"):
+        open_model(other, "cpu")
+    encoder = UMT5EncoderModel(UMT5Config(
+        vocab_size=9, d_model=48, d_kv=16, d_ff=64, num_layers=1, num_heads=2,
+        feed_forward_proj="gated-gelu"))  # fmt: skip
+    encoder.save_pretrained(tmp_path / "text")
+    other = describe(tmp_path / "b", parts | {"text_encoder": str(tmp_path / "text")})
+    with pytest.raises(WrongModel, match="makes 48 channels, the transformer takes 32"):
+        open_model(other, "cpu")
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    """A SentencePiece model with T5's special tokens."""
+    model = io.BytesIO()
+    text = ["a red ball moves left over a white wall", "an empty blue cloth", "two green stars"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(text * 20), model_writer=model, vocab_size=60, pad_id=0, eos_id=1,
+        unk_id=2, bos_id=-1, hard_vocab_limit=False,
+    )  # fmt: skip
+    return model.getvalue()
+
+
+def test_tokenizer_inside_a_text_encoder_file_is_used(folders, tmp_path, pieces):
+    folder = folders["t2v"]
+    state = component(folder / "text_encoder")
+    state["spiece_model"] = torch.frombuffer(bytearray(pieces), dtype=torch.uint8)
+    save(tmp_path / "umt5.safetensors", state)
+    made = describe(tmp_path, {
+        "transformer": str(folder / "transformer"), "vae": str(folder / "vae"),
+        "text_encoder": "umt5.safetensors",
+    })  # fmt: skip
+    embeddings = open_model(made, "cpu").encode_text(["a red ball"])
+    count = len(sentencepiece.SentencePieceProcessor(model_proto=pieces).encode("a red ball")) + 1
+    assert embeddings.shape == (1, 64, 32)
+    assert embeddings[0, count - 1].abs().max() > 0
+    assert embeddings[0, count:].abs().max() == 0
+
+
+def test_bare_pieces_are_padded_and_cut_like_t5(pieces):
+    tokens = PieceTokenizer(pieces)(["a red ball", "a red ball " * 40], max_length=8)
+    assert tokens.input_ids.shape == (2, 8)
+    assert tokens.input_ids[1, -1] == 1
+    assert tokens.attention_mask[1].all()
+    ends = tokens.attention_mask[0].sum()
+    assert tokens.input_ids[0, ends - 1] == 1
+    assert (tokens.input_ids[0, ends:] == 0).all()

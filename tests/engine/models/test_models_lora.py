@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LoRAs: every dialect means the same, several add up, taking them off leaves no trace."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+from diffusers import WanPipeline, WanTransformer3DModel
+from layouts import (
+    fp8_scaled,
+    official_transformer_name,
+    open_part,
+    renamed,
+    save,
+    velocity,
+)
+from safetensors.torch import load_file
+
+from wan_blender.engine.models.lora import read_lora, set_loras
+from wan_blender.errors import UnsafeWeights, WeightsMissing, WrongModel
+
+TARGETS = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k",
+           "attn2.to_v", "attn2.to_out.0", "ffn.net.0.proj", "ffn.net.2")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(11)
+    return WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=32, text_dim=32, freq_dim=64, ffn_dim=128,
+        num_layers=2,
+    ).eval().requires_grad_(False)  # fmt: skip
+
+
+def make(model, seed=0, rank=4) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """layer -> (down, up)"""
+    random = torch.Generator().manual_seed(seed)
+    pairs = {}
+    for block in range(2):
+        for target in TARGETS:
+            name = f"blocks.{block}.{target}"
+            out, inner = model.get_submodule(name).weight.shape
+            pairs[name] = (
+                torch.randn(rank, inner, generator=random) * 0.1,
+                torch.randn(out, rank, generator=random) * 0.1,
+            )
+    return pairs
+
+
+def official(layer: str) -> str:
+    return official_transformer_name(layer + ".weight").removesuffix(".weight")
+
+
+def write(path, pairs, dialect, alpha=None):
+    names = {
+        "diffusers": lambda n: (f"transformer.{n}.lora_A.weight", f"transformer.{n}.lora_B.weight"),
+        "peft": lambda n: (
+            f"base_model.model.{n}.lora_A.default.weight",
+            f"base_model.model.{n}.lora_B.default.weight",
+        ),
+        "comfy": lambda n: (
+            f"diffusion_model.{official(n)}.lora_A.weight",
+            f"diffusion_model.{official(n)}.lora_B.weight",
+        ),
+        "comfy_down": lambda n: (
+            f"diffusion_model.{official(n)}.lora_down.weight",
+            f"diffusion_model.{official(n)}.lora_up.weight",
+        ),
+        "kohya": lambda n: (
+            f"lora_unet_{official(n).replace('.', '_')}.lora_down.weight",
+            f"lora_unet_{official(n).replace('.', '_')}.lora_up.weight",
+        ),
+        "bare": lambda n: (f"{official(n)}.lora_A.default.weight",
+                           f"{official(n)}.lora_B.default.weight"),
+    }[dialect]  # fmt: skip
+    state = {}
+    for layer, (down, up) in pairs.items():
+        state |= zip(names(layer), (down, up), strict=True)
+        if alpha is not None:
+            stem = names(layer)[0].rpartition(".lora")[0]
+            state[f"{stem}.alpha"] = torch.tensor(float(alpha))
+    return save(path, state)
+
+
+def merged(model, *parts):
+    """A copy of ``model`` with ``weight * up @ down`` added to its matrices."""
+    model = copy.deepcopy(model)
+    for pairs, weight in parts:
+        for layer, (down, up) in pairs.items():
+            model.get_submodule(layer).weight += weight * up @ down
+    return model
+
+
+def close(actual, expected, tolerance=2e-5):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dialect", ["diffusers", "peft", "comfy", "comfy_down", "kohya", "bare"])
+def test_every_dialect_equals_merged_weights(model, tmp_path, dialect):
+    pairs = make(model)
+    lora = read_lora(write(tmp_path / "l.safetensors", pairs, dialect), model)
+    assert lora.skipped == ()
+    assert len(lora.deltas) == len(pairs)
+    plain = velocity(model)
+    set_loras(model, [(lora, 0.7)])
+    expected = velocity(merged(model_without(model), (pairs, 0.7)))
+    assert (expected - plain).abs().max() > 0.05
+    set_loras(model, [(lora, 0.7)])
+    close(velocity(model), expected)
+    set_loras(model, [])
+    assert torch.equal(velocity(model), plain)
+
+
+def model_without(model):
+    set_loras(model, [])
+    return model
+
+
+@pytest.mark.parametrize("dialect", ["comfy_down", "kohya"])
+def test_alpha_scales_by_rank_as_diffusers_does(model, tmp_path, dialect):
+    path = write(tmp_path / "l.safetensors", make(model), dialect, alpha=1)
+    set_loras(model, [(read_lora(path, model), 0.5)])
+    ours = velocity(model)
+    set_loras(model, [])
+    pipe = WanPipeline(
+        tokenizer=None, text_encoder=None, vae=None, scheduler=None,
+        transformer=copy.deepcopy(model),
+    )  # fmt: skip
+    pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name="a")
+    pipe.set_adapters(["a"], [0.5])
+    close(ours, velocity(pipe.transformer))
+
+
+def test_alpha_in_the_metadata_of_peft_counts(model, tmp_path):
+    pairs = make(model, rank=4)
+    state = {}
+    for layer, (down, up) in pairs.items():
+        state[f"transformer.{layer}.lora_A.weight"] = down
+        state[f"transformer.{layer}.lora_B.weight"] = up
+    told = {"lora_adapter_metadata": json.dumps({"transformer.r": 4, "transformer.lora_alpha": 8})}
+    lora = read_lora(save(tmp_path / "l.safetensors", state, told), model)
+    expected = velocity(merged(model, (pairs, 2.0)))
+    set_loras(model, [(lora, 1.0)])
+    close(velocity(model), expected, 1e-4)
+    set_loras(model, [])
+
+
+def test_several_add_up_without_disabling_each_other(model, tmp_path):
+    first, second = make(model, 1), make(model, 2, rank=8)
+    loras = [
+        (read_lora(write(tmp_path / "a.safetensors", first, "kohya", alpha=4), model), 0.8),
+        (read_lora(write(tmp_path / "b.safetensors", second, "comfy"), model), -0.4),
+    ]
+    expected = velocity(merged(model, (first, 0.8), (second, -0.4)))
+    set_loras(model, loras)
+    close(velocity(model), expected)
+    set_loras(model, loras[:1])
+    close(velocity(model), velocity(merged(model_without(copy.deepcopy(model)), (first, 0.8))))
+    set_loras(model, [])
+
+
+def test_packed_weights_take_a_lora_and_stay_packed(wide, tmp_path):
+    official_state = renamed(wide.state_dict(), official_transformer_name)
+    path = save(tmp_path / "fp8.safetensors", fp8_scaled(official_state))
+    packed = open_part("transformer", path).model
+    loose = open_part("transformer", path, keep_packed=False).model
+    pairs = make(wide)
+    before = packed.blocks[0].attn1.to_q.weight.clone()
+    set_loras(packed, [(read_lora(write(tmp_path / "l.safetensors", pairs, "comfy"), packed), 1)])
+    close(velocity(packed), velocity(merged(loose, (pairs, 1.0))), 1e-4)
+    assert torch.equal(packed.blocks[0].attn1.to_q.weight, before)
+
+
+def test_half_precision_follows_the_model(model, tmp_path):
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    pairs = make(model)
+    lora = read_lora(write(tmp_path / "l.safetensors", pairs, "diffusers"), half)
+    set_loras(half, [(lora, 1.0)])
+    expected = velocity(merged(model, (pairs, 1.0)))
+    assert (velocity(half) - expected).abs().mean() / expected.std() < 0.05
+
+
+def test_differences_of_bias_norm_and_patches_are_applied(model, tmp_path):
+    torch.manual_seed(5)
+    state = {
+        "diffusion_model.blocks.0.self_attn.q.diff_b": torch.randn(64) * 0.3,
+        "diffusion_model.blocks.1.ffn.0.diff": torch.randn(128, 64) * 0.1,
+        "diffusion_model.blocks.0.norm3.diff": torch.randn(64) * 0.3,
+        "diffusion_model.blocks.0.norm3.diff_b": torch.randn(64) * 0.3,
+        "diffusion_model.blocks.1.self_attn.norm_q.diff": torch.randn(64) * 0.3,
+        "diffusion_model.patch_embedding.lora_down.weight": torch.randn(4, 16, 1, 2, 2) * 0.1,
+        "diffusion_model.patch_embedding.lora_up.weight": torch.randn(64, 4, 1, 1, 1) * 0.1,
+        "diffusion_model.time_projection.1.diff_b": torch.randn(384) * 0.1,
+        "diffusion_model.head.head.lora_down.weight": torch.randn(4, 64) * 0.1,
+        "diffusion_model.head.head.lora_up.weight": torch.randn(64, 4) * 0.1,
+    }
+    lora = read_lora(save(tmp_path / "l.safetensors", state), model)
+    assert lora.skipped == ()
+    expected = copy.deepcopy(model)
+    expected.blocks[0].attn1.to_q.bias += state["diffusion_model.blocks.0.self_attn.q.diff_b"]
+    expected.blocks[1].ffn.net[0].proj.weight += state["diffusion_model.blocks.1.ffn.0.diff"]
+    expected.blocks[0].norm2.weight += state["diffusion_model.blocks.0.norm3.diff"]
+    expected.blocks[0].norm2.bias += state["diffusion_model.blocks.0.norm3.diff_b"]
+    expected.blocks[1].attn1.norm_q.weight += state[
+        "diffusion_model.blocks.1.self_attn.norm_q.diff"
+    ]
+    down, up = (state[f"diffusion_model.patch_embedding.lora_{x}.weight"] for x in ("down", "up"))
+    expected.patch_embedding.weight += torch.einsum("or,rithw->oithw", up[..., 0, 0, 0], down)
+    expected.condition_embedder.time_proj.bias += state["diffusion_model.time_projection.1.diff_b"]
+    down, up = (state[f"diffusion_model.head.head.lora_{x}.weight"] for x in ("down", "up"))
+    expected.proj_out.weight += up @ down
+    set_loras(model, [(lora, 1.0)])
+    close(velocity(model), velocity(expected))
+    set_loras(model, [])
+
+
+def test_layers_the_model_lacks_are_named(model, tmp_path):
+    pairs = make(model)
+    path = write(tmp_path / "l.safetensors", pairs, "comfy")
+    state = load_file(path)
+    extra = "diffusion_model.blocks.0.cross_attn.k_img.lora_A.weight"
+    state[extra] = torch.zeros(4, 64)
+    lora = read_lora(save(path, state), model)
+    assert lora.skipped == ("diffusion_model.blocks.0.cross_attn.k_img",)
+    assert len(lora.deltas) == len(pairs)
+
+
+def test_lora_of_another_size_is_refused_with_both_shapes(model, wide, tmp_path):
+    path = write(tmp_path / "l.safetensors", make(wide), "comfy")
+    with pytest.raises(WrongModel, match=r"\(256, 256\).*\(64, 64\)"):
+        read_lora(path, model)
+
+
+def test_files_that_are_no_lora_are_refused(model, tmp_path):
+    whole = save(tmp_path / "w.safetensors", {"blocks.0.attn1.to_q.weight": torch.zeros(64, 64)})
+    with pytest.raises(WrongModel, match="not a LoRA"):
+        read_lora(whole, model)
+    lokr = save(tmp_path / "k.safetensors", {"lora_unet_x.lokr_w1": torch.zeros(4, 4)})
+    with pytest.raises(WrongModel, match="LoKr"):
+        read_lora(lokr, model)
+    with pytest.raises(UnsafeWeights):
+        read_lora(tmp_path / "x.pt", model)
+    with pytest.raises(WeightsMissing):
+        read_lora(tmp_path / "nowhere.safetensors", model)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan takes the gentlest measures that fit, and its prediction is near what is measured."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from layouts import open_part, velocity
+
+from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.memory import (
+    Machine,
+    Sizes,
+    measure_machine,
+    measure_run,
+    plan_memory,
+    refuse,
+    step_down,
+    weights_gb,
+)
+from wan_blender.engine.models.stored import quantise
+
+# Wan 14B at 832x480, 81 frames, bf16: 32760 tokens
+WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 6.1, 1.0, 15.7)
+
+
+def card(gb: float, ram: float = 64.0) -> Machine:
+    return Machine("cuda", gb, ram)
+
+
+def test_a_large_card_takes_no_measures():
+    plan = plan_memory(card(80), WAN_14B)
+    assert (plan.rung, plan.fits, plan.batch_guidance) == (0, True, True)
+    assert plan.predicted_gb == pytest.approx(28.6 + 2 * 7.0)
+
+
+@pytest.mark.parametrize("gb", [8, 12, 16, 24, 32, 48])
+def test_every_card_gets_a_plan_that_fits_or_says_so(gb):
+    plan = plan_memory(card(gb), WAN_14B)
+    assert plan.fits == (plan.predicted_gb <= gb - 0.6)
+    if gb >= 12:
+        assert plan.fits, plan
+
+
+def test_smaller_cards_take_more_measures():
+    plans = [plan_memory(card(gb), WAN_14B) for gb in (8, 12, 16, 24, 32, 48, 80)]
+    rungs = [plan.rung for plan in plans]
+    assert rungs == sorted(rungs, reverse=True)
+    assert rungs[-1] == 0
+    assert not plan_memory(card(24), WAN_14B).batch_guidance
+    assert plan_memory(card(24), WAN_14B).quantise
+
+
+def test_each_step_down_lowers_the_peak_until_none_is_left():
+    machine, plan = card(1), plan_memory(card(999), WAN_14B)
+    peaks = [plan.predicted_gb]
+    while (lower := step_down(plan, WAN_14B, machine)) is not None:
+        assert lower.rung == plan.rung + 1
+        plan = lower
+        peaks.append(plan.predicted_gb)
+    assert peaks == sorted(peaks, reverse=True)
+    assert len(set(peaks)) == len(peaks)
+    assert plan.resident_blocks == 0
+    assert "GB are free" in refuse(plan_memory(machine, WAN_14B)).message
+
+
+def test_blocks_are_not_moved_out_to_memory_that_is_not_there():
+    poor = plan_memory(card(8, ram=8), WAN_14B)
+    assert poor.resident_blocks == -1
+    assert not poor.fits
+
+
+def test_apple_gpus_are_not_offered_float8():
+    assert not plan_memory(Machine("mps", 20, 20), WAN_14B).quantise
+    assert plan_memory(Machine("cpu", 24, 24), WAN_14B).quantise
+
+
+def test_packed_weights_count_as_they_lie(folders, tmp_path, wide):
+    from layouts import fp8_scaled, official_transformer_name, renamed, save
+
+    official = renamed(wide.state_dict(), official_transformer_name)
+    full = open_part("transformer", save(tmp_path / "a" / "m.safetensors", official))
+    fp8 = open_part("transformer", save(tmp_path / "b" / "m.safetensors", fp8_scaled(official)))
+    held = {
+        part: sum(t.numel() * t.element_size() for t in part.model.state_dict().values()) / 1e9
+        for part in (full, fp8)
+    }
+    assert weights_gb(full.weights, 4, True) == pytest.approx(held[full], rel=0.02)
+    assert weights_gb(fp8.weights, 4, True) == pytest.approx(held[fp8], rel=0.02)
+    assert held[fp8] < 0.6 * held[full]
+
+
+def test_run_is_measured_from_the_model(folders):
+    bundle = open_model(folders["pair"], "cpu")
+    small = measure_run(bundle, 1000, 480, 832)
+    large = measure_run(bundle, 2000, 480, 832)
+    assert large.call == pytest.approx(2 * small.call)
+    assert large.transformer == small.transformer > 0
+    assert small.tiled_decode < small.decode
+    machine = measure_machine(torch.device("cpu"))
+    assert 0 < machine.device_gb == machine.ram_gb
+    plan = plan_memory(machine, small)
+    assert plan.fits
+    assert f"{plan.predicted_gb:.1f} of" in plan.words
+    assert "tiled decode" in replace(plan, tiled_decode=True).words
+
+
+def test_quantised_matrices_are_small_and_close(wide):
+    packed = quantise(copy.deepcopy(wide).to(torch.float32))
+    assert packed.blocks[0].ffn.net[2].weight.element_size() == 1
+    expected = velocity(wide)
+    error = (velocity(packed) - expected).abs().mean() / expected.abs().mean()
+    assert 0 < error < 0.06
+
+
+def test_a_plan_is_applied_when_a_part_is_loaded(folders):
+    plain = velocity(open_model(folders["pair"], "cpu").transformer(0.9))
+    bundle = open_model(folders["pair"], "cpu")
+    plan = plan_memory(measure_machine(torch.device("cpu")), measure_run(bundle, 100, 64, 64))
+    bundle.fit(replace(plan, quantise=True, resident_blocks=1))
+    model = bundle.transformer(0.9)
+    assert model.blocks[0].attn1.to_q.weight.element_size() == 1
+    error = (velocity(model) - plain).abs().mean() / plain.abs().mean()
+    assert 0 < error < 0.1
+    bundle.fit(plan)
+    assert not bundle.parts["transformer"].loaded
+    assert torch.equal(velocity(bundle.transformer(0.9)), plain)
+
+
+MEASURE = """
+import gc, json, re, psutil, torch
+from diffusers import WanTransformer3DModel
+torch.set_num_threads(1)
+d, f, tokens = 512, 1408, 5120
+model = WanTransformer3DModel(num_attention_heads=8, attention_head_dim=64, text_dim=64,
+    freq_dim=64, ffn_dim=f, num_layers=1).eval().requires_grad_(False)
+def call(h, w, t):
+    with torch.no_grad():
+        model(hidden_states=torch.randn(1, 16, t, 2 * h, 2 * w), timestep=torch.tensor([500.0]),
+              encoder_hidden_states=torch.randn(1, 512, 64))
+call(4, 4, 1)
+gc.collect()
+before = psutil.Process().memory_info().rss
+call(32, 32, 5)
+# of this program alone: ru_maxrss would count the parent's memory from before exec
+peak = int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) * 1024
+predicted = tokens * d * (15 * 4 + 12) / 1e9
+print(json.dumps({"measured": (peak - before) / 1e9, "predicted": predicted}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_predicted_activations_are_near_the_measured_peak():
+    out = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True
+    ).stdout
+    told = json.loads(out.splitlines()[-1])
+    assert 0.6 < told["predicted"] / told["measured"] < 1.7, told

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each rule speaks when it should, is silent when it should, and its fix cures it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wan_blender.engine.models.schedule_check import check_schedule, is_distilled
+from wan_blender.engine.models.traits import Traits
+from wan_blender.job import Job, Lora, Sampling, Shot, Stage
+
+T2V = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480)
+PAIR = replace(T2V, boundary=0.875)
+I2V_PAIR = replace(PAIR, kind="i2v", in_channels=36, needs_image=True, boundary=0.9)
+FIVE_B = replace(T2V, kind="ti2v", in_channels=48, latent_channels=48, cell=16)
+FAST = Lora("/loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors")
+
+
+def rules(job, traits, width=832, height=480, frames=81, **more):
+    return {f.rule: f for f in check_schedule(job, traits, width, height, frames, **more)}
+
+
+def job(loras=(), stages=(), **sampling):
+    return Job(Shot(), sampling=Sampling(**sampling), loras=list(loras), stages=list(stages))
+
+
+@pytest.mark.parametrize(
+    ("settings", "traits"),
+    [
+        ({"steps": 50, "shift": 5.0, "guidance": 5.0}, T2V),
+        ({"steps": 40, "shift": 12.0, "guidance": 4.0}, PAIR),
+        ({"steps": 40, "shift": 5.0, "guidance": 3.5}, I2V_PAIR),
+        ({"steps": 50, "shift": 5.0, "guidance": 5.0}, FIVE_B),
+    ],
+)
+def test_official_settings_raise_nothing(settings, traits):
+    size = (1280, 704) if traits is FIVE_B else (832, 480)
+    assert rules(job(**settings), traits, *size) == {}
+
+
+def test_four_distilled_steps_raise_nothing():
+    fast = job([FAST], steps=4, shift=5.0, guidance=1.0)
+    assert rules(fast, PAIR) == {}
+    assert rules(fast, I2V_PAIR) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "case", "traits", "size"),
+    [
+        ("few-decisions", {"steps": 20, "shift": 0.3, "guidance": 5.0}, PAIR, (832, 480)),
+        ("few-decisions", {"steps": 4, "shift": 1.0, "guidance": 1.0}, I2V_PAIR, (832, 480)),
+        ("wasted-above", {"steps": 20, "shift": 60.0, "guidance": 5.0}, PAIR, (832, 480)),
+        ("shift", {"steps": 20, "shift": 1.0}, T2V, (1280, 720)),
+        ("shift", {"steps": 20, "shift": 20.0}, T2V, (1280, 720)),
+        ("few-steps", {"steps": 6}, T2V, (832, 480)),
+    ],
+)
+def test_rule_speaks_and_its_fix_cures_it(rule, case, traits, size):
+    sick = job(**case)
+    finding = rules(sick, traits, *size)[rule]
+    assert finding.fix
+    for key, value in finding.fix.items():
+        group, name = key.split(".")
+        setattr(getattr(sick, group), name, value)
+    assert rule not in rules(sick, traits, *size)
+
+
+def test_distilled_lora_with_guidance_is_told_and_cured():
+    sick = job([FAST], steps=20, shift=5.0, guidance=5.0)
+    found = rules(sick, PAIR)
+    assert {"distilled-guidance", "distilled-steps"} <= set(found)
+    sick.sampling.guidance = found["distilled-guidance"].fix["sampling.guidance"]
+    sick.sampling.steps = found["distilled-steps"].fix["sampling.steps"]
+    assert rules(sick, PAIR) == {}
+
+
+def test_guidance_in_the_exploration_of_three_stages_is_no_fault():
+    stages = [
+        Stage("exploration", steps=3, end=0.95, guidance=3.5),
+        Stage("decision", steps=2, end=0.875, guidance=1.0, loras=[FAST]),
+        Stage("refinement", steps=5, guidance=1.0, loras=[FAST]),
+    ]
+    assert "distilled-guidance" not in rules(job(stages=stages, steps=8, guidance=5.0), PAIR)
+
+
+def test_five_b_needs_multiples_of_32():
+    finding = rules(job(steps=50), FIVE_B, 1280, 720)["size"]
+    assert "1280x736" in finding.message
+    assert "size" not in rules(job(steps=50), FIVE_B, 1280, 704)
+    assert "size" not in rules(job(steps=50), T2V, 1280, 720)
+
+
+def test_length_is_told_unless_windowed():
+    assert "length" in rules(job(steps=20), T2V, frames=82)
+    assert "length" not in rules(job(steps=20), T2V, frames=81)
+    assert "length" not in rules(job(steps=20), T2V, frames=200, windowed=True)
+    assert "length" not in rules(job(steps=20), FIVE_B, 1280, 704, frames=121)
+
+
+def test_shift_that_the_model_recommends_is_believed():
+    assert "shift" not in rules(job(steps=20, shift=1.0), replace(T2V, shift=1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Wan21_CausVid_14B_T2V_lora_rank32.safetensors", True),
+        ("lightx2v_T2V_14B_cfg_step_distill_v2.safetensors", True),
+        ("Wan2.2-Lightning_I2V-A14B-4steps-lora_HIGH_fp16.safetensors", True),
+        ("film_grain_style.safetensors", False),
+    ],
+)
+def test_distilled_loras_are_known_by_name(name, expected):
+    assert is_distilled(name) is expected
+
+
+def test_every_rule_is_explained_in_the_docs():
+    root = Path(__file__).parents[3]
+    code = (root / "wan_blender/engine/models/schedule_check.py").read_text()
+    named = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
+    text = (root / "docs/schedule_rules.md").read_text()
+    assert len(named) == 8
+    assert all(f"`{rule}`" in text for rule in named)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Model masks: each layout against the tensors of the official code."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.folders import make_job, noise_plate
+from tests.engine.tiny import golden
+from wan_blender import errors
+from wan_blender import job as jobs
+from wan_blender.engine.conditioning import Scene
+from wan_blender.engine.conditioning.image import _GivenFrames, known_cells, known_channels
+from wan_blender.engine.conditioning.per_token import PerToken
+from wan_blender.engine.conditioning.vace import Vace, mask_channels, sampled_frames
+from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.region import whole_frame
+from wan_blender.engine.release import make_law
+from wan_blender.engine.sampling import Source, denoise, make_noise
+from wan_blender.engine.video import Shot, write_png
+
+
+@pytest.mark.parametrize(
+    "case", sorted({k.rsplit(".", 1)[0] for k in golden("vace_mask_channels")})
+)
+def test_vace_mask_channels_equal_the_official_code(case):
+    g = golden("vace_mask_channels")
+    expected = g[f"{case}.mask_channels"]
+    references = 2 if "refs2" in case else 0
+    mask = g[f"{case}.mask"][0]
+    picked = mask[sampled_frames(len(mask), expected.shape[1] - references)]
+    assert torch.equal(mask_channels(picked, references), expected)
+
+
+def test_vace_samples_the_frames_that_nearest_exact_does():
+    for t in range(1, 260):
+        frames = 4 * t - 3
+        index = torch.arange(frames, dtype=torch.float32)[None, None]
+        expected = torch.nn.functional.interpolate(index, size=t, mode="nearest-exact")
+        assert sampled_frames(frames, t) == expected[0, 0].int().tolist()
+
+
+@pytest.mark.parametrize(
+    ("case", "frames", "given"),
+    [
+        ("T17.known0", 17, [0]),
+        ("T17.known0_16", 17, [0, 16]),
+        ("T33.known0_7", 33, list(range(8))),
+    ],
+)
+def test_image_mask_channels_equal_the_official_code(case, frames, given):
+    expected = golden("i2v_mask_channels")[case]
+    known = np.zeros((frames, expected.shape[2] * 8, expected.shape[3] * 8), np.float32)
+    known[given] = 1
+    cells = torch.from_numpy(np.stack([known_cells(frame) for frame in known]))
+    assert torch.equal(known_channels(cells), expected)
+
+
+def test_cell_is_given_only_when_all_its_pixels_are():
+    known = np.ones((16, 16), np.float32)
+    known[3, 9] = 0
+    assert known_cells(known).tolist() == [[1, 0], [1, 1]]
+
+
+def _scene(tmp_path, mask, plate=None, **settings):
+    plate = noise_plate(*mask.shape) if plate is None else plate
+    make_job(tmp_path, plate, mask)
+    job = jobs.read(tmp_path)
+    region = whole_frame(len(mask), *mask.shape[1:])
+    return Scene(Shot(tmp_path, job), region, jobs.ModelMask(**settings))
+
+
+def _frame_mask(frames, masked):
+    mask = np.zeros((frames, 32, 48), np.uint16)
+    mask[masked] = 65535
+    return mask
+
+
+def test_image_model_takes_the_first_unmasked_frame_as_given(tmp_path):
+    given = _GivenFrames(_scene(tmp_path, _frame_mask(9, slice(1, 9))), False, "model")
+    assert [float(given.known(i).mean()) for i in range(9)] == [1] + [0] * 8
+    assert (given.picture(3) == 0).all()
+    np.testing.assert_allclose(given.picture(0), given.scene.picture(0))
+
+
+def test_image_model_takes_the_first_k_frames(tmp_path):
+    scene = _scene(tmp_path, _frame_mask(9, slice(5, 9)), start_frames=5)
+    given = _GivenFrames(scene, False, "model")
+    assert [float(given.known(i).mean()) for i in range(9)] == [1] * 5 + [0] * 4
+
+
+def test_first_last_frame_model_takes_both_ends(tmp_path):
+    given = _GivenFrames(_scene(tmp_path, _frame_mask(7, slice(1, 6))), True, "model")
+    known = [float(given.known(i).mean()) for i in range(9)]  # 7 frames are padded to 9
+    assert known == [1, 0, 0, 0, 0, 0, 1, 1, 1]
+
+
+def test_masked_start_frame_is_refused_and_a_given_one_replaces_it(tmp_path):
+    scene = _scene(tmp_path, _frame_mask(5, slice(0, 5)))
+    with pytest.raises(errors.WrongModel, match="start frame, but frame 0 is masked on 100%"):
+        _GivenFrames(scene, False, "model")
+    write_png(tmp_path / "start.png", np.full((32, 48, 3), 200, np.uint8))
+    given = _GivenFrames(scene, False, "model")
+    assert given.known(0).all()
+    np.testing.assert_allclose(given.picture(0), 200 / 127.5 - 1, atol=1e-6)
+
+
+def test_inpainting_layout_gives_every_unmasked_pixel(tmp_path):
+    mask = np.zeros((5, 32, 48), np.uint16)
+    mask[:, 8:16, 8:24] = 65535
+    given = _GivenFrames(_scene(tmp_path, mask, known="pixels"), False, "model")
+    assert (given.known(2) == (mask[2] == 0)).all()
+    assert (given.picture(2)[mask[2] > 0] == 0).all()
+
+
+@pytest.mark.parametrize("shape", ["same", "hard", "box", "own"])
+def test_shapes_of_the_model_mask(tmp_path, shape):
+    mask = np.zeros((1, 32, 48), np.uint16)
+    mask[0, 8:16, 8:16] = 65535
+    mask[0, 20:24, 20:40] = 20000  # below one half
+    if shape == "own":
+        (tmp_path / "model_mask").mkdir(parents=True)
+        write_png(tmp_path / "model_mask" / "000000.png", np.full((32, 48), 65535, np.uint16))
+    seen = _scene(tmp_path, mask, shape=shape).mask(0)
+    values = {"same": (1, 20000 / 65535, 0), "hard": (1, 0, 0), "box": (1, 0, 0), "own": (1, 1, 1)}
+    got = seen[10, 10], seen[22, 30], seen[30, 2]
+    np.testing.assert_allclose(got, values[shape], atol=1e-6)
+
+
+def test_vace_splits_at_one_half_and_keeps_the_soft_mask(tmp_path):
+    mask = np.zeros((5, 32, 48), np.uint16)
+    mask[:, :16], mask[:, 16:] = 60000, 30000
+    scene = _scene(tmp_path, mask)
+    context = Vace(open_model("", "cpu", "float32"), scene).context
+    assert context.shape == (1, 96, 2, 4, 6)
+    np.testing.assert_allclose(context[0, 32:, :, :2].numpy(), 60000 / 65535, atol=1e-6)
+    np.testing.assert_allclose(context[0, 32:, :, 2:].numpy(), 30000 / 65535, atol=1e-6)
+
+
+def test_vace_references_stand_before_the_clip(tmp_path):
+    (tmp_path / "references").mkdir(parents=True)
+    for i in range(2):
+        picture = np.full((20, 20, 4), 255, np.uint8)
+        write_png(tmp_path / "references" / f"{i}.png", picture)
+    condition = Vace(open_model("", "cpu", "float32"), _scene(tmp_path, _frame_mask(5, slice(5))))
+    assert condition.prefix == 2
+    assert condition.context.shape[2] == 2 + 2
+    assert (condition.context[:, 16:, :2] == 0).all()
+    assert (condition.context[:, 32:, 2:] == 1).all()
+
+
+def test_vace_strength_zero_is_no_control_and_wrong_counts_are_refused(tmp_path):
+    bundle = open_model("", "cpu", "float32")
+    scene = _scene(tmp_path, _frame_mask(5, slice(5)), strength=0.0)
+    condition = Vace(bundle, scene)
+    x = make_noise((1, 16, 2, 4, 6), 0)
+    text = bundle.encode_text(["a red ball"])
+    model = bundle.transformer(1.0)
+    with torch.no_grad():
+        inputs = condition.inputs(x, 0.5, range(2))
+        off = model(**inputs, encoder_hidden_states=text, return_dict=False)[0]
+        inputs["control_hidden_states"] = inputs["control_hidden_states"] + 1
+        other = model(**inputs, encoder_hidden_states=text, return_dict=False)[0]
+    assert torch.equal(off, other)
+    with pytest.raises(errors.InvalidJob, match=r"strengths has 3 numbers; the shot has 2 latent"):
+        Vace(bundle, _scene(tmp_path, _frame_mask(5, slice(5)), strengths=[1.0, 1.0, 1.0]))
+
+
+def test_per_token_times_follow_the_largest_mask_of_each_token():
+    class Bundle:
+        class traits:
+            patch = 2
+
+    condition = PerToken(Bundle, None)
+    level = torch.zeros(1, 1, 2, 4, 4)
+    level[0, 0, 1, :2, 2:] = 0.5
+    times = condition.inputs(torch.zeros(1, 48, 2, 4, 4), level, range(2))["timestep"]
+    assert times.tolist() == [[0, 0, 0, 0, 0, 500, 0, 0]]
+
+
+def test_per_token_runs_show_kept_tokens_clean_and_end_exact():
+    mask = torch.zeros(1, 1, 2, 4, 4)
+    mask[0, 0, 1, :2, 2:] = 1
+    mask[0, 0, 1, 2:, 2:] = 0.5
+    z = torch.randn(1, 48, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    source = Source(z, make_noise(z.shape, 1), mask, clean_tokens=2)
+    sigmas = [1.0, 0.6, 0.3, 0.0]
+    seen = []
+
+    def perfect(x, level, step):
+        seen.append((x.clone(), level.clone()))
+        return torch.where(level > 0, (x - z) / level.clamp_min(1e-9), 7.0)
+
+    law = make_law("static", mask, sigmas, 1.0)
+    x = denoise(perfect, source, sigmas, law).x
+    torch.testing.assert_close(x, z, rtol=1e-4, atol=1e-4)
+    kept = (mask == 0).expand_as(z)
+    assert torch.equal(x[kept], z[kept])
+    for (shown, level), sigma in zip(seen, sigmas):
+        assert torch.equal(shown[kept], z[kept])
+        assert sorted(set(level.flatten().tolist())) == pytest.approx([0, sigma / 2, sigma])

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the editor is shown before a run is what the engine plans."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.engine.folders import make_job, noise_plate
+from wan_blender import job as jobs
+from wan_blender.crop import Crop, ModelSizes
+from wan_blender.engine.masks import measure_mask, plan_masks
+from wan_blender.engine.models.traits import Traits
+from wan_blender.engine.region import plan_region
+from wan_blender.engine.video import Shot
+from wan_blender.latent_grid import Grid
+from wan_blender.mask_notes import mask_notes
+from wan_blender.mask_preview import MaskPreview, make_preview
+
+TRAITS = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480)
+SIZES = ModelSizes(8, 2, 832 * 480)
+
+
+def moving_mask(count: int, height: int, width: int) -> np.ndarray:
+    """A soft disc that moves to the right; frame 6 has none."""
+    y, x = np.mgrid[:height, :width]
+    frames = [
+        np.clip(20 - np.hypot(y - height / 3, x - 40 - 5 * i), 0, 8) / 8 for i in range(count)
+    ]
+    frames[6] *= 0
+    return np.stack(frames).astype(np.float32)
+
+
+@pytest.mark.parametrize("pixels", [0, 48 * 48, 200 * 200], ids=["as it is", "smaller", "larger"])
+@pytest.mark.parametrize(
+    "mask", [jobs.Mask(), jobs.Mask(grow_px=3, grow_after=2, reduction="mean")]
+)
+def test_preview_shows_the_cells_and_the_crop_of_the_run(tmp_path, pixels, mask):
+    masks = moving_mask(9, 96, 160)
+    seen = jobs.Region(pixels=pixels)
+    folder = make_job(tmp_path / "job", noise_plate(9, 96, 160), (masks * 65535).astype("u2"))
+    shot = Shot(folder, jobs.read(folder))
+    extent = measure_mask(shot)
+    region = plan_region(9, (160, 96), extent.box, seen, TRAITS)
+    planned = plan_masks(shot, extent, region, mask)
+    preview = make_preview(1, 9, shot.mask, mask, seen, SIZES)
+    for name in ("x", "y", "width", "height", "grid"):
+        assert getattr(preview.crop, name) == getattr(region, name)
+    np.testing.assert_allclose(preview.cells, planned.latent, atol=1e-4)
+    assert preview.notes == mask_notes(region.as_seen(extent.boxes), planned.latent, region.grid)
+    assert preview.notes  # frame 6
+
+
+@pytest.mark.parametrize("size", [(30, 50), (40, 64), (96, 160)])
+def test_scaling_without_opencv_equals_opencv(size):
+    frame = np.random.default_rng(0).random((60, 100), np.float32)
+    crop = Crop(10, 5, 80, 50, Grid(1, *size))
+    method = cv2.INTER_AREA if size[1] < 80 else cv2.INTER_CUBIC
+    expected = cv2.resize(frame[5:55, 10:90], size[::-1], interpolation=method)
+    np.testing.assert_allclose(crop.scaled(frame), expected, atol=2e-5)
+
+
+def test_cells_are_where_their_pixels_are_and_marked_where_half_covered():
+    masks = np.zeros((5, 64, 96), np.float32)
+    masks[:, 16:32, 16:36] = 0.5  # the third cell of each row is covered by half
+    preview = make_preview(10, 5, masks.__getitem__, jobs.Mask(), jobs.Region(mode="whole"), SIZES)
+    found = preview.generated(13)
+    assert {rect for rect, _, partly in found if not partly} == {
+        (16, 16, 24, 24), (24, 16, 32, 24), (16, 24, 24, 32), (24, 24, 32, 32),
+    }  # fmt: skip
+    assert {rect for rect, _, partly in found if partly} == {(32, 16, 40, 24), (32, 24, 40, 32)}
+    assert {value for _, value, _ in found} == {0.5}
+    assert (preview.group(10), preview.group(14), preview.group(15)) == (0, 1, None)
+    assert preview.generated(9) == []
+
+
+def test_cell_masked_on_some_frames_of_its_group_is_marked():
+    masks = np.zeros((5, 64, 96), np.float32)
+    masks[2:, 16:24, 16:24] = 1  # frames 2 to 4 of the group 1 to 4
+    preview = make_preview(1, 5, masks.__getitem__, jobs.Mask(), jobs.Region(mode="whole"), SIZES)
+    assert preview.generated(1) == []
+    assert preview.generated(2) == [((16, 16, 24, 24), 1.0, True)]
+
+
+def test_preview_survives_its_file(tmp_path):
+    masks = moving_mask(9, 96, 160)
+    preview = make_preview(4, 9, masks.__getitem__, jobs.Mask(), jobs.Region(), SIZES)
+    preview.save(tmp_path / "preview.npz")
+    loaded = MaskPreview.load(tmp_path / "preview.npz")
+    assert (loaded.crop, loaded.notes, loaded.canvas) == (
+        preview.crop,
+        preview.notes,
+        preview.canvas,
+    )
+    assert loaded.generated(7) == preview.generated(7) != []
+
+
+def test_empty_mask_has_no_preview():
+    masks = np.zeros((3, 32, 32), np.float32)
+    assert make_preview(1, 3, masks.__getitem__, jobs.Mask(), jobs.Region(), SIZES) is None

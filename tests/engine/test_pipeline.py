@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole job on real files with the bundled model."""
+
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+
+from tests.engine.folders import make_job, moving_square, noise_plate
+from wan_blender import errors
+from wan_blender import job as jobs
+from wan_blender.engine import vae as codec
+from wan_blender.engine.check import check
+from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.pipeline import generate
+from wan_blender.engine.video import read_png, write_png
+from wan_blender.engine.watch import Watch
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path_factory.getbasetemp() / "tensors"))
+
+
+def _read(folder, kind, name="000000.png"):
+    return read_png(folder / "result" / kind / name)
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "dtype", "channels"),
+    [(9, 48, 64, np.uint8, 3), (6, 50, 37, np.uint16, 3), (1, 16, 16, np.uint8, 4)],
+)
+def test_pixels_outside_the_mask_are_the_plates_own(
+    tmp_path, frames, height, width, dtype, channels
+):
+    plate = noise_plate(frames, height, width, dtype, channels)
+    mask = np.zeros((frames, height, width), np.uint16)
+    mask[:, 4:14, 5:13] = 65535
+    make_job(tmp_path, plate, mask, output__full_frames=True, sampling__steps=2)
+    report = generate(tmp_path, Watch(tmp_path))
+    assert report["max_diff_outside"] == 0
+    assert report["max_latent_diff_kept"] == 0
+    for i in range(frames):
+        frame = _read(tmp_path, "frames", jobs.frame_name(i))
+        patch = _read(tmp_path, "patch", jobs.frame_name(i))
+        assert frame.dtype == patch.dtype == dtype
+        assert (frame[mask[i] == 0] == plate[i][mask[i] == 0]).all()
+        assert (patch[..., 3][mask[i] == 0] == 0).all()
+        inside = mask[i] > 0
+        assert (patch[..., 3][inside] == np.iinfo(dtype).max).all()
+        assert (frame[..., :3][inside] == patch[..., :3][inside]).all()
+        assert (frame[..., :3][inside] != plate[i][..., :3][inside]).mean() > 0.5
+
+
+def test_soft_mask_blends_and_feather_stays_inside(tmp_path):
+    plate = noise_plate(5, 48, 64)
+    mask = np.zeros((5, 48, 64), np.uint16)
+    mask[:, 8:40, 8:40] = 65535
+    make_job(tmp_path, plate, mask, output__feather_px=6.0, sampling__steps=1)
+    report = generate(tmp_path, Watch(tmp_path))
+    alpha = _read(tmp_path, "patch")[..., 3]
+    assert report["max_diff_outside"] == 0
+    assert (alpha[mask[0] == 0] == 0).all()
+    edge, middle = alpha[24, 8], alpha[24, 24]
+    assert 0 < edge < 60
+    assert middle == 255
+    assert (np.diff(alpha[24, 8:24].astype(int)) >= 0).all()
+
+
+def test_feather_does_not_fade_at_the_canvas_edge(tmp_path):
+    mask = np.full((1, 32, 32), 65535, np.uint16)
+    make_job(tmp_path, noise_plate(1, 32, 32), mask, output__feather_px=8.0, sampling__steps=1)
+    generate(tmp_path, Watch(tmp_path))
+    assert (_read(tmp_path, "patch")[..., 3] == 255).all()
+
+
+def test_footprint_matte_covers_whole_cells(tmp_path):
+    mask = np.zeros((5, 32, 32), np.uint16)
+    mask[2, 9, 9] = 65535
+    settings = {"output__matte": "footprint", "sampling__steps": 1}
+    make_job(tmp_path, noise_plate(5, 32, 32), mask, **settings)
+    generate(tmp_path, Watch(tmp_path))
+    for i in range(5):
+        alpha = _read(tmp_path, "patch", jobs.frame_name(i))[..., 3]
+        expected = np.zeros((32, 32), bool)
+        expected[8:16, 8:16] = i > 0  # frame 2 shares its latent with 1, 3 and 4
+        assert ((alpha > 0) == expected).all()
+
+
+def test_same_job_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
+    results = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        folder = tmp_path / name
+        plate, mask = noise_plate(5, 32, 48), moving_square(5, 32, 48, 12)
+        make_job(folder, plate, mask, sampling__seed=seed)
+        generate(folder, Watch(folder))
+        results.append(b"".join(p.read_bytes() for p in sorted(folder.glob("result/patch/*"))))
+    assert results[0] == results[1] != results[2]
+
+
+def test_empty_mask_is_refused_before_a_model_is_loaded(tmp_path, monkeypatch):
+    make_job(tmp_path, noise_plate(5, 32, 32), np.zeros((5, 32, 32), np.uint16))
+    with pytest.raises(errors.EmptyMask, match="empty on all 5 frames"):
+        generate(tmp_path, Watch(tmp_path))
+    assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize("when", ["encoding", "denoising", "decoding"])
+def test_cancel_leaves_no_result_and_the_job_can_run_again(tmp_path, when):
+    make_job(tmp_path, noise_plate(9, 32, 32), moving_square(9, 32, 32, 12))
+    cancelled = threading.Event()
+
+    def emit(message):
+        if message.phase == when and message.step == 1:
+            jobs.request_cancel(tmp_path) if when == "denoising" else cancelled.set()
+
+    with pytest.raises(errors.Cancelled):
+        generate(tmp_path, Watch(tmp_path, emit, cancelled))
+    assert jobs.result_folder(tmp_path) is None
+    jobs.clear_cancel(tmp_path)
+    generate(tmp_path, Watch(tmp_path))
+    assert jobs.result_folder(tmp_path) is not None
+    assert not (tmp_path / "result.part").exists()
+
+
+def test_progress_rises_and_names_every_phase(tmp_path):
+    make_job(tmp_path, noise_plate(5, 32, 32), moving_square(5, 32, 32, 12))
+    seen = []
+    generate(tmp_path, Watch(tmp_path, seen.append))
+    fractions = [m.fraction for m in seen]
+    assert fractions == sorted(fractions)
+    assert {m.phase for m in seen} == {"reading", "text", "encoding", "denoising", "decoding",
+                                       "writing"}  # fmt: skip
+    assert [m.step for m in seen if m.phase == "denoising"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda f: (f / "plate" / "000001.png").write_bytes(b"no"), "InvalidJob", "000001.png"),
+        (lambda f: (f / "mask" / "000001.png").unlink(), "InvalidJob", "000001.png is missing"),
+        (lambda f: write_png(f / "mask" / "000001.png", np.zeros((8, 8), np.uint16)),
+         "SizeMismatch", "8x8"),
+        (lambda f: write_png(f / "mask" / "000001.png", np.zeros((32, 32, 3), np.uint8)),
+         "SizeMismatch", "3 channels"),
+        (lambda f: write_png(f / "plate" / "000001.png", np.zeros((8, 9, 3), np.uint8)),
+         "SizeMismatch", "9x8"),
+    ],
+)  # fmt: skip
+def test_spoiled_folders_are_named_and_leave_nothing(tmp_path, spoil, error, words):
+    make_job(tmp_path, noise_plate(5, 32, 32), moving_square(5, 32, 32, 12))
+    spoil(tmp_path)
+    with pytest.raises(getattr(errors, error), match=words):
+        generate(tmp_path, Watch(tmp_path))
+    assert not (tmp_path / "result").exists()
+
+
+def test_check_says_sizes_without_loading_a_model(tmp_path):
+    make_job(tmp_path, noise_plate(10, 70, 90), moving_square(10, 70, 90))
+    report = check(tmp_path)
+    assert report["size"]["model_pixels"] == [96, 80]
+    assert report["size"]["latents"] == [4, 10, 12]
+    assert report["mask"]["frames"] == 10
+    json.dumps(report)
+
+
+def test_chunked_encode_and_decode_equal_diffusers():
+    vae = open_model("", "cpu", "float32").vae
+    frames = torch.rand(9, 32, 48, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
+        std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
+        video = frames.permute(3, 0, 1, 2)[None]
+        expected = (vae.encode(video).latent_dist.mode() - mean) / std
+        z = codec.encode(vae, lambda i: frames[i].numpy(), 9)
+        torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-5)
+        decoded = np.concatenate(list(codec.decode(vae, z)))
+        again = vae.decode(expected * std + mean).sample[0].permute(1, 2, 3, 0).numpy()
+    assert decoded.shape == (9, 32, 48, 3)
+    np.testing.assert_allclose(decoded, again, atol=1e-4)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_box_and_tiles_decode_exactly_what_the_whole_frame_does(residual):
+    """Both autoencoders, Wan 2.1's and the residual one of 2.2, with random weights."""
+    torch.manual_seed(0)
+    extra = {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12,
+             "decoder_base_dim": 8, "scale_factor_spatial": 16} if residual else {}  # fmt: skip
+    vae = AutoencoderKLWan(base_dim=8, z_dim=16, **extra).eval()
+    z = torch.randn(1, 16, 2, 34, 4)
+    whole = np.concatenate(list(codec.decode(vae, z)))
+    box = (15, 20, 0, 4)
+    scale = vae.config.scale_factor_spatial
+    part = np.concatenate(list(codec.decode(vae, z, box)))
+    y0, y1, x0, x1 = (edge * scale for edge in box)
+    np.testing.assert_allclose(part[:, y0:y1, x0:x1], whole[:, y0:y1, x0:x1], atol=2e-5)
+    assert (part[:, :y0] == 0).all()
+    assert whole[:, :y0].std() > 0.01
+    tiled = np.concatenate(list(codec.decode(vae, z, tile=16)))
+    np.testing.assert_allclose(tiled, whole, atol=2e-5)
+
+
+def test_out_of_memory_takes_a_measure_and_goes_on_from_the_last_step(tmp_path, monkeypatch):
+    """The allocator fails once, in the third step: same bytes as an undisturbed run."""
+    results = []
+    for name in ("calm", "short"):
+        folder = tmp_path / name
+        plate, mask = noise_plate(5, 32, 48), moving_square(5, 32, 48, 12)
+        make_job(folder, plate, mask, sampling__steps=4, sampling__solver="unipc")
+        if name == "short":
+            _fail_call(monkeypatch, number=5)  # two calls a step
+        report = generate(folder, Watch(folder))
+        assert report["memory"]["measures_taken"] == (name == "short")
+        results.append(b"".join(p.read_bytes() for p in sorted(folder.glob("result/patch/*"))))
+    assert results[0] == results[1]
+
+
+def _fail_call(monkeypatch, number):
+    from wan_blender.engine import fitting, pipeline
+
+    calls = []
+    real = pipeline.guided_velocity
+
+    def short_of_memory(*arguments):
+        calls.append(1)
+        if len(calls) == (number + 1) // 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(*arguments)
+
+    def lower(plan, sizes, machine):
+        return replace(plan, tiled_decode=True)
+
+    monkeypatch.setattr(pipeline, "guided_velocity", short_of_memory)
+    monkeypatch.setattr(fitting, "step_down", lower)
+
+
+def test_out_of_memory_without_a_measure_left_says_what_to_do(tmp_path, monkeypatch):
+    from wan_blender.engine import fitting
+
+    _fail_call(monkeypatch, number=1)
+    monkeypatch.setattr(fitting, "step_down", lambda *_: None)
+    make_job(tmp_path, noise_plate(5, 32, 48), moving_square(5, 32, 48, 12))
+    with pytest.raises(errors.OutOfMemory, match="GB are free"):
+        generate(tmp_path, Watch(tmp_path))
+    assert not (tmp_path / "result").exists()
+
+
+def test_shot_too_long_for_the_memory_says_so_before_anything_is_loaded(tmp_path, monkeypatch):
+    from wan_blender.engine import plan
+
+    machine = replace(plan.measure_machine(torch.device("cpu")), ram_gb=1e-6)
+    monkeypatch.setattr(plan, "measure_machine", lambda device: machine)
+    make_job(tmp_path, noise_plate(5, 32, 48), moving_square(5, 32, 48, 12))
+    with pytest.raises(errors.OutOfMemory, match=r"5 frames at 48x32 need .* GB for their latents"):
+        generate(tmp_path, Watch(tmp_path))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.engine.folders import make_job, noise_plate
+from wan_blender import job as jobs
+from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.pipeline import generate
+from wan_blender.engine.region import plan_region
+from wan_blender.engine.seams import FINE_SHARE, SeamMeter, add_grain, grain_level, smoothed
+from wan_blender.engine.video import read_png
+from wan_blender.engine.watch import Watch
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path_factory.getbasetemp() / "tensors"))
+
+
+TRAITS = open_model("", "cpu", "float32").traits
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_region_holds_the_mask_on_the_token_grid(data):
+    width = data.draw(st.integers(16, 4096))
+    height = data.draw(st.integers(16, 2160))
+    x0 = data.draw(st.integers(0, width - 1))
+    y0 = data.draw(st.integers(0, height - 1))
+    x1 = data.draw(st.integers(x0 + 1, width))
+    y1 = data.draw(st.integers(y0 + 1, height))
+    region = plan_region(5, (width, height), (x0, y0, x1, y1), jobs.Region(), TRAITS)
+    assert 0 <= region.x <= x0
+    assert 0 <= region.y <= y0
+    assert x1 <= region.x + region.width <= width
+    assert y1 <= region.y + region.height <= height
+    assert region.x % 16 == region.y % 16 == 0
+    grid = region.grid
+    assert grid.width <= region.width
+    room = 32 * (grid.width + grid.height)  # of rounding to whole tokens
+    assert grid.width * grid.height <= TRAITS.native_pixels + room
+
+
+def test_small_mask_in_4k_keeps_every_pixel_of_its_surroundings():
+    region = plan_region(81, (3840, 2160), (1000, 700, 1200, 860), jobs.Region(), TRAITS)
+    assert (region.width, region.height) == (region.grid.width, region.grid.height)
+    assert region.width * region.height < 500 * 400
+
+
+def test_whole_frame_on_request_and_for_large_masks():
+    whole = plan_region(5, (640, 360), (10, 10, 50, 50), jobs.Region(mode="whole"), TRAITS)
+    assert (whole.x, whole.y, whole.width, whole.height) == (0, 0, 640, 360)
+    large = plan_region(5, (640, 360), (10, 10, 620, 350), jobs.Region(), TRAITS)
+    assert (large.width, large.height) == (640, 360)
+
+
+@pytest.mark.parametrize("pixels", [0, 48 * 48, 160 * 160])
+def test_cropped_and_scaled_patch_stays_exact_outside(tmp_path, pixels):
+    plate = noise_plate(5, 160, 240)
+    mask = np.zeros((5, 160, 240), np.uint16)
+    for i in range(5):
+        mask[i, 60:90, 100 + 2 * i : 130 + 2 * i] = 65535
+    settings_ = {"region__pixels": pixels, "output__full_frames": True, "sampling__steps": 1}
+    make_job(tmp_path, plate, mask, **settings_)
+    report = generate(tmp_path, Watch(tmp_path))
+    assert report["max_diff_outside"] == 0
+    x, y, w, h = report["size"]["box"]
+    assert w * h < 0.5 * 160 * 240
+    assert x % 16 == y % 16 == 0
+    for i in range(5):
+        frame = read_png(tmp_path / "result" / "frames" / jobs.frame_name(i))
+        assert (frame[mask[i] == 0] == plate[i][mask[i] == 0]).all()
+        assert (frame[mask[i] > 0] != plate[i][mask[i] > 0]).mean() > 0.5
+
+
+def test_colour_and_grain_match_leave_the_outside_exact_and_lessen_the_step(tmp_path):
+    rng = np.random.default_rng(0)
+    base = np.full((9, 64, 64, 3), (200, 120, 60)) + rng.normal(0, 6, (9, 64, 64, 3))
+    plate = np.clip(base, 0, 255).astype(np.uint8)
+    mask = np.zeros((9, 64, 64), np.uint16)
+    mask[:, 24:40, 24:40] = 65535
+    reports = {}
+    for name, match in (("plain", False), ("matched", True)):
+        folder = tmp_path / name
+        make_job(
+            folder, plate, mask, output__colour_match=match, output__grain_match=match,
+            sampling__steps=1,
+        )  # fmt: skip
+        reports[name] = generate(folder, Watch(folder))
+        assert reports[name]["max_diff_outside"] == 0
+    assert reports["plain"]["seam"] != reports["matched"]["seam"]
+
+
+def test_smoothing_keeps_order_and_averages_in_time():
+    frames = [(np.full(1, i), np.array([float(i == 10)])) for i in range(21)]
+    out = list(smoothed(iter(frames), 3))
+    assert [int(p[0]) for p, _ in out] == list(range(21))
+    values = np.array([v[0] for _, v in out])
+    assert values.argmax() == 10
+    assert (values[7:14] > 0).all()
+    assert values[:7].max() == 0
+    np.testing.assert_allclose(values[7:10], values[13:10:-1])
+    assert [v for _, v in smoothed([(np.zeros(1), None)] * 4)] == [None] * 4
+
+
+def test_grain_is_measured_and_added_alike():
+    rng = np.random.default_rng(0)
+    where = np.ones((128, 128), bool)
+    grainy = rng.normal(0, 0.05, (128, 128, 3)).astype(np.float32)
+    np.testing.assert_allclose(grain_level(grainy, where), 0.05, rtol=0.1)
+    added = add_grain(np.zeros((128, 128, 3), np.float32), np.array([0.02, 0.04, 0.06]), 1)
+    np.testing.assert_allclose(added.std((0, 1)), [0.02, 0.04, 0.06], rtol=0.05)
+    ramp = np.linspace(0, 1, 128)[None, :, None].repeat(128, 0).repeat(3, 2).astype(np.float32)
+    assert grain_level(ramp, where).max() < 1e-3
+    assert 0 < FINE_SHARE < 1
+
+
+def test_seam_meter_sees_a_step_and_an_invisible_edge():
+    rng = np.random.default_rng(0)
+    plate = np.clip(0.5 + rng.normal(0, 0.02, (64, 64, 3)), 0, 1)
+    mask = np.zeros((64, 64))
+    mask[20:44, 20:44] = 1
+    same, step = SeamMeter(), SeamMeter()
+    same.add(plate, plate, mask)
+    step.add(plate, plate + 0.2 * mask[..., None], mask)
+    assert same.report() == {"gradient_ratio": 1.0, "colour_step": 0.0}
+    assert step.report()["gradient_ratio"] > 4
+    assert step.report()["colour_step"] == pytest.approx(0.2, abs=1e-3)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wan_blender.engine.windows import plan_windows, predict_in_windows
+from wan_blender.job import Windows
+
+
+@settings(deadline=None)
+@given(
+    latents=st.integers(1, 260),
+    frames=st.integers(1, 161),
+    overlap=st.integers(0, 80),
+    anchor=st.booleans(),
+    prefix=st.integers(0, 2),
+)
+def test_windows_cover_every_latent_and_blend_to_one(latents, frames, overlap, anchor, prefix):
+    windows = plan_windows(latents, Windows(frames, overlap, anchor))
+    assert windows[0].start == 0
+    assert windows[-1].stop == latents
+    starts = [w.start for w in windows]
+    assert starts == sorted(set(starts))
+    assert len({w.stop - w.start for w in windows}) == 1
+    gaps = [b - a for a, b in pairwise(starts)]
+    assert not gaps or max(gaps) - min(gaps) <= 1  # even: no wasted last window
+    x = torch.randn(1, 3, prefix + latents, 2, 2)
+    got = predict_in_windows(lambda x, level, i, n: 2 * x, windows, prefix, x, 0.5)
+    torch.testing.assert_close(got, 2 * x, rtol=1e-5, atol=1e-4)
+
+
+def test_weights_fade_over_the_true_overlap():
+    first, second = plan_windows(8, Windows(21, 16))
+    assert (first.start, first.stop, second.start, second.stop) == (0, 6, 2, 8)
+    assert first.weights == pytest.approx((1, 1, 0.8, 0.6, 0.4, 0.2))
+    assert second.weights == pytest.approx((0.2, 0.4, 0.6, 0.8, 1, 1))
+
+
+def test_anchor_is_shown_before_the_window_and_thrown_away():
+    windows = plan_windows(20, Windows(41, 16))
+    shown = []
+
+    def predict(x, level, latents, number):
+        shown.append(latents)
+        v = torch.ones_like(x)
+        if number:
+            v[:, :, 1] = 1e6  # what is said about the anchor must not count
+        return v
+
+    x = torch.zeros(1, 1, 21, 1, 1)
+    got = predict_in_windows(predict, windows, 1, x, 0.5)
+    assert (got == 1).all()
+    for indices, window in zip(shown, windows):
+        lead = [] if window.start == 0 else [window.start]  # + prefix 1, - 1
+        assert indices == [0, *lead, *range(1 + window.start, 1 + window.stop)]
+
+
+def test_levels_of_tokens_are_cut_with_the_window():
+    level = torch.arange(12.0).view(1, 1, 12, 1, 1).expand(1, 1, 12, 2, 2)
+
+    def predict(x, part, latents, number):
+        assert part[0, 0, :, 0, 0].tolist() == latents
+        return x
+
+    x = torch.zeros(1, 1, 12, 2, 2)
+    predict_in_windows(predict, plan_windows(12, Windows(21, 8)), 0, x, level)
+
+
+def test_zero_frames_shows_everything_at_once():
+    assert len(plan_windows(250, Windows(0, 24))) == 1

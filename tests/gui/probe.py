@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run inside the Blender under test: shows the Wan tab, writes what it sees to state.json every
+tenth of a second, does what stands in command.txt, and times the main thread.
+
+    blender FILE --python probe.py -- FOLDER
+"""
+
+import json
+import os
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import bpy
+
+FOLDER = Path(sys.argv[sys.argv.index("--") + 1])
+ADDON = "bl_ext.user_default.wan_blender.wan_blender"
+event_pump, session, generate, panels = (
+    import_module(f"{ADDON}.{name}")
+    for name in ("event_pump", "session", "operators.generate", "panels")
+)
+longest_ms: dict[str, float] = {}
+loop = {"last": time.perf_counter(), "gaps_ms": []}
+
+
+def timed(owner: type, name: str, label: str) -> None:
+    inner = getattr(owner, name)
+
+    def outer(self, what=None, *more):  # Blender counts the arguments of draw and run
+        began = time.perf_counter()
+        try:
+            return inner(self, what, *more) if what else inner(self)
+        finally:
+            spent = 1000 * (time.perf_counter() - began)
+            longest_ms[label] = max(longest_ms.get(label, 0), round(spent, 1))
+
+    setattr(owner, name, outer)
+
+
+def sequencer_area() -> bpy.types.Area:
+    screen = bpy.context.window_manager.windows[0].screen
+    return next(area for area in screen.areas if area.type == "SEQUENCE_EDITOR")
+
+
+def sidebar() -> list[int]:
+    """Its left, top, right and bottom in pixels of the screen, from the top left corner."""
+    window = bpy.context.window_manager.windows[0]
+    region = next(region for region in sequencer_area().regions if region.type == "UI")
+    top = window.height - region.y - region.height
+    return [region.x, top, region.x + region.width, top + region.height]
+
+
+def show_sequencer() -> None:
+    screen = bpy.context.window_manager.windows[0].screen
+    area = max(screen.areas, key=lambda area: area.width * area.height)
+    area.type = "SEQUENCE_EDITOR"
+    area.spaces.active.view_type = "SEQUENCER"
+    area.spaces.active.show_region_ui = True
+    bpy.app.timers.register(show_tab, first_interval=1.0)
+
+
+def show_tab() -> None:
+    area = sequencer_area()
+    region = next(region for region in area.regions if region.type == "UI")
+    region.active_panel_category = "Wan"
+    area.tag_redraw()
+    bpy.app.timers.register(report, first_interval=0.5)
+    bpy.app.timers.register(watch_loop)
+
+
+def watch_loop() -> float:
+    now = time.perf_counter()
+    loop["gaps_ms"].append(1000 * (now - loop["last"]))
+    loop["last"] = now
+    return 0.0
+
+
+def report() -> float:
+    obey()
+    current = event_pump.session()
+    scene = bpy.data.scenes["Scene"]
+    gaps = sorted(loop["gaps_ms"])
+    jobs = [
+        {
+            "phase": local.phase.value,
+            "fraction": local.progress.fraction if local.progress else 0.0,
+            "doing": local.progress.phase if local.progress else "",
+            "placed": local.placed,
+        }
+        for local in current.jobs
+    ]
+    state = {
+        "jobs": jobs,
+        "engine": current.engine_state.value,
+        "engine_pid": current.engine.pid if current.engine else 0,
+        "error": str(current.error or ""),
+        "frame": scene.frame_current,
+        "sidebar": sidebar(),
+        "strips": {
+            s.name: [s.channel, s.left_handle, s.duration] for s in scene.sequence_editor.strips
+        },
+        "longest_ms": longest_ms,
+        "loop_gap_ms": {"median": gaps[len(gaps) // 2], "max": gaps[-1]} if gaps else {},
+    }
+    part = FOLDER / "state.part"
+    part.write_text(json.dumps(state))
+    os.replace(part, FOLDER / "state.json")
+    return 0.1
+
+
+def obey() -> None:
+    path = FOLDER / "command.txt"
+    if not path.exists():
+        return
+    command, _, value = path.read_text().strip().partition(" ")
+    path.unlink()
+    if command == "paint":  # tool buttons get a colour that a screenshot can be searched for
+        colours = bpy.context.preferences.themes[0].user_interface.wcol_tool
+        colours.inner = (1, 0, 1, 1) if value == "on" else (0.329, 0.329, 0.329, 1)
+        sequencer_area().tag_redraw()
+    elif command == "steps":
+        bpy.data.scenes["Scene"].wan.sampling.steps = int(value)
+    elif command == "python":
+        os.environ["WAN_ENGINE_PYTHON"] = value
+    elif command == "clock":
+        loop["gaps_ms"].clear()
+        longest_ms.clear()
+
+
+timed(session.Session, "pump", "pump")
+timed(session.Session, "place", "place the result")
+timed(generate.WAN_OT_generate, "run", "press Generate")
+timed(session.Session, "start_engine", "start the engine")
+timed(session.BackgroundExport, "start", "save a copy, start the export")
+for cls in panels.CLASSES:
+    if issubclass(cls, bpy.types.Panel):
+        timed(cls, "draw", f"draw {cls.bl_label}")
+bpy.app.timers.register(show_sequencer, first_interval=1.0)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real child process that speaks the protocol without torch. STUB_ENGINE says how it starts,
+the job's name or prompt what it does: die, noise, mute, fail, slow; anything else is done."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from wan_blender import errors, protocol
+from wan_blender import job as jobs
+
+MODE = os.environ.get("STUB_ENGINE", "")
+
+
+def say(message: protocol.Message) -> None:
+    print(protocol.encode(message), flush=True)
+
+
+def run(name: str) -> None:
+    folder = Path(name)
+    described = (folder / "job.json").is_file()
+    task = jobs.read(folder).prompt.text if described else name
+    if task == "die":
+        print("about to fall", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif task == "noise":
+        print("this is not a message", flush=True)
+    elif task == "mute":
+        time.sleep(60)
+    elif task == "fail":
+        say(protocol.Failed(name, errors.OutOfMemory("Needs 80 GB.", "Buy.").to_dict()))
+    elif task == "slow" and not slowly(name):
+        say(protocol.Failed(name, errors.Cancelled().to_dict()))
+    else:
+        say(protocol.Progress(name, "denoising", 1, 2, 0.5, 1.0))
+        if described:
+            finish(folder)
+        say(protocol.Done(name, name + "/result", {"seed": 1}))
+
+
+def slowly(name: str) -> bool:
+    """False when it was cancelled on the way."""
+    for step in range(600):
+        say(protocol.Progress(name, "denoising", step, 600, step / 600, 30.0))
+        if jobs.cancel_requested(Path(name)):
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def finish(folder: Path) -> None:
+    """The plate as the result, fully opaque or as it is."""
+    shutil.copytree(folder / jobs.PLATE, folder / "result.part" / jobs.PATCH)
+    (folder / "result.part" / jobs.REPORT).write_text(json.dumps({"seed": 1}))
+    os.replace(folder / "result.part", folder / jobs.RESULT)
+
+
+def listen() -> None:
+    for line in sys.stdin:
+        match protocol.decode(line):
+            case protocol.Run(job=name):
+                threading.Thread(target=run, args=(name,), daemon=True).start()
+            case protocol.Shutdown():
+                return
+
+
+if MODE == "broken":
+    raise ModuleNotFoundError("No module named 'torch'")
+if MODE == "slow":
+    time.sleep(60)
+if MODE == "grandchild":
+    child = subprocess.Popen(["sleep", "60"])
+    print("grandchild", child.pid, file=sys.stderr, flush=True)
+version = protocol.VERSION + 1 if MODE == "newer" else protocol.VERSION
+python = repr(sorted(os.environ)) if MODE == "environment" else sys.version.split()[0]
+say(protocol.Hello(version, "0", python, "", "cpu", os.getpid()))
+listen()

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine's environment with the real installer: small wheels made here, no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wan_blender import engine_env, installer
+from wan_blender.engine_env import (
+    Recipe,
+    check,
+    current_python,
+    install,
+    rollback,
+    status,
+    uninstall,
+)
+from wan_blender.errors import Cancelled, DiskFull, EngineMissing, UserError
+
+ENGINE = Path(engine_env.__file__).with_name("engine")
+
+
+def wheel(folder: Path, name: str, version: str, body: str) -> str:
+    """A pure wheel with one module; returns its line for a lock file."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": body,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(t.encode()).digest()).decode()},"
+        f"{len(t)}\n"
+        for path, t in files.items()
+    )
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for inner, text in files.items():
+            archive.writestr(inner, text.replace("sha256=", "sha256="))
+        archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"{name}=={version} --hash=sha256:{digest}\n"
+
+
+@pytest.fixture(autouse=True)
+def uv_beside(monkeypatch):
+    """uv as installed beside the Python that runs the tests."""
+    beside = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", beside + os.pathsep + os.environ["PATH"])
+    assert shutil.which("uv"), "install tests/requirements.txt"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe of one locked package and a stand-in for torch, from a folder of wheels."""
+    wheels = tmp_path / "wheels"
+    lock = tmp_path / "small.lock"
+    lock.write_text(wheel(wheels, "alpha", "1.0", "VALUE = 1\n"))
+    wheel(wheels, "tinytorch", "2.0", "VALUE = 2\n")
+    return Recipe(
+        lock=lock, torch="tinytorch==2.0", backend="cpu", python=sys.executable,
+        imports=("alpha", "tinytorch"), offline=wheels,
+    )  # fmt: skip
+
+
+def value_of(python: Path, module: str = "alpha") -> str:
+    command = [str(python), "-c", f"import {module}; print({module}.VALUE)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def upgraded(recipe: Recipe, tmp_path: Path, body: str = "VALUE = 7\n") -> Recipe:
+    lock = tmp_path / "next.lock"
+    lock.write_text(wheel(recipe.offline, "alpha", "2.0", body))
+    return replace(recipe, lock=lock)
+
+
+def test_installs_into_a_fresh_folder(tmp_path, recipe):
+    home, lines = tmp_path / "a home", []
+    assert status(home, recipe).state == "missing"
+    python = install(home, recipe, lines.append)
+    assert value_of(python) == "1"
+    assert value_of(python, "tinytorch") == "2"
+    assert current_python(home) == python
+    assert status(home, recipe).state == "ready"
+    assert check(home, recipe).state == "ready"
+    assert "Checking the environment" in lines
+
+
+def test_broken_environment_is_seen_and_repaired(tmp_path, recipe):
+    python = install(tmp_path / "home", recipe)
+    module = next((python.parent.parent).rglob("alpha.py"))
+    module.write_text("raise ImportError('damaged')\n")
+    told = check(tmp_path / "home", recipe)
+    assert (told.state, "damaged" in told.says) == ("broken", True)
+    repaired = install(tmp_path / "home", recipe)
+    assert repaired != python
+    assert check(tmp_path / "home", recipe).state == "ready"
+    shutil.rmtree(repaired.parent)
+    assert status(tmp_path / "home", recipe).state == "broken"
+
+
+def test_upgrade_stands_beside_and_rolls_back(tmp_path, recipe):
+    home = tmp_path / "home"
+    first = install(home, recipe)
+    newer = upgraded(recipe, tmp_path)
+    assert status(home, newer).state == "outdated"
+    second = install(home, newer)
+    assert (value_of(first), value_of(second)) == ("1", "7")
+    assert rollback(home) == first == current_python(home)
+    assert status(home, recipe).state == "ready"
+    assert rollback(home) == second
+    third = install(home, newer)
+    assert not first.exists()
+    assert second.exists()
+    assert third.exists()
+
+
+def test_upgrade_that_does_not_work_changes_nothing(tmp_path, recipe):
+    home = tmp_path / "home"
+    first = install(home, recipe)
+    bad = upgraded(recipe, tmp_path, "raise ImportError('no good')\n")
+    with pytest.raises(UserError, match="no good"):
+        install(home, bad)
+    assert current_python(home) == first
+    assert status(home, recipe).state == "ready"
+    assert [p.name for p in (home / "engines").iterdir() if (p / "pyvenv.cfg").exists()] == [
+        first.parent.parent.name]  # fmt: skip
+
+
+def test_package_with_another_hash_is_refused(tmp_path, recipe):
+    text = recipe.lock.read_text()
+    recipe.lock.write_text(re.sub(r"sha256:\w{8}", "sha256:00000000", text))
+    with pytest.raises(UserError, match=r"(?i)hash"):
+        install(tmp_path / "home", recipe)
+    assert current_python(tmp_path / "home") is None
+
+
+def test_cancel_ends_the_installer_and_leaves_no_environment(tmp_path, recipe):
+    stop = threading.Event()
+
+    def tell(line: str) -> None:
+        if line.startswith("Installing"):
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        install(tmp_path / "home", recipe, tell, stop)
+    assert status(tmp_path / "home", recipe).state == "missing"
+    assert not [p for p in (tmp_path / "home" / "engines").iterdir() if (p / "bin").exists()]
+    assert value_of(install(tmp_path / "home", recipe)) == "1"
+
+
+def test_leftover_of_a_killed_install_is_removed(tmp_path, recipe):
+    left = tmp_path / "home" / "engines" / "20200101-000000-dead"
+    left.mkdir(parents=True)
+    (left / "pyvenv.cfg").touch()
+    install(tmp_path / "home", recipe)
+    assert not left.exists()
+
+
+def test_rollback_without_an_earlier_environment_is_told(tmp_path, recipe):
+    with pytest.raises(EngineMissing):
+        rollback(tmp_path / "home")
+    install(tmp_path / "home", recipe)
+    with pytest.raises(EngineMissing):
+        rollback(tmp_path / "home")
+
+
+def test_uninstall_leaves_the_rest_of_the_home(tmp_path, recipe):
+    home = tmp_path / "home"
+    install(home, recipe)
+    (home / "jobs").mkdir()
+    uninstall(home)
+    assert [p.name for p in home.iterdir()] == ["jobs"]
+    assert status(home, recipe).state == "missing"
+
+
+def test_small_disk_is_told_before_anything_is_made(tmp_path, recipe, monkeypatch):
+    monkeypatch.setitem(engine_env._NEEDED_GB, "cpu", 10**9)
+    with pytest.raises(DiskFull, match="1000000000 GB"):
+        install(tmp_path / "home", recipe)
+    assert not (tmp_path / "home").exists()
+
+
+def test_index_settings_of_pip_are_honoured(tmp_path, monkeypatch):
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nindex-url = https://mirror.example/simple\n")
+    for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    told = installer.tool_environment(tmp_path, None)
+    assert told["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine.example/simple")
+    assert installer.tool_environment(tmp_path, None)["UV_DEFAULT_INDEX"] == (
+        "https://mine.example/simple")  # fmt: skip
+    offline = installer.tool_environment(tmp_path, tmp_path)
+    assert offline["UV_NO_INDEX"] == "1"
+
+
+def test_lock_has_every_pinned_package_with_hashes():
+    pins = re.findall(r"^([\w-]+)==(\S+)", (ENGINE / "requirements.txt").read_text(), re.M)
+    lock = (ENGINE / "requirements.lock").read_text()
+    assert len(pins) > 10
+    for name, version in pins:
+        if name == "torch":
+            assert "\ntorch==" not in lock
+            continue
+        start = rf"^{re.escape(name.replace('_', '-'))}=={re.escape(version)}\b"
+        entry = re.search(rf"{start}.*?(?=^\w)", lock + "\nz", re.M | re.S)
+        assert entry, f"{name}=={version} is not in requirements.lock"
+        assert "--hash=sha256:" in entry[0]
+    assert Recipe().packages.startswith("torch==")
+    assert "uv==" in (ENGINE / "installer.lock").read_text()

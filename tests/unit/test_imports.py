@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The import rules of docs/architecture.md, read from the source."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "wan_blender"
+BPY = {"bpy", "bpy_extras", "bl_ui", "bl_operators", "addon_utils", "mathutils", "gpu", "blf"}
+BPY_PARTS = {
+    "addon", "event_pump", "headless", "hygiene_view", "mask_view", "operators", "panels",
+    "preferences", "properties", "session", "tasks", "timeline",
+}  # fmt: skip
+STDLIB_ONLY = {
+    "engine_env", "errors", "installation", "installer", "interrupts", "process", "protocol",
+    "schema",
+}  # fmt: skip
+NUMPY_ONLY = {"latent_grid", "mask_notes", "hygiene", "crop", "mask_preview"}
+SHARED = {
+    "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview", "protocol",
+    "schema",
+}  # fmt: skip
+TIMELINE = SHARED | {"timeline"}
+SESSION = TIMELINE | {"process", "interrupts", "local_job", "session"}
+INTERFACE = SESSION | {
+    "engine_env", "event_pump", "hygiene_view", "installation", "mask_view", "printed_progress",
+    "preferences", "properties", "tasks",
+}  # fmt: skip
+# part of the package -> parts it may import
+ALLOWED = {
+    "errors": set(),
+    "protocol": {"errors"},
+    "schema": {"errors"},
+    "job": {"errors", "schema", "latent_grid"},
+    "latent_grid": {"errors"},
+    "crop": {"job", "latent_grid"},
+    "mask_preview": {"crop", "job", "latent_grid", "mask_notes"},
+    "mask_notes": {"latent_grid"},
+    "hygiene": {"errors", "hygiene"},
+    "process": {"errors", "protocol"},
+    "engine_env": {"errors", "process", "installer"},
+    "installer": {"errors", "process"},
+    "interrupts": set(),
+    "engine": SHARED | {"engine"},
+    "timeline": TIMELINE,
+    "local_job": TIMELINE,
+    "session": SESSION,
+    "event_pump": {"errors", "session"},
+    "printed_progress": {"local_job"},
+    "installation": {"engine_env", "errors"},
+    "preferences": {"engine_env", "installation", "process"},
+    "properties": TIMELINE,
+    "hygiene_view": TIMELINE,
+    "mask_view": TIMELINE | {"properties"},
+    "tasks": TIMELINE | {"properties"},
+    "operators": INTERFACE | {"operators"},
+    "panels": INTERFACE | {"panels"},
+    "headless": INTERFACE,
+    "addon": INTERFACE | {"operators", "panels", "headless"},
+    "__init__": set(),
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute dotted names of all that ``path`` imports, inside functions too."""
+    package = ("wan_blender", *path.relative_to(PACKAGE).parent.parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inner(path: Path) -> set[str]:
+    """Parts of this package that ``path`` imports."""
+    names = [name.split(".") for name in imports(path)]
+    known = {part(file) for file in FILES}
+    return {name[1] for name in names if name[0] == "wan_blender" and name[1] in known}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_file_imports_only_what_its_part_may(path):
+    here, roots = part(path), {name.partition(".")[0] for name in imports(path)}
+    assert inner(path) <= ALLOWED[here] | {here}
+    if here not in BPY_PARTS:
+        assert not roots & BPY
+    if here != "engine":
+        assert "torch" not in roots
+    if here in STDLIB_ONLY:
+        assert roots <= set(sys.stdlib_module_names) | {"wan_blender", "__future__"}
+    if here in NUMPY_ONLY:
+        assert roots <= set(sys.stdlib_module_names) | {"wan_blender", "numpy"}
+
+
+def test_reader_sees_relative_and_nested_imports(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "panels").mkdir()
+    file = tmp_path / "panels" / "x.py"
+    file.write_text("def f():\n from ..operators import a\n from .. import job\n import torch.nn")
+    expected = {"wan_blender.operators.a", "wan_blender.job", "torch.nn"}
+    assert imports(file) == expected

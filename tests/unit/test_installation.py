@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import threading
+
+import pytest
+
+from wan_blender import installation
+from wan_blender.errors import Cancelled, DiskFull, UserError
+
+
+def test_last_line_is_shown_and_the_end_is_seen():
+    go_on = threading.Event()
+
+    def work(tell, cancelled):
+        tell("fetching torch\n")
+        tell("  ")
+        go_on.wait(10)
+
+    task = installation.Installation(work)
+    while task.says != "fetching torch":
+        assert task.running
+    go_on.set()
+    task.wait()
+    assert (task.running, task.error, task.says) == (False, None, "fetching torch")
+
+
+def test_cancel_reaches_the_installer():
+    def work(tell, cancelled):
+        assert cancelled.wait(10)
+        raise Cancelled()
+
+    task = installation.Installation(work)
+    task.cancel()
+    task.wait()
+    assert task.error is None
+    assert task.says.startswith("Stopped")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [(DiskFull("full", "free some"), DiskFull, "full"), (KeyError("x"), UserError, "KeyError")],
+)
+def test_what_stopped_it_is_kept(raised, kind, words):
+    def work(tell, cancelled):
+        raise raised
+
+    task = installation.Installation(work)
+    task.wait()
+    assert isinstance(task.error, kind)
+    assert words in str(task.error)
+
+
+def test_close_ends_a_running_installation(monkeypatch, tmp_path):
+    ended = []
+
+    def install(home, recipe, tell, cancelled):
+        cancelled.wait(10)
+        ended.append(cancelled.is_set())
+        raise Cancelled()
+
+    monkeypatch.setattr(installation.engine_env, "install", install)
+    assert installation.start(tmp_path, "cpu", None) is installation.current()
+    installation.close()
+    assert ended == [True]
+    assert installation.current() is None

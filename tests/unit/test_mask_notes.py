@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+import numpy as np
+
+from wan_blender import latent_grid as lg
+from wan_blender.mask_notes import mask_notes
+
+
+def _notes(mask):
+    grid = lg.Grid(*mask.shape)
+    boxes = []
+    for frame in mask:
+        ys, xs = np.nonzero(frame)
+        boxes.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else None)
+    return mask_notes(boxes, lg.to_latent(mask, grid), grid)
+
+
+def _square(frames, x_of_frame, size=32):
+    mask = np.zeros((frames, 64, 640), np.float32)
+    for i in range(frames):
+        x = x_of_frame(i)
+        if x is not None:
+            mask[i, 16 : 16 + size, x : x + size] = 1
+    return mask
+
+
+def test_calm_mask_has_no_notes():
+    assert _notes(_square(17, lambda i: 100 + i)) == []
+
+
+def test_fast_mask_says_how_far_and_where():
+    (note,) = _notes(_square(9, lambda i: 20 + (50 * (i - 4) if i > 4 else 0)))
+    assert note.startswith("The mask moves 150 px within one latent group (frames 5 to 8)")
+
+
+def test_frames_that_share_a_latent_are_counted():
+    (note,) = _notes(_square(9, lambda i: 50 if i >= 2 else None))
+    assert note.startswith("1 frame is generated because")
+    assert "(frame 1)" in note
+    (note,) = _notes(_square(13, lambda i: 50 if i in (6, 7) else None))
+    assert note.startswith("2 frames are generated")
+    assert "(frames 5, 8)" in note
+
+
+def test_tiny_mask_is_named():
+    (note,) = _notes(_square(5, lambda i: 50, size=5))
+    assert "smaller than one latent cell (5 of 8 px)" in note
+
+
+def test_single_frame_is_named():
+    notes = _notes(_square(9, lambda i: 50 if i == 3 else None))
+    assert any(note == "The mask is there for a single frame at frame 3." for note in notes)
+    assert _notes(_square(1, lambda i: 50)) == []

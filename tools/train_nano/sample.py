@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plain Euler loop over a trained transformer, and sheets of what comes out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import WanVACETransformer3DModel
+
+from .latents import Codec, as_pixels, image_condition, vace_context
+from .transformer import shifted
+
+GUIDANCE = 4.0
+STEPS = 20
+
+
+class Sampler:
+    """Draws clips. One model, or two with the sigma at which the first hands over to the second."""
+
+    def __init__(
+        self,
+        codec: Codec,
+        model: torch.nn.Module,
+        low: torch.nn.Module | None = None,
+        boundary: float = 0.0,
+    ) -> None:
+        self.codec, self.model, self.low, self.boundary = codec, model.eval(), low, boundary
+        self.no_text = codec.text([""])
+
+    @torch.no_grad()
+    def draw(
+        self,
+        captions: list[str],
+        condition: torch.Tensor | None,
+        size: tuple[int, int, int],
+        seed: int,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+        jump: tuple[float, float] | None = None,
+    ) -> np.ndarray:
+        """Clips (B, T, H, W, 3) in 0..1; `condition` is a VACE context, I2V channels, or None.
+
+        `jump` = (from, to) skips the steps between two sigmas without moving x, as a run does whose
+        second stage starts at another sigma than its first one stopped at.
+        """
+        frames, height, width = size
+        shape = (len(captions), 16, (frames - 1) // 4 + 1, height // 8, width // 8)
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        text = torch.cat([self.codec.text(captions), self.no_text.expand(len(captions), -1, -1)])
+        sigmas = shifted(torch.linspace(1, 0, steps + 1)).tolist()
+        for sigma, target in pairwise(sigmas):
+            if jump and jump[1] < sigma < jump[0]:
+                continue
+            told, untold = self._velocity(x, sigma, text, condition).chunk(2)
+            x = x + (target - sigma) * (untold + guidance * (told - untold))
+        return (self.codec.decode(x).permute(0, 2, 3, 4, 1).numpy() + 1) / 2
+
+    def _velocity(
+        self, x: torch.Tensor, sigma: float, text: torch.Tensor, condition: torch.Tensor | None
+    ) -> torch.Tensor:
+        model = self.low if self.low is not None and sigma < self.boundary else self.model
+        x = torch.cat([x, x])
+        timestep = torch.full((len(x),), 1000.0 * sigma)
+        if not isinstance(model, WanVACETransformer3DModel):
+            x = x if condition is None else torch.cat([x, torch.cat([condition] * 2)], dim=1)
+            return model(x, timestep, text, return_dict=False)[0]
+        layers = len(model.config.vace_layers)
+        context = x.new_zeros(len(x), 96, *x.shape[2:])
+        if condition is not None:
+            context = torch.cat([condition] * 2)
+        return model(
+            x,
+            timestep,
+            text,
+            control_hidden_states=context,
+            return_dict=False,
+            control_hidden_states_scale=torch.full((layers,), float(condition is not None)),
+        )[0]
+
+    def inpaint(
+        self,
+        captions: list[str],
+        sources: list[np.ndarray],
+        masks: list[np.ndarray],
+        seed: int,
+        **options: float,
+    ) -> np.ndarray:
+        """Replace what is under each mask (T, H, W); kept pixels are copied from the source."""
+        context = torch.cat(
+            [
+                vace_context(self.codec, as_pixels(source)[None], torch.from_numpy(mask)[None])
+                for source, mask in zip(sources, masks, strict=True)
+            ]
+        )
+        drawn = self.draw(captions, context, sources[0].shape[:3], seed, **options)
+        matte = np.stack(masks)[..., None]
+        return matte * drawn + (1 - matte) * np.stack(sources)
+
+    def context(self, sources: list[np.ndarray], masks: list[np.ndarray]) -> torch.Tensor:
+        """VACE contexts (B, 96, t, h, w) of clips (T, H, W, 3) and their masks (T, H, W)."""
+        return torch.cat(
+            [
+                vace_context(self.codec, as_pixels(source)[None], torch.from_numpy(mask)[None])
+                for source, mask in zip(sources, masks, strict=True)
+            ]
+        )
+
+    def animate(
+        self,
+        captions: list[str],
+        first: list[np.ndarray],
+        frames: int,
+        seed: int,
+        **options: float,
+    ) -> np.ndarray:
+        """Clips that start from the pictures `first`, (H, W, 3) each, in 0..1."""
+        known = torch.zeros(frames)
+        known[0] = 1.0
+        clips = torch.stack([as_pixels(picture[None].repeat(frames, axis=0)) for picture in first])
+        condition = image_condition(self.codec, clips, known)
+        return self.draw(captions, condition, (frames, *first[0].shape[:2]), seed, **options)
+
+
+def write_sheet(path: Path, rows: list[list[np.ndarray]], columns: int = 4, zoom: int = 1) -> None:
+    """A contact sheet: each row has its clips (T, H, W, 3) side by side, `columns` frames each."""
+    lines = []
+    for row in rows:
+        picks = []
+        for clip in row:
+            shown = np.linspace(0, len(clip) - 1, min(columns, len(clip))).round().astype(int)
+            picks += [np.pad(clip[i], ((1, 1), (1, 1), (0, 0)), constant_values=1) for i in shown]
+        lines.append(np.concatenate(picks, axis=1))
+    width = max(line.shape[1] for line in lines)
+    lines = [np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0))) for line in lines]
+    sheet = np.concatenate(lines, axis=0).clip(0, 1)[..., ::-1] * 255
+    sheet = cv2.resize(sheet, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), sheet.astype(np.uint8))

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stage 3: the diffusion transformers, by flow matching on cached latents.
+
+x = (1 - sigma) clean + sigma noise, the model is fed 1000 sigma and answers noise - clean
+(rectified flow, Liu et al. 2022), sigma drawn uniformly and shifted as Wan shifts its schedule.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
+
+from .examples import FULL, IMAGE, MIDDLE, SHORT, ExamplePool
+from .latents import Codec
+from .stage import Stage
+from .text import WIDTH
+
+SHIFT = 3.0
+BOUNDARY = 0.875  # sigma at which the high-noise expert hands over
+DROP_CAPTION = 0.1
+BATCH = {IMAGE: 40, SHORT: 28, MIDDLE: 14, FULL: 5}  # about 1500 tokens each
+
+_SIZES = {
+    "num_attention_heads": 5,
+    "attention_head_dim": 32,
+    "out_channels": 16,
+    "text_dim": WIDTH,
+    "freq_dim": 128,
+    "ffn_dim": 512,
+    "num_layers": 6,
+    "rope_max_seq_len": 256,
+}
+
+
+def new_vace() -> WanVACETransformer3DModel:
+    return WanVACETransformer3DModel(in_channels=16, vace_layers=[0, 2], **_SIZES)
+
+
+def new_image() -> WanTransformer3DModel:
+    return WanTransformer3DModel(in_channels=36, **_SIZES)
+
+
+def shifted(uniform: torch.Tensor, shift: float = SHIFT) -> torch.Tensor:
+    """sigma = k u / (1 + (k - 1) u), Wan's timestep shift."""
+    return shift * uniform / (1 + (shift - 1) * uniform)
+
+
+def flow_loss(
+    model: torch.nn.Module,
+    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    no_text: torch.Tensor,
+    sigma_range: tuple[float, float] = (0.0, 1.0),
+) -> torch.Tensor:
+    """Mean squared error of the velocity over one batch; a tenth of the captions is dropped."""
+    clean, condition, text = batch
+    count = clean.shape[0]
+    dropped = torch.rand(count, 1, 1) < DROP_CAPTION
+    text = torch.where(dropped, no_text, text)
+    low, high = (inverse_shift(value) for value in sigma_range)
+    # stratified over the batch: the same spread of noise levels in every step
+    uniform = (torch.randperm(count) + torch.rand(count)) / count
+    sigma = shifted(low + (high - low) * uniform).view(-1, 1, 1, 1, 1)
+    noise = torch.randn_like(clean)
+    noisy = (1 - sigma) * clean + sigma * noise
+    timestep = 1000 * sigma.flatten()
+    if isinstance(model, WanVACETransformer3DModel):
+        # without hints it must be a plain text-to-video model; a fifth of the steps train that
+        strength = torch.full((len(model.config.vace_layers),), float(torch.rand(()) > 0.2))
+        found = model(
+            noisy,
+            timestep,
+            text,
+            control_hidden_states=condition,
+            control_hidden_states_scale=strength,
+            return_dict=False,
+        )[0]
+    else:
+        found = model(torch.cat([noisy, condition], dim=1), timestep, text, return_dict=False)[0]
+    return (found - (noise - clean)).square().mean()
+
+
+def inverse_shift(sigma: float, shift: float = SHIFT) -> float:
+    """The u of which `shifted` makes sigma."""
+    return sigma / (shift - (shift - 1) * sigma)
+
+
+def example_loss(
+    folder: Path, kind: str, sigma_range: tuple[float, float], stills_until: float, seed: int
+) -> Callable[[torch.nn.Module, float], torch.Tensor]:
+    """The flow loss on examples from disk; looks for new ones every 50 steps.
+
+    `stills_until` is the share of the budget that learns mostly from single frames, which show what
+    things look like at a third of the cost.
+    """
+    rng = np.random.default_rng(seed)
+    no_text = Codec.load(folder).text([""])
+    pool = ExamplePool(folder, kind)
+    counter = itertools.count()
+
+    def loss(model: torch.nn.Module, progress: float) -> torch.Tensor:
+        count = next(counter)
+        if count % 50 == 49:
+            pool.refresh()
+        stills = progress < stills_until
+        wanted = (IMAGE, IMAGE, SHORT) if stills else (SHORT, SHORT, MIDDLE, FULL)
+        turns = [size for size in wanted if size in pool.chunks]
+        size = turns[count % len(turns)]
+        return flow_loss(model, pool.batch(size, BATCH[size], rng), no_text, sigma_range)
+
+    return loss
+
+
+def train_transformer(
+    name: str,
+    model: torch.nn.Module,
+    folder: Path,
+    minutes: float,
+    rate: float,
+    seed: int,
+    sigma_range: tuple[float, float] = (0.0, 1.0),
+    stills_until: float = 0.0,
+    helpers: int = 0,
+) -> torch.nn.Module:
+    """Train `model` (or go on) on the examples of its kind and return its EMA."""
+    torch.manual_seed(seed)
+    stage = Stage(name, model, folder, minutes, rate)
+    kind = "image" if isinstance(model, WanTransformer3DModel) else "vace"
+    stage.train(
+        example_loss,
+        folder,
+        kind,
+        sigma_range,
+        stills_until,
+        seed=seed,
+        helpers=helpers,
+    )
+    return stage.ema
+
+
+def train_variant(name: str, folder: Path, minutes: float, helpers: int = 1) -> None:
+    """Train "vace", or from its weights "image" or "low" (the low-noise expert).
+
+    "vace" starts from nothing, or from an adopted model where there is one.
+    """
+    if name == "vace":
+        adopted = (folder / name).is_dir()
+        kind = WanVACETransformer3DModel
+        model = kind.from_pretrained(folder / name).float() if adopted else new_vace()
+        trained = train_transformer(
+            name, model, folder, minutes, 2.5e-3, 4, stills_until=0.3, helpers=helpers
+        )
+    else:
+        start = WanVACETransformer3DModel.from_pretrained(folder / "vace").float()
+        if name == "image":
+            model = image_from_vace(start)
+            trained = train_transformer(name, model, folder, minutes, 1.5e-3, 5, helpers=helpers)
+        else:
+            trained = train_transformer(
+                name,
+                start,
+                folder,
+                minutes,
+                6e-4,
+                6,
+                sigma_range=(0.0, BOUNDARY),
+                helpers=helpers,
+            )
+    trained.save_pretrained(folder / name)
+
+
+def image_from_vace(start: WanVACETransformer3DModel) -> WanTransformer3DModel:
+    """The main blocks as they are; the patch embedding gets 20 more input channels, at zero."""
+    model = new_image()
+    weights = {
+        key: value for key, value in start.state_dict().items() if not key.startswith("vace_")
+    }
+    wide = torch.zeros_like(model.patch_embedding.weight)
+    wide[:, :16] = weights["patch_embedding.weight"]
+    model.load_state_dict(weights | {"patch_embedding.weight": wide})
+    return model

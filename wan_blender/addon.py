@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All registration, in one order and back."""
+
+from __future__ import annotations
+
+import bpy
+
+from . import (
+    event_pump,
+    headless,
+    hygiene_view,
+    installation,
+    mask_view,
+    operators,
+    panels,
+    preferences,
+    properties,
+)
+from .panels import hygiene_overlay, mask_overlay
+
+CLASSES = (preferences.WanPreferences, *operators.CLASSES, *panels.CLASSES)
+
+_command: object = None
+
+
+def register() -> None:
+    global _command
+    properties.register()
+    hygiene_view.register()
+    mask_view.register()
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    hygiene_overlay.register()
+    mask_overlay.register()
+    event_pump.register(preferences.home() / "engine.log", preferences.engine_python)
+    for menu in _menus():
+        menu.append(_draw_menu)
+    _command = bpy.utils.register_cli_command("wan_blender", headless.main)
+
+
+def unregister() -> None:
+    bpy.utils.unregister_cli_command(_command)
+    for menu in _menus():
+        menu.remove(_draw_menu)
+    installation.close()
+    event_pump.unregister()
+    mask_overlay.unregister()
+    hygiene_overlay.unregister()
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)
+    mask_view.unregister()
+    hygiene_view.unregister()
+    properties.unregister()
+
+
+def _menus() -> tuple[type, ...]:
+    return bpy.types.SEQUENCER_MT_strip, bpy.types.SEQUENCER_MT_context_menu
+
+
+def _draw_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.separator()
+    menu.layout.operator("wan.generate", text="Generate with Wan")

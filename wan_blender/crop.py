@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which part of the canvas the model sees. numpy only: the overlay shows what the engine takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .job import Region
+from .latent_grid import Grid
+
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
+
+WORTH_CROPPING = 0.7  # a box above this share of the canvas saves too little to lose context
+SMALL_FRAME, LARGE_FRAME = 832 * 480, 1280 * 704  # what Wan 14B and the 5B model were trained on
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """``cell`` pixels per latent cell, ``patch`` cells per token (both along each side), and the
+    pixels of a frame the model was trained on."""
+
+    cell: int = 8
+    patch: int = 2
+    native_pixels: int = SMALL_FRAME
+
+
+def native_pixels(cell: int) -> int:
+    return LARGE_FRAME if cell == 16 else SMALL_FRAME
+
+
+def read_sizes(folder: Path) -> ModelSizes:
+    """Sizes of a model folder from its JSON files; what they do not say is as in Wan 14B."""
+    settings = _read(folder / "wan_blender.json")
+    components = settings.get("components", {})
+    vae = _read(folder / components.get("vae", "vae") / "config.json")
+    transformer = _read(folder / components.get("transformer", "transformer") / "config.json")
+    cell = vae.get("scale_factor_spatial") or 8
+    patch = (transformer.get("patch_size") or (1, 2, 2))[-1]
+    return ModelSizes(cell, patch, settings.get("native_pixels") or native_pixels(cell))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A box of the canvas (``x``, ``y``, ``width``, ``height`` in plate pixels), shown to the
+    model at the grid's size and padded below and right to whole tokens."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    grid: Grid
+
+    def as_seen(self, boxes: Sequence[Box | None]) -> list[Box | None]:
+        """Boxes on the canvas in the pixels the model sees."""
+        x, y = self.grid.width / self.width, self.grid.height / self.height
+        return [
+            box
+            and (
+                round((box[0] - self.x) * x),
+                round((box[1] - self.y) * y),
+                round((box[2] - self.x) * x),
+                round((box[3] - self.y) * y),
+            )
+            for box in boxes
+        ]
+
+    def scaled(self, frame: np.ndarray) -> np.ndarray:
+        """Float canvas (H, W) -> the box at the grid's size, as the engine scales it: averages of
+        areas where it shrinks, cubic where it grows."""
+        box = frame[self.y : self.y + self.height, self.x : self.x + self.width]
+        grid = self.grid
+        if box.shape == (grid.height, grid.width):
+            return box
+        weights = _area_weights if grid.width < self.width else _cubic_weights
+        return weights(self.height, grid.height) @ box @ weights(self.width, grid.width).T
+
+
+def _area_weights(length: int, size: int) -> np.ndarray:
+    """(size, length): each output is the mean of the stretch of the input that it covers."""
+    edges = np.arange(size + 1) * (length / size)
+    low = np.arange(length)
+    overlap = np.minimum(edges[1:, None], low + 1) - np.maximum(edges[:-1, None], low)
+    return (np.clip(overlap, 0, None) * (size / length)).astype(np.float32)
+
+
+def _cubic_weights(length: int, size: int) -> np.ndarray:
+    """(size, length): Keys' cubic convolution with a = -0.75, the edge repeated outside (what
+    OpenCV's INTER_CUBIC computes)."""
+    a, weights = -0.75, np.zeros((size, length), np.float32)
+    centre = (np.arange(size) + 0.5) * length / size - 0.5
+    first = np.floor(centre).astype(int)
+    for tap in range(-1, 3):
+        d = np.abs(centre - (first + tap))
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        value = np.where(d <= 1, near, np.where(d < 2, far, 0))
+        np.add.at(weights, (np.arange(size), np.clip(first + tap, 0, length - 1)), value)
+    return weights
+
+
+def bounds(mask: np.ndarray) -> Box | None:
+    """The box around what is not 0 in (H, W); None when all is."""
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1) if len(ys) else None
+
+
+def union(boxes: Sequence[Box | None]) -> Box | None:
+    """The box around all boxes; None when there is none."""
+    found = np.array([box for box in boxes if box])
+    return (*found[:, :2].min(0).tolist(), *found[:, 2:].max(0).tolist()) if len(found) else None
+
+
+def plan_crop(
+    frames: int, canvas: tuple[int, int], mask_box: Box, settings: Region, sizes: ModelSizes
+) -> Crop:
+    """The crop of a shot: ``canvas`` is (width, height), ``mask_box`` x0, y0, x1, y1 over all
+    frames, so that the box stands still through the shot.
+
+    A box that would cover most of the canvas is the canvas. Larger than the model's own size, it
+    is scaled down to it; smaller, it is only enlarged when ``settings.pixels`` asks for that.
+    """
+    width, height = canvas
+    token = sizes.cell * sizes.patch
+    if settings.mode == "whole":
+        box = (0, 0, width, height)
+    else:
+        box = _with_context(mask_box, canvas, settings.context, token)
+    x0, y0, x1, y1 = box
+    w, h = x1 - x0, y1 - y0
+    wanted = settings.pixels or min(w * h, sizes.native_pixels)
+    scale = math.sqrt(wanted / (w * h))
+    if settings.mode == "whole" and not settings.pixels:
+        scale = 1.0
+    shown = (w, h) if abs(scale - 1) < 0.02 else _scaled(w, h, scale, token)
+    return Crop(x0, y0, w, h, Grid(frames, shown[1], shown[0], sizes.cell, sizes.patch))
+
+
+def _with_context(mask_box: Box, canvas: tuple[int, int], context: float, token: int) -> Box:
+    """The mask's box with its surroundings, in whole tokens where the canvas allows, or the whole
+    canvas when little would be saved."""
+    edges = []
+    for low, high, size in zip(mask_box[:2], mask_box[2:], canvas, strict=True):
+        margin = max(context * (high - low), 2 * token)
+        start = max(0, int(low - margin)) // token * token
+        stop = min(size, math.ceil((high + margin - start) / token) * token + start)
+        edges.append((start, stop))
+    (x0, x1), (y0, y1) = edges
+    if (x1 - x0) * (y1 - y0) > WORTH_CROPPING * canvas[0] * canvas[1]:
+        return 0, 0, *canvas
+    return x0, y0, x1, y1
+
+
+def _scaled(width: int, height: int, scale: float, token: int) -> tuple[int, int]:
+    return tuple(max(token, round(side * scale / token) * token) for side in (width, height))

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python -m wan_blender.engine run|check|serve|doctor|hygiene|models
+
+Exit codes: 0 done, 1 failed, 2 bad request, 130 cancelled. Results are JSON on stdout, progress
+and errors go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from ..errors import WanError
+from ..protocol import Progress
+from .hygiene import command as hygiene_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="wan_blender.engine", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="generate the job in a folder")
+    run.add_argument("job", type=Path)
+    check = commands.add_parser("check", help="dry run: sizes, masks, memory; loads no model")
+    check.add_argument("job", type=Path)
+    commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
+    commands.add_parser("doctor", help="say what is wrong with this installation")
+    hygiene_command.add_arguments(
+        commands.add_parser("hygiene", help="attention sinks of pictures: see, soften, compare")
+    )
+    models = commands.add_parser(
+        "models", help="list, scan, identify, fetch, compose", add_help=False
+    )
+    models.add_argument("rest", nargs=argparse.REMAINDER)
+    options = parser.parse_args(arguments)
+    try:
+        return COMMANDS[options.command](options)
+    except WanError as error:
+        print(f"{error.code}: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(options: argparse.Namespace) -> int:
+    from . import worker
+
+    out = worker.claim_stdout()
+    cancelled = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: cancelled.set())
+    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
+    from .pipeline import generate
+    from .watch import Watch
+
+    try:
+        report = generate(options.job, Watch(options.job, _print_progress, cancelled))
+    except Exception as error:
+        worker.record_failure(options.job, error)
+        raise worker.describe(error) from error
+    return _print(report, out)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .check import check
+
+    return _print(check(options.job))
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from . import worker
+
+    out = worker.claim_stdout()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides; its end is our EOF
+    return worker.Worker(sys.stdin, out).serve()
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(finding.line)
+    return 1 if any(f.bad for f in findings) else 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from .models.__main__ import main as models
+
+    return models(options.rest)
+
+
+def _print(data: dict[str, Any], out: Any = None) -> int:
+    out = out or sys.stdout
+    json.dump(data, out, indent=2, ensure_ascii=False)
+    out.write("\n")
+    out.flush()
+    return 0
+
+
+def _print_progress(message: Progress) -> None:
+    eta = f", {message.eta_s:.0f} s left" if message.eta_s >= 0 else ""
+    steps = f" {message.step}/{message.steps}" if message.steps else ""
+    print(f"{message.fraction:6.1%} {message.phase}{steps}{eta}", file=sys.stderr, flush=True)
+
+
+COMMANDS = {
+    "run": _run,
+    "check": _check,
+    "serve": _serve,
+    "doctor": _doctor,
+    "hygiene": hygiene_command.run,
+    "models": _models,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dry run: everything that can be known before a model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .plan import make_plan
+from .report import describe_plan
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """Sizes, mask coverage and schedule of the job in ``folder``; reads headers of the model's
+    files but loads none. Raises the WanError that running it would raise."""
+    return describe_plan(make_plan(folder))

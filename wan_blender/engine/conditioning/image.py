@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Image-to-video and first-last-frame: 36 channels = 16 noise + 4 mask + 16 image latents.
+
+The model is told which frames are given (mask 1 = given, the reverse of every other mask here)
+and sees them encoded, gray where nothing is given. Channel j of latent i is frame 4i-3+j; frame 0
+fills all four channels of latent 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ... import job as jobs
+from ...errors import WrongModel
+from .. import vae as codec
+from ..models.loading import Bundle
+from .clip_vision import encode_images
+from .scene import Scene
+from .text import TextOnly
+
+Tensor = torch.Tensor
+
+
+class ImageToVideo(TextOnly):
+    def __init__(self, bundle: Bundle, scene: Scene) -> None:
+        frames = _GivenFrames(scene, wants_end=bundle.traits.kind == "flf2v", name=bundle.name)
+        image = codec.encode(bundle.vae, frames.picture, scene.frames, lambda done: scene.check())
+        cells = [known_cells(frames.known(i), bundle.traits.cell) for i in range(scene.frames)]
+        mask = known_channels(torch.from_numpy(np.stack(cells)))
+        self.context = torch.cat([mask[None].to(image), image], 1)
+        self.tokens = encode_images(bundle, frames.key_pictures())
+
+    def inputs(self, x: Tensor, level: float | Tensor, latents: Sequence[int]) -> dict[str, Any]:
+        seen = torch.cat([x, self.context[:, :, list(latents)].to(x)], 1)
+        inputs = {**super().inputs(x, level, latents), "hidden_states": seen}
+        if self.tokens is not None:
+            inputs["encoder_hidden_states_image"] = self.tokens
+        return inputs
+
+
+def known_cells(known: np.ndarray, cell: int = 8) -> np.ndarray:
+    """(H, W) map, 1 = given -> (h, w). A cell is given when all of its pixels are."""
+    height, width = known.shape
+    return known.reshape(height // cell, cell, width // cell, cell).min((1, 3))
+
+
+def known_channels(cells: Tensor) -> Tensor:
+    """(T, h, w) -> (4, t, h, w)."""
+    slots = torch.cat([cells[:1].repeat(4, 1, 1), cells[1:]])
+    return slots.unflatten(0, (-1, 4)).transpose(0, 1)
+
+
+class _GivenFrames:
+    """Which frames, or pixels of them, the model may take as given, and their pictures."""
+
+    def __init__(self, scene: Scene, wants_end: bool, name: str) -> None:
+        self.scene, self.settings = scene, scene.settings
+        self.start, self.end = scene.given(jobs.START), scene.given(jobs.END)
+        self.last = len(scene.shot) - 1
+        self.wants_end = wants_end or self.end is not None
+        if self.settings.known == "frames":
+            self._require(0, self.start, "start", jobs.START, name)
+            if wants_end:
+                self._require(self.last, self.end, "end", jobs.END, name)
+
+    def known(self, index: int) -> np.ndarray:
+        """(H, W) float32, 1 where the model is given the picture."""
+        mask = self.scene.mask(index)
+        if self._is_replaced(index):
+            return np.ones_like(mask)
+        if self.settings.known == "pixels":
+            return (mask == 0).astype(np.float32)
+        whole = index < self.settings.start_frames or self._is_end(index)
+        return np.full_like(mask, float(whole and not mask.any()))
+
+    def picture(self, index: int) -> np.ndarray:
+        """(H, W, 3) in [-1, 1]; 0, which is gray, where nothing is given."""
+        if self._is_replaced(index):
+            return self.start if index == 0 else self.end
+        known = self.known(index)
+        if not known.any():
+            return np.zeros((*known.shape, 3), np.float32)
+        return self.scene.picture(index) * known[..., None]
+
+    def key_pictures(self) -> list[np.ndarray]:
+        """First, and for first-last-frame models last: what CLIP is shown."""
+        return [self.picture(0), *([self.picture(self.last)] if self.wants_end else [])]
+
+    def _is_end(self, index: int) -> bool:
+        """The padding after the last frame repeats it."""
+        return self.wants_end and index >= self.last
+
+    def _is_replaced(self, index: int) -> bool:
+        return (index == 0 and self.start is not None) or (
+            self._is_end(index) and self.end is not None
+        )
+
+    def _require(self, index: int, given: Any, word: str, file: str, name: str) -> None:
+        mask = self.scene.mask(index)
+        if given is None and mask.any():
+            raise WrongModel(
+                f"{name} needs a {word} frame, but frame {index} is masked on "
+                f"{mask.astype(bool).mean():.0%} of its pixels and the job has no {file}.",
+                f"Give a {word} frame, leave frame {index} unmasked, or choose a text-to-video or "
+                "VACE model.",
+            )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a condition may look at: the shot through the region, at the model's size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ... import job as jobs
+from ...latent_grid import grow_space
+from ..region import Region
+from ..video import Shot, read_png, to_mask, to_model
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Frames past the shot's end repeat its last frame. ``check`` may raise Cancelled; ``look``
+    is what hygiene makes of a picture, and whether it is the first, before it is shown."""
+
+    shot: Shot
+    region: Region
+    settings: jobs.ModelMask
+    check: Callable[[], None] = lambda: None
+    look: Callable[[np.ndarray, bool], np.ndarray] = lambda picture, is_first: picture
+
+    @property
+    def frames(self) -> int:
+        """4n+1: what the VAE is given."""
+        return self.region.grid.padded_frames
+
+    def picture(self, index: int) -> np.ndarray:
+        """(H, W, 3) float32 in [-1, 1], padded to the model's size."""
+        picture = to_model(self.shot.plate(self._inside(index)))
+        return self.region.crop_padded(self.look(picture, index == 0))
+
+    def mask(self, index: int) -> np.ndarray:
+        """The model's mask (H, W) in [0, 1], 1 = generate; the padding holds nothing to make."""
+        index = self._inside(index)
+        if self.settings.shape == "own":
+            mask = self.shot.model_mask(index)
+        else:
+            mask = _reshape(self.shot.mask(index), self.settings.shape)
+        mask = grow_space(mask[None], self.settings.grow_px)[0]
+        mask = self.region.crop(mask)
+        grid = self.region.grid
+        below, right = grid.padded_height - grid.height, grid.padded_width - grid.width
+        return np.clip(np.pad(mask, [(0, below), (0, right)]), 0, 1)
+
+    def given(self, name: str) -> np.ndarray | None:
+        """start.png or end.png of the job as the model sees it, or None. A picture of the plate's
+        size is cropped like the plate; any other is fitted to fill the model's frame."""
+        path = self.shot.folder / name
+        if not path.is_file():
+            return None
+        picture = to_model(read_colour(path))
+        if picture.shape[:2] == (self.shot.height, self.shot.width):
+            return self.region.crop_padded(self.look(picture, name == jobs.START))
+        picture = self.look(picture, False)
+        return _fill(picture, self.region.grid.padded_width, self.region.grid.padded_height)
+
+    def references(self) -> list[np.ndarray]:
+        """Pictures of what to generate, whole, on white, at the model's size."""
+        files = sorted((self.shot.folder / jobs.REFERENCES).glob("*.png"))
+        size = self.region.grid.padded_width, self.region.grid.padded_height
+        pictures = [self.look(to_model(read_colour(path)), False) for path in files]
+        return [_fit_on_white(picture, *size) for picture in pictures]
+
+    def _inside(self, index: int) -> int:
+        return min(index, len(self.shot) - 1)
+
+
+def _reshape(mask: np.ndarray, shape: str) -> np.ndarray:
+    if shape == "same":
+        return mask
+    hard = (mask > 0.5).astype(np.float32)
+    if shape == "box" and hard.any():
+        ys, xs = np.flatnonzero(hard.any(1)), np.flatnonzero(hard.any(0))
+        hard[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1] = 1
+    return hard
+
+
+def read_colour(path: Path) -> np.ndarray:
+    """(H, W, 3) of a PNG in its own integer type; transparent parts are white."""
+    picture = read_png(path)
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, 2)
+    if picture.shape[2] == 4:
+        alpha = to_mask(picture[..., 3])[..., None]
+        white = np.iinfo(picture.dtype).max
+        picture = (picture[..., :3] * alpha + white * (1 - alpha)).astype(picture.dtype)
+    return picture
+
+
+def _fill(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scaled to cover width x height, the surplus cut off evenly."""
+    scale = max(width / picture.shape[1], height / picture.shape[0])
+    w, h = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+    big = _resize(picture, max(w, width), max(h, height))
+    x, y = (big.shape[1] - width) // 2, (big.shape[0] - height) // 2
+    return big[y : y + height, x : x + width]
+
+
+def _fit_on_white(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Scaled to fit inside width x height, centred on white, as VACE was trained."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    small = _resize(picture, round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    canvas = np.ones((height, width, 3), np.float32)
+    y, x = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
+    canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
+    return canvas
+
+
+def _resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    method = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
+    return np.clip(
+        cv2.resize(picture, (max(width, 1), max(height, 1)), interpolation=method), -1, 1
+    )

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VACE (arXiv 2503.07598): 96 context channels = 16 inactive + 16 reactive latents + 64 mask.
+
+The picture is split at mask > 0.5 into what stays (inactive) and what is remade (reactive), gray
+where the other is; both are encoded. The mask itself is not thresholded: its 8x8 pixels per cell
+become 64 channels, resampled nearest-exact in time. That sampling misses frames a causal maximum
+would keep, but it is what the released weights were run with.
+
+Each reference picture is one latent before the clip: its encoding, zeros, mask 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import InvalidJob
+from .. import vae as codec
+from ..models.loading import Bundle
+from .scene import Scene
+from .text import TextOnly
+
+SPLIT = 0.5
+Tensor = torch.Tensor
+
+
+class Vace(TextOnly):
+    def __init__(self, bundle: Bundle, scene: Scene) -> None:
+        def part(wanted: bool) -> Tensor:
+            def frame(index: int) -> np.ndarray:
+                keep = (scene.mask(index) > SPLIT) == wanted
+                return scene.picture(index) * keep[..., None]
+
+            return codec.encode(bundle.vae, frame, scene.frames, lambda done: scene.check())
+
+        t = scene.region.grid.latent_shape[0]
+        mask = np.stack([scene.mask(i) for i in sampled_frames(scene.frames, t)])
+        channels = mask_channels(torch.from_numpy(mask))[None]
+        latents = torch.cat([part(False), part(True)], 1)
+        clip = torch.cat([latents, channels.to(latents)], 1)
+        pictures = scene.references()
+        references = [_reference(bundle, picture) for picture in pictures]
+        self.context = torch.cat([*references, clip], 2)
+        self.prefix = len(references)
+        self.strengths = _strengths(scene, t, self.prefix).to(latents)
+        self.layers = len(bundle.parts["transformer"].config["vace_layers"])
+
+    def inputs(self, x: Tensor, level: float | Tensor, latents: Sequence[int]) -> dict[str, Any]:
+        tokens = (x.shape[3] // 2) * (x.shape[4] // 2)
+        scale = self.strengths[list(latents)].repeat_interleave(tokens).view(1, 1, -1, 1)
+        return {
+            **super().inputs(x, level, latents),
+            "control_hidden_states": self.context[:, :, list(latents)],
+            # one scale for each layer, here with a factor for every token in it
+            "control_hidden_states_scale": scale.expand(self.layers, 1, -1, 1),
+        }
+
+
+def sampled_frames(frames: int, t: int) -> list[int]:
+    """The frame whose mask stands for each latent: floor((i + 1/2) frames / t)."""
+    return [(2 * i + 1) * frames // (2 * t) for i in range(t)]
+
+
+def mask_channels(mask: Tensor, references: int = 0) -> Tensor:
+    """(t, H, W) masks of the sampled frames -> (64, references + t, H/8, W/8): channel
+    8 row + column of each cell; references have mask 0."""
+    t, height, width = mask.shape
+    cells = mask.view(t, height // 8, 8, width // 8, 8).permute(2, 4, 0, 1, 3)
+    channels = cells.reshape(64, t, height // 8, width // 8)
+    return torch.nn.functional.pad(channels, (0, 0, 0, 0, references, 0))
+
+
+def _reference(bundle: Bundle, picture: np.ndarray) -> Tensor:
+    z = codec.encode(bundle.vae, lambda index: picture, 1)
+    return torch.nn.functional.pad(z, (0, 0, 0, 0, 0, 0, 0, z.shape[1] + 64))
+
+
+def _strengths(scene: Scene, t: int, references: int) -> Tensor:
+    """One strength for each latent; references take the first, as the clip begins."""
+    given = scene.settings.strengths or [scene.settings.strength] * t
+    if len(given) != t:
+        raise InvalidJob(
+            f"model_mask.strengths has {len(given)} numbers; the shot has {t} latent frames.",
+            f"Give {t} numbers, or use model_mask.strength.",
+        )
+    return torch.tensor([given[0]] * references + list(given))

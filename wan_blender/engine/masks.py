@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The user's pixel mask and what is derived from it.
+
+    latent mask      for the sampler: which cells are generated, how much     (plan_masks)
+    composite matte  for the pixels: what the patch covers, feathered inward  (matte)
+
+Model masks (what a model was trained to see) are made by conditioning/, one file per layout. The
+mask is read frame by frame, so a long clip at any size needs little memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..crop import bounds, union
+from ..errors import EmptyMask, InvalidJob
+from ..job import Mask, Output
+from ..mask_preview import latent_mask
+from .region import Region
+from .video import Shot
+
+
+@dataclass(frozen=True)
+class MaskExtent:
+    """Where the mask is: ``box`` x0, y0, x1, y1 in plate pixels over all frames, ``coverage`` the
+    share of masked pixels, ``boxes`` the box of each frame or None."""
+
+    box: tuple[int, int, int, int]
+    coverage: float
+    boxes: tuple[tuple[int, int, int, int] | None, ...]
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """``latent`` (t, h, w) float32; ``cells`` is the share of latent cells that are generated."""
+
+    extent: MaskExtent
+    latent: np.ndarray
+    cells: float
+
+
+def measure_mask(shot: Shot) -> MaskExtent:
+    """Read the mask once. Raises EmptyMask, InvalidJob (NaN, range)."""
+    boxes, coverage = [], 0.0
+    for index in range(len(shot)):
+        mask = checked(shot.mask(index), index)
+        boxes.append(bounds(mask))
+        coverage += float(mask.mean())
+    box = union(boxes)
+    if box is None:
+        raise EmptyMask(
+            f"The mask is empty on all {len(shot)} frames, so there is nothing to generate.",
+            "Paint or keyframe the mask inside the plate's frames, or pick another matte.",
+        )
+    return MaskExtent(box, coverage / len(shot), tuple(boxes))
+
+
+def plan_masks(shot: Shot, extent: MaskExtent, region: Region, settings: Mask) -> MaskPlan:
+    """Reduce the mask to the region's grid. Raises EmptyMask when nothing is left of it."""
+    shown = (np.clip(region.crop(shot.mask(index)), 0, 1) for index in range(len(shot)))
+    latent = latent_mask(shown, region.grid, settings)
+    if not latent.any():
+        masked = sum(box is not None for box in extent.boxes)
+        raise EmptyMask(
+            f"The mask has {masked} frames, but no latent cell is left of it by reduction "
+            f"{settings.reduction!r} and grow_px {settings.grow_px}.",
+            'Use reduction "max", or shrink the mask less.',
+        )
+    return MaskPlan(extent, latent, float((latent > 0).mean()))
+
+
+def checked(mask: np.ndarray, index: int) -> np.ndarray:
+    """The mask frame, or InvalidJob with the frame and the offending values."""
+    if not np.isfinite(mask).all():
+        raise InvalidJob(f"Mask frame {index} holds {int((~np.isfinite(mask)).sum())} NaN values.")
+    low, high = float(mask.min()), float(mask.max())
+    if low < 0 or high > 1:
+        raise InvalidJob(f"Mask frame {index} spans {low:g} to {high:g}; expected 0 to 1.")
+    return mask
+
+
+def matte(mask: np.ndarray, cells: np.ndarray, settings: Output) -> np.ndarray:
+    """Composite matte (H, W) of one frame, 0..1. ``cells`` is the footprint of the frame's
+    latent mask at plate size. The feather lies inside: no pixel outside is ever covered."""
+    alpha = {"mask": mask, "solid": mask > 0, "footprint": cells > 0}[settings.matte]
+    alpha = alpha.astype(np.float32)
+    if settings.feather_px > 0:
+        inside = np.pad((alpha > 0).astype(np.uint8), 1, mode="edge")  # canvas edge is no edge
+        depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+        alpha = alpha * np.clip(depth / (settings.feather_px + 1), 0, 1)
+    return alpha

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python -m wan_blender.engine.models list|scan|identify|fetch|compose
+
+Results are JSON on stdout, progress goes to stderr as JSON lines. ``fetch`` is the only command
+that uses the network; Blender starts it after a click, when online access is allowed. Ctrl-C or
+SIGTERM stops it within a chunk; what has arrived is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...errors import Cancelled, WanError
+from .catalogue import catalogue, find_entry, lora_catalogue
+from .download import Transfer, complete, fetch, fetch_files
+from .finding import candidates, scan, write_candidate
+from .identify import identify
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="wan_blender.engine.models", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the models and LoRAs that can be fetched")
+    looked = commands.add_parser("scan", help="what is in folders and the Hugging Face cache")
+    looked.add_argument("folders", type=Path, nargs="*")
+    named = commands.add_parser("identify", help="what a file is, by its tensors")
+    named.add_argument("file", type=Path)
+    fetched = commands.add_parser("fetch", help="download a model or LoRA of the catalogue")
+    fetched.add_argument("key")
+    fetched.add_argument("--to", type=Path, required=True, help="folder for models")
+    composed = commands.add_parser("compose", help="make a model folder of files that were found")
+    composed.add_argument("name")
+    composed.add_argument("folders", type=Path, nargs="+")
+    composed.add_argument("--to", type=Path, required=True, help="folder for models")
+    options = parser.parse_args(arguments)
+    try:
+        json.dump(_COMMANDS[options.command](options), sys.stdout, indent=2, default=str)
+        print()
+        return 0
+    except WanError as error:
+        print(json.dumps({"error": error.to_dict()}), file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _list(options: argparse.Namespace) -> Any:
+    return {
+        "models": [asdict(entry) for entry in catalogue().values()],
+        "loras": [asdict(entry) for entry in lora_catalogue().values()],
+    }
+
+
+def _scan(options: argparse.Namespace) -> Any:
+    found = scan(options.folders)
+    return {
+        "folders": found.folders,
+        "files": [asdict(file) | {"title": file.title} for file in found.files],
+        "models": [asdict(made) for made in candidates(found)],
+        "unusable": {str(path): why for path, why in found.unusable.items()},
+    }
+
+
+def _identify(options: argparse.Namespace) -> Any:
+    return [asdict(found) | {"title": found.title} for found in identify(options.file)]
+
+
+def _fetch(options: argparse.Namespace) -> Any:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+
+    def tell(transfer: Transfer) -> None:
+        if stop.is_set():
+            raise Cancelled
+        print(json.dumps(asdict(transfer)), file=sys.stderr, flush=True)
+
+    if options.key in lora_catalogue():
+        file = complete(lora_catalogue()[options.key].file)
+        place = options.to / "loras" / Path(file.path).name
+        fetch_files({file: place}, tell)
+        return {"lora": place}
+    return {"model": fetch(find_entry(options.key), options.to, tell)}
+
+
+def _compose(options: argparse.Namespace) -> Any:
+    made = {c.name: c for c in candidates(scan(options.folders))}
+    if options.name not in made:
+        raise WanError(f"No {options.name!r} was found.", f"Found: {', '.join(made) or 'nothing'}.")
+    if made[options.name].missing:
+        raise WanError(
+            f"{options.name} cannot run yet: it lacks {'; '.join(made[options.name].missing)}."
+        )
+    return {"model": write_candidate(made[options.name], options.to)}
+
+
+_COMMANDS = {
+    "list": _list,
+    "scan": _scan,
+    "identify": _identify,
+    "fetch": _fetch,
+    "compose": _compose,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the Wan models on this machine and say which can run and what the others lack.
+
+Looks in the folders the user names (a ComfyUI folder among them) and in the Hugging Face cache.
+Files are known by their tensors. Nothing is moved or copied: using single files together writes
+one small wan_blender.json that points to them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import WanError
+from .identify import Identity, identify
+
+_DEPTH = 5
+_MODEL_FILES = (".safetensors", ".gguf")
+_BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found: model folders that open as they are, single files, and unusable files with
+    the reason."""
+
+    folders: list[Path]
+    files: list[Identity]
+    unusable: dict[Path, str]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that single files make up. Runnable when ``missing`` is empty."""
+
+    name: str
+    kind: str
+    components: dict[str, str | list[str]]
+    boundary: float | None
+    missing: tuple[str, ...]
+
+
+def hugging_face_cache() -> Path:
+    """Where Hugging Face keeps downloads, by its own environment variables."""
+    if hub := os.environ.get("HF_HUB_CACHE"):
+        return Path(hub).expanduser()
+    home = os.environ.get("HF_HOME")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    return (Path(home).expanduser() if home else base) / "hub"
+
+
+def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: None) -> Scan:
+    """Look through ``places`` and the Hugging Face cache. ``watch`` gets each folder's name and
+    may raise Cancelled. Folders that do not exist are passed over."""
+    folders: list[Path] = []
+    files: list[Identity] = []
+    unusable: dict[Path, str] = {}
+    for place in dict.fromkeys([*places, hugging_face_cache()]):
+        for folder in _walk(Path(place).expanduser(), _DEPTH):
+            watch(str(folder))
+            if (folder / "model_index.json").is_file() or (folder / "wan_blender.json").is_file():
+                folders.append(folder)
+                continue
+            for path in sorted(folder.iterdir()):
+                if path.suffix.lower() in _MODEL_FILES and path.is_file():
+                    try:
+                        files += [found for found in identify(path) if found.role]
+                    except WanError as error:
+                        unusable[path] = error.message
+    return Scan(folders, files, unusable)
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders from the top down; a model folder's inside is its own business."""
+    try:
+        inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "blobs"]
+    except OSError:
+        return
+    yield folder
+    if depth and not (folder / "model_index.json").is_file():
+        for path in inside:
+            if not path.name.startswith("."):
+                yield from _walk(path, depth - 1)
+
+
+def candidates(found: Scan, tokenizers: Iterable[Path] = ()) -> list[Candidate]:
+    """Models that the single files make up: every transformer, pairs of experts together, and
+    VACE modules on the T2V transformers they fit."""
+    by_role: dict[str, list[Identity]] = {}
+    for identity in found.files:
+        by_role.setdefault(identity.role, []).append(identity)
+    tokenizer = next((str(p) for p in tokenizers if p.exists()), "")
+    made = []
+    for high, low in _pairs(by_role.get("transformer", [])):
+        made.append(_candidate(high, low, by_role, tokenizer))
+        if high.kind == "t2v":
+            for module in by_role.get("vace", []):
+                if module.width == high.width and module.expert in ("", high.expert):
+                    made.append(_with_vace(high, low, module, by_role, tokenizer))
+    return made
+
+
+def _pairs(transformers: list[Identity]) -> list[tuple[Identity, Identity | None]]:
+    """(high, low) of experts whose names differ in nothing else, and (single, None)."""
+    lows = {_stem(t.path): t for t in transformers if t.expert == "low"}
+    pairs = []
+    for one in transformers:
+        if one.expert == "high":
+            pairs.append((one, lows.get(_stem(one.path))))
+        elif not one.expert:
+            pairs.append((one, None))
+    return pairs
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"(high|low)[\W_]*(noise)?", "*", f"{path.parent.name}/{path.name}".lower())
+
+
+def _candidate(
+    high: Identity, low: Identity | None, by_role: dict[str, list[Identity]], tokenizer: str
+) -> Candidate:
+    components: dict[str, str | list[str]] = {"transformer": str(high.path)}
+    missing = []
+    if high.expert and low is None:
+        missing.append(f"its low-noise expert, named like {high.path.name} with low for high")
+    if low is not None:
+        components["transformer_2"] = str(low.path)
+    vaes = [v for v in by_role.get("vae", []) if v.latent_channels == high.latent_channels]
+    if vaes:
+        components["vae"] = str(vaes[0].path)
+    else:
+        missing.append(f"the VAE with {high.latent_channels} latent channels")
+    texts = sorted(by_role.get("text_encoder", []), key=lambda t: not t.has_tokenizer)
+    if texts:
+        components["text_encoder"] = str(texts[0].path)
+        if not texts[0].has_tokenizer and tokenizer:
+            components["tokenizer"] = tokenizer
+        elif not texts[0].has_tokenizer:
+            missing.append("the tokenizer of google/umt5-xxl")
+    else:
+        missing.append("the UMT5-XXL text encoder")
+    boundary = _BOUNDARY.get(high.kind) if high.expert else None
+    name = re.sub(r"(high|low)[\W_]*(noise)?[\W_]*", "", high.path.stem, flags=re.I)
+    return Candidate(name, high.kind, components, boundary, tuple(missing))
+
+
+def _with_vace(
+    high: Identity,
+    low: Identity | None,
+    module: Identity,
+    by_role: dict[str, list[Identity]],
+    tokenizer: str,
+) -> Candidate:
+    base = _candidate(high, low, by_role, tokenizer)
+    components = dict(base.components)
+    components["transformer"] = [str(high.path), str(module.path)]
+    missing = list(base.missing)
+    if low is not None:
+        other = next(
+            (m for m in by_role["vace"] if m.expert == "low" and m.width == low.width), None
+        )
+        if other is None:
+            missing.append("the VACE module of the low-noise expert")
+        else:
+            components["transformer_2"] = [str(low.path), str(other.path)]
+    return Candidate(
+        f"{base.name} + {module.path.stem}", "vace", components, base.boundary, tuple(missing)
+    )
+
+
+def write_candidate(candidate: Candidate, root: Path) -> Path:
+    """A model folder for ``candidate`` under ``root``: one wan_blender.json, no weights."""
+    folder = root / re.sub(r"[^\w.+-]+", "-", candidate.name).strip("-")
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"components": candidate.components, "boundary": candidate.boundary}
+    text = json.dumps({k: v for k, v in data.items() if v is not None}, indent=2)
+    (folder / "wan_blender.json").write_text(text + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a weight file is, from its tensors: header only, no torch, milliseconds a file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import WrongModel
+from .configs import infer_config
+from .dialects import roles, transformer_name, translate
+from .gguf_files import read_gguf
+from .tensor_files import TensorInfo, read_header
+from .traits import model_kind
+
+_PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
+_HIGH, _LOW = (
+    re.compile(r"high[\W_]*noise|[\W_]high[\W_]", re.I),
+    re.compile(r"low[\W_]*noise|[\W_]low[\W_]", re.I),
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """``role`` is transformer, vae, text_encoder, image_encoder, vace (what VACE adds to a T2V
+    transformer), lora, or "" for anything else. A checkpoint that holds several parts has one
+    Identity for each."""
+
+    path: Path
+    role: str
+    kind: str = ""  # transformers: t2v, i2v, ...; else what tells versions apart
+    precision: str = ""  # bf16, fp8, fp8 scaled, Q4_K
+    parameters_b: float = 0.0  # billions, LoRA: its own
+    width: int = 0  # channels of the transformer (LoRA: of the one it is for)
+    latent_channels: int = 0
+    expert: str = ""  # "high" or "low", which only a file's name can tell
+    has_tokenizer: bool = False
+
+    @property
+    def title(self) -> str:
+        """In words, for lists: "T2V 14.3B, fp8 scaled, high noise"."""
+        words = [f"{self.kind.upper() or self.role} {self.parameters_b:.2g}B", self.precision]
+        if self.expert:
+            words.append(f"{self.expert} noise")
+        return ", ".join(words)
+
+
+def identify(path: Path) -> list[Identity]:
+    """What ``path`` holds. Raises WeightsMissing for damaged files, UnsafeWeights for pickles."""
+    infos = read_gguf(path)[0] if path.suffix.lower() == ".gguf" else read_header(path)
+    found = roles(infos)
+    if not found:
+        return [Identity(path, "", precision=_precision(infos))]
+    return [_identity(path, role, prefix, infos) for role, prefix in found.items()]
+
+
+def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo]) -> Identity:
+    inside = {n: i for n, i in infos.items() if n.startswith(prefix)}
+    common = {
+        "path": path,
+        "role": role,
+        "precision": _precision(inside),
+        "parameters_b": round(sum(math.prod(i.shape) for i in inside.values()) / 1e9, 3),
+    }
+    if role == "lora":
+        return Identity(**common, width=_lora_width(inside), expert=_expert(path))
+    names = translate(role, infos, prefix)
+    renamed = {name: infos[raw] for name, raw in names.items()}
+    try:
+        if role == "transformer":
+            config = infer_config(role, renamed)
+            width = config["num_attention_heads"] * config["attention_head_dim"]
+            return Identity(
+                **common, kind=model_kind(config), width=width,
+                latent_channels=config["out_channels"], expert=_expert(path),
+            )  # fmt: skip
+        if role == "vace":
+            width = renamed["vace_blocks.0.attn1.to_q.weight"].shape[0]
+            return Identity(**common, kind="vace", width=width, expert=_expert(path))
+        if role == "vae":
+            channels = infer_config(role, renamed)["z_dim"]
+            version = "wan 2.2" if channels == 48 else "wan 2.1"
+            return Identity(**common, kind=version, latent_channels=channels)
+        if role == "text_encoder":
+            width = renamed["shared.weight"].shape[1]
+            tokenizer = any(n.endswith("spiece_model") for n in infos)
+            return Identity(**common, kind="umt5", width=width, has_tokenizer=tokenizer)
+    except (WrongModel, KeyError):
+        return Identity(path, "", precision=common["precision"])
+    return Identity(**common)
+
+
+def _precision(infos: Mapping[str, TensorInfo]) -> str:
+    """The type that most weights have."""
+    weight = Counter()
+    for info in infos.values():
+        weight[info.dtype] += math.prod(info.shape)
+    if not weight:
+        return ""
+    word = weight.most_common(1)[0][0]
+    scaled = any(name.endswith((".scale_weight", ".weight_scale")) for name in infos)
+    return _PRECISIONS.get(word, word) + (" scaled" if scaled and word.startswith("F8") else "")
+
+
+def _expert(path: Path) -> str:
+    """Two experts of a pair have the same tensors; only names tell them apart."""
+    name = f"{path.parent.name}/{path.name}"
+    if _HIGH.search(name):
+        return "high"
+    return "low" if _LOW.search(name) else ""
+
+
+def _lora_width(infos: Mapping[str, TensorInfo]) -> int:
+    """Channels of the transformer a LoRA is for, from a self-attention layer's down matrix."""
+    for name, info in infos.items():
+        plain = transformer_name(name.replace("_self_attn_", ".self_attn."))
+        if re.search(r"(attn1|self_attn)\W.*(lora_A|lora_down|lora\.down)", plain):
+            return info.shape[-1]
+    return 0

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model as a Bundle whose parts are loaded when they are first used.
+
+    bundle = open_model("/models/Wan2.2-T2V-A14B-Diffusers", "cuda", "bfloat16")
+    context = bundle.encode_text(["a red ball"])
+    bundle.unload("text_encoder")
+    velocity = bundle.transformer(sigma=0.95)(hidden_states=..., timestep=...)
+
+A model is a folder in diffusers layout, or a folder with a ``wan_blender.json`` that says where
+each part is:
+
+    {"components": {"transformer": "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors",
+                    "transformer_2": "Wan2.2-T2V-A14B-LowNoise-Q5_K_S.gguf",
+                    "vae": "../vae/wan_2.1_vae.safetensors", "text_encoder": ..., "tokenizer": ...},
+     "boundary": 0.875, "max_sequence_length": 512}
+
+Opening checks every file's header, so that what is missing, cut short, unsafe or of another
+architecture is known in a second and not after minutes of loading. Nothing is ever fetched from
+the network and no code from a model folder is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from transformers import CLIPVisionModel
+
+from ...errors import UnsafeWeights, WeightsMissing, WrongModel
+from .memory import MemoryPlan
+from .parts import Part, Watch, read_json
+from .tensor_files import fingerprint, refuse_pickle
+from .text import encode_prompts, open_tokenizer
+from .traits import Traits, read_traits
+from .untrained import untrained_model
+
+NANO = Path(__file__).parents[1] / "nano" / "vace"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_LIBRARIES = ("diffusers", "transformers", None)
+
+
+@dataclass(frozen=True)
+class Expert:
+    """A transformer and the sigmas it is for: from ``sigma_from`` down to ``sigma_to``."""
+
+    part: Part
+    sigma_from: float
+    sigma_to: float
+
+    @property
+    def model(self) -> Any:
+        return self.part.model
+
+
+class Bundle:
+    """The parts of one model. Transformers compute in the asked precision, the VAE in float32."""
+
+    def __init__(
+        self, name: str, folder: Path, traits: Traits, parts: dict[str, Part], tokenizer: Path
+    ) -> None:
+        self.name, self.folder, self.traits = name, folder, traits
+        self.parts = parts
+        self._tokenizer_place = tokenizer
+        self._tokenizer: Any = None
+        files = [file for part in parts.values() for file in part.files]
+        self.fingerprint = fingerprint(files)
+        self.revision = _revision(folder) or self.fingerprint[:12]
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts["transformer"].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parts["transformer"].dtype
+
+    @property
+    def experts(self) -> tuple[Expert, ...]:
+        """High noise first."""
+        high, boundary = self.parts["transformer"], self.traits.boundary
+        if boundary is None:
+            return (Expert(high, 1.0, 0.0),)
+        return (
+            Expert(high, 1.0, boundary),
+            Expert(self.parts["transformer_2"], boundary, 0.0),
+        )
+
+    def expert(self, sigma: float) -> Expert:
+        """The expert for ``sigma``; at the boundary itself it is the high-noise one."""
+        return next(e for e in self.experts if sigma >= e.sigma_to)
+
+    def transformer(self, sigma: float) -> Any:
+        return self.expert(sigma).model
+
+    @property
+    def vae(self) -> AutoencoderKLWan:
+        return self.parts["vae"].model
+
+    @property
+    def image_encoder(self) -> CLIPVisionModel:
+        """CLIP, for models whose ``traits.needs_clip`` is true."""
+        if "image_encoder" not in self.parts:
+            raise WeightsMissing(f"{self.folder} has no image_encoder.")
+        return self.parts["image_encoder"].model
+
+    def encode_text(self, prompts: list[str]) -> torch.Tensor:
+        """(n, L, d) in the transformers' dtype and device; zeros behind each prompt's end."""
+        encoder = self.parts["text_encoder"]
+        if self._tokenizer is None:
+            self._tokenizer = open_tokenizer(self._tokenizer_place, encoder.weights)
+        length = self.traits.max_sequence_length
+        embeddings = encode_prompts(prompts, self._tokenizer, encoder.model, length)
+        target = self.parts["transformer"]
+        return embeddings.to(target.device, target.dtype)
+
+    def fit(self, plan: MemoryPlan) -> None:
+        """Load transformers as ``plan`` says from now on."""
+        for name, part in self.parts.items():
+            if name.startswith("transformer"):
+                part.fit(plan.quantise, plan.resident_blocks)
+
+    def unload(self, *names: str) -> None:
+        """Drop parts by name ("text_encoder", "vae", "transformer", ...); all when none given."""
+        for name in names or tuple(self.parts):
+            if name in self.parts:
+                self.parts[name].unload()
+
+
+def open_model(
+    path: str | Path = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    watch: Watch | None = None,
+    keep_packed: bool = True,
+) -> Bundle:
+    """Open a model folder; "" is the bundled model.
+
+    ``watch`` is called with a few words before each part is loaded and may raise Cancelled.
+    ``keep_packed`` leaves fp8 and GGUF matrices packed in memory, which takes less room and more
+    time. Raises WeightsMissing, UnsafeWeights or WrongModel.
+    """
+    where = torch.device(pick_device(device))
+    precision = pick_dtype(dtype, where)
+    folder, name = _folder(path)
+    index, settings = _read_settings(folder)
+    boundary = settings.get("boundary", index.get("boundary_ratio"))
+    precisions = {"vae": torch.float32, "image_encoder": torch.float32}
+    if precision == torch.float16:
+        precisions["text_encoder"] = torch.bfloat16  # T5 overflows float16
+    parts = {
+        part: Part(
+            part,
+            place,
+            where,
+            precisions.get(part, precision),
+            watch or (lambda _doing: None),
+            keep_packed,
+        )
+        for part, place in _places(folder, settings, boundary).items()
+    }
+    _check_company(parts)
+    traits = read_traits(
+        parts["transformer"].config,
+        parts["vae"].config,
+        boundary,
+        settings.get("max_sequence_length", 512),
+        settings.get("native_pixels"),
+        settings.get("shift"),
+    )
+    return Bundle(name, folder, traits, parts, _place(folder, settings, "tokenizer"))
+
+
+def _check_company(parts: dict[str, Part]) -> None:
+    """Raise WrongModel when the text encoder or the second expert is not the transformer's."""
+    first = parts["transformer"]
+    made, taken = parts["text_encoder"].config.get("d_model"), first.config.get("text_dim")
+    if made != taken:
+        raise WrongModel(
+            f"The text encoder {parts['text_encoder'].source} makes {made} channels, the "
+            f"transformer takes {taken}.",
+            "Wan needs UMT5-XXL.",
+        )
+    second = parts.get("transformer_2", first)
+    for name in ("_class_name", "in_channels", "out_channels", "text_dim"):
+        high, low = first.config.get(name), second.config.get(name)
+        if high != low:
+            raise WrongModel(
+                f"The two experts do not belong together: {name} is {high} in {first.source} and "
+                f"{low} in {second.source}."
+            )
+
+
+def pick_device(device: str) -> str:
+    """ "auto" is CUDA (ROCm answers to that name too), else Apple's GPU, else the CPU."""
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return _DTYPES[dtype]
+
+
+def _folder(path: str | Path) -> tuple[Path, str]:
+    if path:
+        folder = Path(path).expanduser()
+        return folder, folder.name
+    if (NANO / "model_index.json").is_file():
+        return NANO, "Nano Wan"
+    return untrained_model(), "untrained tiny Wan"
+
+
+def _read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """model_index.json and wan_blender.json; one of them has to be there."""
+    if folder.is_file():
+        refuse_pickle(folder)
+        raise WrongModel(
+            f"{folder} is a single file; a run needs a VAE and a text encoder too.",
+            "Make a model folder of it with: python -m wan_blender.engine.models compose",
+        )
+    if not folder.is_dir():
+        raise WeightsMissing(f"There is no model folder {folder}.")
+    settings = read_json(folder / "wan_blender.json", optional=True)
+    described = "transformer" in settings.get("components", {})
+    index = read_json(folder / "model_index.json", optional=described)
+    for part, entry in index.items():
+        if isinstance(entry, list) and entry and entry[0] not in _LIBRARIES:
+            raise UnsafeWeights(
+                f"{folder} asks to run its own code for its {part} ({entry[0]}).",
+                "Use a model that consists of weights only.",
+            )
+    return index, settings
+
+
+def _place(folder: Path, settings: dict[str, Any], part: str) -> Path | list[Path]:
+    entry = settings.get("components", {}).get(part, part)
+    if isinstance(entry, list):
+        return [(folder / name).resolve() for name in entry]
+    return (folder / entry).resolve()
+
+
+def _places(
+    folder: Path, settings: dict[str, Any], boundary: float | None
+) -> dict[str, Path | list[Path]]:
+    """Where each part is. A part that a model may do without is left out when it is absent."""
+    names = ["transformer", "vae", "text_encoder"]
+    given = settings.get("components", {})
+    if boundary is not None:
+        if "transformer_2" not in given and not (folder / "transformer_2").is_dir():
+            raise WeightsMissing(
+                f"{folder} is one half of a pair: its boundary is {boundary}, but it has no "
+                "transformer_2.",
+                "Download the low-noise expert too.",
+            )
+        names.append("transformer_2")
+    if "image_encoder" in given or (folder / "image_encoder").is_dir():
+        names.append("image_encoder")
+    return {name: _place(folder, settings, name) for name in names}
+
+
+def _revision(folder: Path) -> str:
+    """The commit, when ``folder`` is a snapshot in the Hugging Face cache."""
+    snapshot = folder.absolute()
+    return snapshot.name if snapshot.parent.name == "snapshots" else ""

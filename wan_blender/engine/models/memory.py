@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a run is made to fit: what the machine has free, what the run will take, and the gentlest
+set of measures that brings the one under the other.
+
+The prediction is a formula with constants measured on the CPU (docs/recipes.md has the table):
+weights as they lie in memory, activations of one transformer block per token and channel, and
+the VAE's top layer per pixel and channel. It errs on the large side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+from ...errors import OutOfMemory
+from ..vae import HALO, TILE
+from .assemble import Source
+
+if TYPE_CHECKING:
+    from .loading import Bundle
+
+_GB = 1e9
+_MARGIN_GB = 0.6  # CUDA context, allocator slack, the desktop's own share
+_BYTES = {
+    "F32": 4.0, "F16": 2.0, "BF16": 2.0, "F8_E4M3": 1.0, "F8_E5M2": 1.0, "Q8_0": 1.0625,
+    "Q6_K": 0.8203, "Q5_K": 0.6875, "Q5_0": 0.6875, "Q5_1": 0.75, "Q4_K": 0.5625, "Q4_0": 0.5625,
+    "Q4_1": 0.625, "Q3_K": 0.4297, "Q2_K": 0.3281, "IQ4_NL": 0.5625, "IQ4_XS": 0.5313,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Free memory, measured. On the CPU ``device_gb`` is the RAM's."""
+
+    device: str  # "cuda", "mps" or "cpu"
+    device_gb: float
+    ram_gb: float
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the run takes, in GB: parts of the model, and activations of one model call."""
+
+    transformer: float  # the larger expert, with LoRAs
+    blocks: int
+    text_encoder: float
+    vae: float
+    call: float  # activations of one call for one of the two guidance branches
+    decode: float
+    tiled_decode: float
+    quantised: float  # the transformer with its matrices in fp8
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """``rung`` counts measures taken; ``step_down`` takes the next."""
+
+    rung: int
+    batch_guidance: bool  # both branches in one call: weights are read once
+    tiled_decode: bool
+    quantise: bool  # matrices to fp8 while loading
+    resident_blocks: int  # of the transformer; the others stay in RAM and are streamed
+    predicted_gb: float
+    free_gb: float
+
+    @property
+    def fits(self) -> bool:
+        return self.predicted_gb <= self.free_gb
+
+    @property
+    def words(self) -> str:
+        """For the line beside Generate."""
+        measures = [
+            text
+            for text, on in (
+                ("guidance in two calls", not self.batch_guidance),
+                ("tiled decode", self.tiled_decode),
+                ("fp8 weights", self.quantise),
+                (f"{self.resident_blocks} blocks resident", self.resident_blocks >= 0),
+            )
+            if on
+        ]
+        how = f" with {', '.join(measures)}" if measures else ""
+        return f"{self.predicted_gb:.1f} of {self.free_gb:.1f} GB{how}"
+
+
+def measure_machine(device: torch.device) -> Machine:
+    """Free memory now. A GPU's other users (Blender among them) are already taken off."""
+    ram = psutil.virtual_memory().available / _GB
+    if device.type == "cuda":
+        return Machine("cuda", torch.cuda.mem_get_info(device)[0] / _GB, ram)
+    if device.type == "mps":
+        used = torch.mps.driver_allocated_memory()
+        return Machine("mps", min(ram, (torch.mps.recommended_max_memory() - used) / _GB), ram)
+    return Machine("cpu", ram, ram)
+
+
+def measure_run(
+    bundle: Bundle, tokens: int, height: int, width: int, loras_gb: float = 0.0
+) -> Sizes:
+    """Sizes of a run over ``tokens`` model tokens, decoding frames of ``height`` x ``width``."""
+    parts = bundle.parts
+    experts = [p for name, p in parts.items() if name.startswith("transformer")]
+    config = parts["transformer"].config
+    channels = config["num_attention_heads"] * config["attention_head_dim"]
+    width_bytes = bundle.dtype.itemsize
+    held = max(weights_gb(p.weights, width_bytes, p.keep_packed) for p in experts)
+    base = parts["vae"].config.get("decoder_base_dim") or parts["vae"].config["base_dim"]
+    patch = parts["vae"].config.get("patch_size") or 1
+    decode = _decode_gb(height, width, base, patch)
+    return Sizes(
+        transformer=held + loras_gb,
+        blocks=config["num_layers"],
+        text_encoder=weights_gb(parts["text_encoder"].weights, width_bytes, True),
+        vae=weights_gb(parts["vae"].weights, 4, False),
+        call=tokens * channels * (15 * width_bytes + 12) / _GB,
+        decode=decode,
+        tiled_decode=min(decode, _tile_gb(bundle.traits.cell, base, patch)),
+        quantised=min(held, _parameters(experts[0].weights) * 1.1 / _GB) + loras_gb,
+    )
+
+
+def plan_memory(machine: Machine, sizes: Sizes, guidance: bool = True) -> MemoryPlan:
+    """The first rung that fits; the last one when none does (its ``fits`` is False)."""
+    free = max(0.0, machine.device_gb - (_MARGIN_GB if machine.device != "cpu" else 0.0))
+    start = MemoryPlan(0, guidance, False, False, -1, 0.0, free)
+    plan = replace(start, predicted_gb=predict(start, sizes))
+    while not plan.fits:
+        lower = step_down(plan, sizes, machine)
+        if lower is None:
+            break
+        plan = lower
+    return plan
+
+
+def predict(plan: MemoryPlan, sizes: Sizes) -> float:
+    """Peak on the device in GB. Phases follow each other, so the largest one counts."""
+    held = sizes.quantised if plan.quantise else sizes.transformer
+    if plan.resident_blocks >= 0:
+        # one block at work and one on its way, besides those that stay
+        held *= min(1.0, (plan.resident_blocks + 2) / sizes.blocks)
+    denoise = held + sizes.call * (2 if plan.batch_guidance else 1)
+    decode = sizes.vae + (sizes.tiled_decode if plan.tiled_decode else sizes.decode)
+    text = 0.0 if plan.resident_blocks >= 0 else sizes.text_encoder
+    return max(denoise, decode, text)
+
+
+def step_down(plan: MemoryPlan, sizes: Sizes, machine: Machine) -> MemoryPlan | None:
+    """The next measure that lowers the peak, cheapest in time first; None when all are taken."""
+    options = [
+        replace(plan, batch_guidance=False) if plan.batch_guidance else None,
+        replace(plan, tiled_decode=True) if not plan.tiled_decode else None,
+        replace(plan, quantise=True)
+        if not plan.quantise
+        and machine.device != "mps"
+        and sizes.quantised < 0.9 * sizes.transformer
+        else None,
+        *_fewer_blocks(plan, sizes, machine),
+    ]
+    for option in options:
+        if option is not None:
+            predicted = predict(option, sizes)
+            if predicted < plan.predicted_gb:
+                return replace(option, rung=plan.rung + 1, predicted_gb=predicted)
+    return None
+
+
+def refuse(plan: MemoryPlan) -> OutOfMemory:
+    """What to say when not even the last rung fits."""
+    return OutOfMemory(
+        f"The run needs {plan.predicted_gb:.1f} GB and {plan.free_gb:.1f} GB are free.",
+        "Use a smaller picture, fewer frames, a smaller model, or a GGUF version of it; close "
+        "other programs that use the GPU.",
+    )
+
+
+def _fewer_blocks(plan: MemoryPlan, sizes: Sizes, machine: Machine) -> list[MemoryPlan | None]:
+    """Halve the resident blocks, as long as RAM can hold what leaves the device."""
+    if machine.device != "cuda" or machine.ram_gb < sizes.transformer:
+        return [None]
+    now = sizes.blocks if plan.resident_blocks < 0 else plan.resident_blocks
+    return [replace(plan, resident_blocks=now // 2)] if now > 0 else [None]
+
+
+def weights_gb(weights: Source, width_bytes: int, keep_packed: bool) -> float:
+    """Room the tensors take once they are loaded."""
+    total = 0.0
+    for info in weights.infos.values():
+        native = _BYTES.get(info.dtype, 2.0)
+        stays = keep_packed and native < 2 and len(info.shape) == 2
+        total += math.prod(info.shape) * (native if stays else width_bytes)
+    return total / _GB
+
+
+def _parameters(weights: Source) -> int:
+    return sum(math.prod(info.shape) for info in weights.infos.values())
+
+
+def _tile_gb(cell: int, base: int, patch: int) -> float:
+    side = (TILE + 2 * HALO) * cell
+    return _decode_gb(side, side, base, patch)
+
+
+def _decode_gb(height: int, width: int, base: int, patch: int) -> float:
+    """The VAE decodes four frames at a time; its top layer counts."""
+    return 160 * height * width * base / patch**2 / _GB

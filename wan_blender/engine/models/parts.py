@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One component of a model: known from its files' headers, loaded at first use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
+from diffusers.hooks import apply_group_offloading
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+
+from ...errors import WeightsMissing, WrongModel
+from .assemble import assemble, check
+from .configs import infer_config
+from .stored import quantise
+from .tensor_files import component_files, refuse_pickle
+from .weights import Weights
+
+_DIFFUSERS = {
+    cls.__name__: cls
+    for cls in (AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel)
+}
+# Larger numbers in a configuration would fill the memory before any tensor is looked at.
+_LIMITS = {
+    "num_layers": 512, "num_hidden_layers": 512, "num_res_blocks": 64, "rope_max_seq_len": 1 << 16,
+    "attention_head_dim": 4096, "vocab_size": 1 << 22,
+}  # fmt: skip
+_CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}
+
+Watch = Callable[[str], None]
+
+
+class Part:
+    """``place`` is a folder with config.json, a single file, or several files (the shards of
+    one, or a T2V transformer and what VACE adds to it)."""
+
+    def __init__(
+        self,
+        name: str,
+        place: Path | list[Path],
+        device: torch.device,
+        dtype: torch.dtype,
+        watch: Watch,
+        keep_packed: bool = True,
+    ) -> None:
+        self.name = name
+        self.device, self.dtype, self.keep_packed = device, dtype, keep_packed
+        self.files, known = _locate(place)
+        self.source = str(self.files[0] if len(self.files) == 1 else self.files[0].parent)
+        self.quantise, self.resident_blocks = False, -1  # see memory.MemoryPlan
+        self._watch = watch
+        self._model: nn.Module | None = None
+        self.weights = Weights(self.files, name)
+        self.config = _complete(name, known, self.weights)
+        empty = self._empty()
+        expected = {key: tuple(t.shape) for key, t in empty.state_dict().items()}
+        ignored = getattr(empty, "_keys_to_ignore_on_load_unexpected", None)
+        check(expected, self.weights.infos, ignored, self.source)
+
+    @property
+    def loaded(self) -> bool:
+        return self._model is not None
+
+    @property
+    def model(self) -> Any:
+        """The component on its device, in evaluation mode, without gradients."""
+        if self._model is None:
+            self._watch(f"loading {self.name}")
+            empty = self._empty()
+            exact = ()
+            if self.name not in ("text_encoder", "image_encoder"):
+                exact = empty._keep_in_fp32_modules or ()
+            streamed = self.resident_blocks >= 0 and self.device.type != "cpu"
+            model = assemble(
+                empty,
+                self.weights,
+                torch.device("cpu") if streamed else self.device,
+                self.dtype,
+                self.source,
+                exact,
+                self.keep_packed,
+            )
+            self._model = quantise(model) if self.quantise else model
+            if streamed:
+                stream_blocks(self._model, self.device, self.resident_blocks)
+        return self._model
+
+    def fit(self, quantise: bool, resident_blocks: int) -> None:
+        """How to load it from now on; a loaded model that is held otherwise is dropped."""
+        if (quantise, resident_blocks) != (self.quantise, self.resident_blocks):
+            self.quantise, self.resident_blocks = quantise, resident_blocks
+            self.unload()
+
+    def unload(self) -> None:
+        self._model = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _empty(self) -> nn.Module:
+        """The model without memory. Raises WrongModel when its configuration is nonsense."""
+        for name, limit in _LIMITS.items():
+            if isinstance(value := self.config.get(name), int) and not 0 <= value <= limit:
+                raise WrongModel(f"{self.source} is no Wan model: its {name} is {value}.")
+        try:
+            with init_empty_weights():
+                if self.name == "text_encoder":
+                    return UMT5EncoderModel(UMT5Config.from_dict(self.config))
+                if self.name == "image_encoder":
+                    config = self.config.get("vision_config", self.config)
+                    return CLIPVisionModel(CLIPVisionConfig.from_dict(config))
+                return _DIFFUSERS[self.config["_class_name"]].from_config(self.config)
+        except KeyError as error:
+            raise WrongModel(
+                f"{self.source} is a {self.config.get('_class_name')}; a Wan model's {self.name} "
+                f"is one of: {', '.join(_DIFFUSERS)}."
+            ) from error
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise WrongModel(
+                f"The configuration of {self.source} is not usable: {error}."
+            ) from error
+
+
+def stream_blocks(model: nn.Module, device: torch.device, resident: int) -> None:
+    """Keep the first ``resident`` blocks on ``device`` and the rest in RAM, each brought over while
+    the one before it works."""
+    streamed = model.blocks[resident:]
+    for block in streamed:
+        apply_group_offloading(
+            block,
+            onload_device=device,
+            offload_device=torch.device("cpu"),
+            offload_type="block_level",
+            num_blocks_per_group=1,
+            use_stream=device.type == "cuda",
+        )
+    inside = {id(p) for p in streamed.parameters()}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if id(tensor) not in inside:
+            tensor.data = tensor.data.to(device)
+
+
+def _locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
+    """The files of a component, and the configuration beside them, if any."""
+    if isinstance(place, list):
+        files = place
+    elif place.suffix.lower() in (".safetensors", ".gguf"):
+        files = [place]
+    elif place.is_file():
+        refuse_pickle(place)
+        raise WeightsMissing(f"{place} is neither a .safetensors nor a .gguf file.")
+    else:
+        return component_files(place), read_json(place / "config.json")
+    return files, read_json(files[0].parent / "config.json", optional=True)
+
+
+def _complete(name: str, known: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
+    """``known`` when it is a configuration of diffusers or transformers for this component, else
+    read from shapes: a single file may lie beside another one's configuration."""
+    role = name.removesuffix("_2")
+    if role in _CLASSES and "dim" not in known:
+        if known.get("_class_name", "").startswith(_CLASSES[role]):
+            return dict(known)
+    elif "model_type" in known:
+        return dict(known)
+    return infer_config(role, weights.infos, known)
+
+
+def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
+    """A JSON object. Raises WeightsMissing; an absent file is {} when ``optional``."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if optional:
+            return {}
+        raise WeightsMissing(
+            f"{path} is missing.",
+            "Choose a folder in diffusers layout (it holds model_index.json), or download the "
+            "model again.",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
+    if not isinstance(data, dict):
+        raise WeightsMissing(f"{path} is not a JSON object.", "Download it again.")
+    return data

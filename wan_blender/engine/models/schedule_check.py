@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look at a run's schedule before it starts and say in words what practice advises against.
+
+Every finding names its rule; docs/schedule_rules.md says where the rule comes from. A fix is a
+set of assignments to settings, so that a button can apply it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ... import job as jobs
+from .stages import StagePlan, plan_stages
+from .traits import Traits
+
+_DISTILLED = (
+    "lightning", "lightx2v", "distill", "causvid", "accvid", "fastwan", "self-forcing",
+    "self_forcing", "4step", "4_step", "8step", "turbo", "dmd", "rcm",
+)  # fmt: skip
+_TOLERANCE = 2.5  # a shift this many times off its recommended value is worth a word
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``fix`` maps settings ("sampling.shift") to the values that cure it; empty when none does."""
+
+    rule: str
+    message: str
+    fix: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the rules look at. Sizes are the model's: pixels and frames."""
+
+    sampling: jobs.Sampling
+    plan: StagePlan
+    traits: Traits
+    distilled: bool  # a step-distill LoRA is on in the last stage
+    width: int
+    height: int
+    frames: int
+    windowed: bool
+
+    @property
+    def steps(self) -> int:
+        return len(self.plan.sigmas) - 1
+
+    def steps_above(self, sigma: float) -> int:
+        return sum(s >= sigma for s in self.plan.sigmas[:-1])
+
+
+def check_schedule(
+    job: jobs.Job,
+    traits: Traits,
+    width: int,
+    height: int,
+    frames: int,
+    windowed: bool = False,
+) -> list[Finding]:
+    """Findings on ``job`` for a model with ``traits``, most important first."""
+    plan = plan_stages(job.sampling, job.stages, traits.boundary)
+    last = plan.spans[-1].stage.loras if plan.spans else []
+    distilled = any(is_distilled(use.file) for use in job.loras + last)
+    run = Run(job.sampling, plan, traits, distilled, width, height, frames, windowed)
+    return [finding for rule in _RULES for finding in rule(run)]
+
+
+def is_distilled(file: str) -> bool:
+    """Whether a LoRA's file name says that it was made for few steps."""
+    name = Path(file).name.lower().replace("-", "_")
+    return any(word.replace("-", "_") in name for word in _DISTILLED)
+
+
+def recommended_shift(traits: Traits, width: int, height: int) -> float:
+    """The shift the model's folder names, else the one its kind was released with for the size."""
+    if traits.shift is not None:
+        return traits.shift
+    if traits.kind == "ti2v":
+        return 5.0
+    if traits.boundary is not None:
+        return 5.0 if traits.needs_image else 12.0
+    if traits.kind in ("vace", "flf2v"):
+        return 16.0
+    if traits.kind == "i2v" and width * height <= 832 * 480:
+        return 3.0
+    return 5.0
+
+
+def _too_few_decisions(run: Run) -> Iterator[Finding]:
+    edge = run.traits.boundary
+    if edge is None or run.sampling.strength < 1 or run.steps < 2:
+        return
+    above = run.steps_above(edge)
+    if above >= 2:
+        return
+    fix: dict[str, Any] = {}
+    # The second step begins at u = 1 - 1/steps; a shift that lifts it to the boundary gives two.
+    needed = edge / ((1 - edge) * (run.steps - 1))
+    if needed <= 16:
+        fix = {"sampling.shift": math.ceil(max(needed, 1.0) * 2) / 2}
+    yield Finding(
+        "few-decisions",
+        f"Only {above} of {run.steps} steps lie above the boundary {edge:g}, where the "
+        "high-noise expert makes motion and layout. Raise the shift or take more steps.",
+        fix or {"sampling.steps": 2 * run.steps},
+    )
+
+
+def _wasted_above(run: Run) -> Iterator[Finding]:
+    edge = run.traits.boundary
+    if edge is None or run.steps < 4 or run.sampling.sigmas:
+        return
+    above = run.steps_above(edge)
+    if above <= 0.75 * run.steps:
+        return
+    yield Finding(
+        "wasted-above",
+        f"{above} of {run.steps} steps lie above the boundary {edge:g}; the low-noise expert is "
+        f"left with {run.steps - above} for all detail. Lower the shift.",
+        {"sampling.shift": recommended_shift(run.traits, run.width, run.height)},
+    )
+
+
+def _shift_at_odds(run: Run) -> Iterator[Finding]:
+    if run.sampling.sigmas or run.sampling.strength < 1:
+        return
+    best = 5.0 if run.distilled else recommended_shift(run.traits, run.width, run.height)
+    have = run.sampling.shift
+    if best / _TOLERANCE <= have <= best * _TOLERANCE:
+        return
+    side = "Motion and layout get few steps" if have < best else "Detail gets few steps"
+    yield Finding(
+        "shift",
+        f"Shift {have:g} is far from {best:g}, with which this kind of model is used at "
+        f"{run.width}x{run.height}. {side}.",
+        {"sampling.shift": best},
+    )
+
+
+def _distilled_with_guidance(run: Run) -> Iterator[Finding]:
+    if not run.distilled:
+        return
+    guidance = run.plan.spans[-1].guidance
+    if guidance > 1:
+        yield Finding(
+            "distilled-guidance",
+            f"A step-distill LoRA is on and guidance is {guidance:g}. The LoRA has guidance built "
+            "in: more of it burns the picture and doubles the time.",
+            {"sampling.guidance": 1.0},
+        )
+    if run.steps > 12 and len(run.plan.spans) < 3:
+        yield Finding(
+            "distilled-steps",
+            f"A step-distill LoRA is on and there are {run.steps} steps; it was made for 4 to 8.",
+            {"sampling.steps": 6},
+        )
+
+
+def _too_few_steps(run: Run) -> Iterator[Finding]:
+    if not run.distilled and run.steps < 10 and run.traits.latent_channels >= 16:
+        yield Finding(
+            "few-steps",
+            f"{run.steps} steps without a step-distill LoRA leave the result blurred.",
+            {"sampling.steps": 20},
+        )
+
+
+def _size(run: Run) -> Iterator[Finding]:
+    multiple = run.traits.cell * run.traits.patch
+    if run.width % multiple or run.height % multiple:
+        to = [-(-side // multiple) * multiple for side in (run.width, run.height)]
+        yield Finding(
+            "size",
+            f"{run.width}x{run.height} is not a multiple of {multiple}, which this model needs. "
+            f"The picture is padded to {to[0]}x{to[1]} and cut again.",
+        )
+
+
+def _length(run: Run) -> Iterator[Finding]:
+    limit = 121 if run.traits.kind == "ti2v" else 81
+    if run.frames > limit and not run.windowed:
+        yield Finding(
+            "length",
+            f"{run.frames} frames are more than the {limit} this model was trained on; without "
+            "context windows the motion tends to loop back. Split the shot.",
+        )
+
+
+_RULES = (
+    _distilled_with_guidance,
+    _too_few_decisions,
+    _wasted_above,
+    _too_few_steps,
+    _shift_at_odds,
+    _size,
+    _length,
+)

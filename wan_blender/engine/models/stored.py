@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Weights that stay in memory as they are stored, fp8 or GGUF, and are unpacked for each product.
+
+Packed bytes are held as int8: the model code of diffusers and transformers asks for a weight's
+type in places and knows to leave int8 alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gguf
+import torch
+from diffusers.quantizers.gguf.utils import dequantize_functions
+from torch import nn
+from torch.nn.functional import linear
+
+_FP8_MAX = torch.finfo(torch.float8_e4m3fn).max
+
+
+@dataclass(frozen=True)
+class Fp8:
+    """One float8 number a weight, times a scale for the tensor () or for each row (out, 1)."""
+
+    dtype: torch.dtype
+
+    def unpack(
+        self, packed: torch.Tensor, scale: torch.Tensor | None, dtype: torch.dtype
+    ) -> torch.Tensor:
+        weight = packed.view(self.dtype).to(dtype)
+        return weight if scale is None else weight * scale.to(dtype)
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """Blocks of 32 or 256 weights along each row, with scales of their own inside."""
+
+    quant: gguf.GGMLQuantizationType
+
+    def unpack(self, packed: torch.Tensor, scale: None, dtype: torch.dtype) -> torch.Tensor:
+        block, size = gguf.GGML_QUANT_SIZES[self.quant]
+        rows = packed.view(torch.uint8).reshape(-1, size)
+        weight = dequantize_functions[self.quant](rows, block, size, dtype=torch.float32)
+        return weight.to(dtype).reshape(*packed.shape[:-1], -1)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A matrix as its file holds it: (out, bytes of a row) int8, and how to unpack it."""
+
+    packed: torch.Tensor
+    form: Fp8 | Gguf
+    scale: torch.Tensor | None = None
+
+    def unpack(self, dtype: torch.dtype) -> torch.Tensor:
+        return self.form.unpack(self.packed, self.scale, dtype)
+
+
+class StoredLinear(nn.Linear):
+    """A linear layer that unpacks its weight to the input's type each time it is called."""
+
+    def __init__(self, like: nn.Linear, stored: Stored, device: torch.device) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = like.in_features, like.out_features
+        self.weight = nn.Parameter(stored.packed.to(device), requires_grad=False)
+        scale = None if stored.scale is None else stored.scale.to(device)
+        self.register_buffer("scale", scale)
+        self.form = stored.form
+        self.bias = like.bias
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        bias = None if self.bias is None else self.bias.to(inputs.dtype)
+        return linear(inputs, self.form.unpack(self.weight, self.scale, inputs.dtype), bias)
+
+
+def quantise(model: nn.Module) -> nn.Module:
+    """Turn the matrices of the transformer's blocks into fp8 with a scale for each row."""
+    for name, layer in list(model.named_modules()):
+        if type(layer) is nn.Linear and "blocks." in name:
+            weight = layer.weight.data
+            scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / _FP8_MAX
+            packed = (weight.float() / scale).to(torch.float8_e4m3fn).view(torch.int8)
+            stored = Stored(packed, Fp8(torch.float8_e4m3fn), scale)
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, StoredLinear(layer, stored, weight.device))
+    return model
+
+
+def can_stay_packed(quant: gguf.GGMLQuantizationType) -> bool:
+    """Whether torch can unpack this type; the others are unpacked once, by numpy, while loading."""
+    return quant in dequantize_functions

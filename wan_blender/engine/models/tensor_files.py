@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Weight files on disk, read no further than their headers. stdlib only.
+
+A safetensors file is an 8-byte little-endian length, a JSON header of that length, and raw
+bytes; so names, types and shapes of a 28 GB file cost one small read. Everything that can be
+said about a file before loading it is said here: half-downloaded, damaged, unsafe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import UnsafeWeights, WeightsMissing
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+_BYTES = {
+    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
+    "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """``dtype`` is the file format's own word: "F32", "BF16", "F8_E4M3", "Q4_K"."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Names, types and shapes of a safetensors file.
+
+    Raises WeightsMissing when the file is absent, cut short or damaged, UnsafeWeights when it
+    is of a format that can run code.
+    """
+    refuse_pickle(path)
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            lead = file.read(8)
+            length = struct.unpack("<Q", lead)[0] if len(lead) == 8 else 0
+            if not 2 <= length <= _HEADER_LIMIT or 8 + length > size:
+                raise _damaged(path, f"its header claims {length} bytes, the file has {size}")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        infos = {name: _info(path, name, entry) for name, entry in header.items()}
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except FileNotFoundError as error:
+        raise WeightsMissing(f"{path} does not exist.") from error
+    except OSError as error:
+        raise WeightsMissing(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _damaged(
+            path, f"its header is not valid ({type(error).__name__}: {error})"
+        ) from error
+    if size < 8 + length + end:
+        raise WeightsMissing(
+            f"{path} is cut short: {size} bytes of {8 + length + end}.",
+            "The download did not finish; download the file again.",
+        )
+    return infos
+
+
+def _info(path: Path, name: str, entry: dict) -> TensorInfo:
+    begin, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    if not all(isinstance(n, int) and n >= 0 for n in (begin, end, *shape)):
+        raise ValueError(f"{name} has shape {shape} at {begin}..{end}")
+    width = _BYTES.get(entry["dtype"])
+    if width is not None and end - begin != width * math.prod(shape):
+        raise ValueError(f"{name}: {end - begin} bytes for {entry['dtype']} {shape}")
+    return TensorInfo(entry["dtype"], shape, path)
+
+
+def _damaged(path: Path, why: str) -> WeightsMissing:
+    return WeightsMissing(
+        f"{path} is not a usable safetensors file: {why}.", "Download the file again."
+    )
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise UnsafeWeights for formats that can run code while they are read."""
+    if path.suffix.lower() in PICKLES:
+        raise UnsafeWeights(
+            f"{path} is a pickle: opening it can run any program hidden in it.",
+            "Use the .safetensors or .gguf version of this model.",
+        )
+
+
+def component_files(folder: Path) -> list[Path]:
+    """The safetensors files of one model component's folder, shards in order.
+
+    Raises WeightsMissing with the list of what is absent, UnsafeWeights when there are only
+    pickles.
+    """
+    if not folder.is_dir():
+        raise WeightsMissing(f"The folder {folder} does not exist.")
+    indexes = sorted(folder.glob("*.safetensors.index.json"))
+    if indexes:
+        return _sharded(indexes[0])
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) > 1:
+        raise WeightsMissing(
+            f"{folder} holds {len(files)} safetensors files and no index: "
+            f"{', '.join(f.name for f in files[:4])}.",
+            "Keep one file, or download the missing .safetensors.index.json.",
+        )
+    if not files:
+        for path in sorted(folder.iterdir()):
+            refuse_pickle(path)
+        raise WeightsMissing(
+            f"{folder} holds no .safetensors file.",
+            "The download did not finish; download the model again.",
+        )
+    return files
+
+
+def _sharded(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsMissing(f"{index} is not a usable index: {error!r}.") from error
+    for name in names:
+        if not isinstance(name, str) or name != os.path.basename(name):
+            raise UnsafeWeights(f"{index} points outside its folder: {name!r}.")
+        refuse_pickle(Path(name))
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise WeightsMissing(
+            f"{len(missing)} of {len(names)} files of {index.parent} are missing: "
+            f"{', '.join(missing)}.",
+            "The download did not finish; download the model again.",
+        )
+    return [index.parent / name for name in names]
+
+
+def fingerprint(files: list[Path]) -> str:
+    """Hex SHA-256 over each file's size, its first 64 KiB and 64 samples of 4 KiB.
+
+    It tells weights apart in milliseconds where hashing 28 GB takes a minute; it is not a proof
+    against tampering, which a download's full SHA-256 gives.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        digest.update(struct.pack("<Q", size))
+        with open(path, "rb") as file:
+            digest.update(file.read(65536))
+            for part in range(64):
+                file.seek(size * part // 64)
+                digest.update(file.read(4096))
+    return digest.hexdigest()

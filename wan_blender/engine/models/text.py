@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prompts to text embeddings, the way Wan was trained."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ftfy
+import sentencepiece
+import torch
+from transformers import AutoTokenizer
+
+from ...errors import WeightsMissing
+from .weights import Weights
+
+
+def clean_prompt(text: str) -> str:
+    """Repair broken Unicode, resolve HTML entities (twice: captions come doubly escaped) and
+    make every run of white space one blank."""
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
+
+
+@torch.no_grad()
+def encode_prompts(prompts: list[str], tokenizer: Any, encoder: Any, length: int) -> torch.Tensor:
+    """(n, length, d) embeddings; positions behind a prompt's last token are zeros.
+
+    ``length`` is the number of tokens prompts are padded or cut to.
+    """
+    tokens = tokenizer(
+        [clean_prompt(p) for p in prompts],
+        padding="max_length",
+        max_length=length,
+        truncation=True,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+    device = encoder.get_input_embeddings().weight.device
+    ids, mask = tokens.input_ids.to(device), tokens.attention_mask.to(device)
+    states = encoder(ids, mask).last_hidden_state
+    return states.masked_fill(mask.unsqueeze(-1) == 0, 0)
+
+
+class PieceTokenizer:
+    """A bare SentencePiece model as T5 uses it: pad 0, end 1. Called like transformers' own."""
+
+    def __init__(self, model: bytes) -> None:
+        self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+
+    def __call__(self, texts: list[str], max_length: int, **_: Any) -> SimpleNamespace:
+        rows = [[*self._pieces.encode(text)[: max_length - 1], 1] for text in texts]
+        ids = torch.zeros(len(rows), max_length, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+            mask[index, : len(row)] = 1
+        return SimpleNamespace(input_ids=ids, attention_mask=mask)
+
+
+def open_tokenizer(place: Path, encoder: Weights) -> Any:
+    """From a folder, a SentencePiece file, or the one that ComfyUI's text encoders carry."""
+    try:
+        if place.is_dir():
+            return AutoTokenizer.from_pretrained(
+                place, local_files_only=True, trust_remote_code=False
+            )
+        if place.is_file():
+            return PieceTokenizer(place.read_bytes())
+        pieces = encoder.extra("spiece_model")
+        if pieces is not None:
+            return PieceTokenizer(pieces.numpy().tobytes())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsMissing(f"The tokenizer {place} cannot be read: {error}.") from error
+    raise WeightsMissing(
+        f"There is no tokenizer at {place}.",
+        "Give the tokenizer folder (or spiece.model) of google/umt5-xxl.",
+    )

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a Wan model can do, read from its configuration. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ... import crop
+from ...errors import WrongModel
+
+
+@dataclass(frozen=True)
+class Traits:
+    """``kind`` names the way the model takes its condition:
+
+    t2v         text alone
+    vace        96 extra channels: inactive, reactive, mask
+    i2v, flf2v  36 channels: 16 noise, 4 mask, 16 image latents (also the inpainting models)
+    ti2v        the 5B model: clean latents with a timestep of their own for every token
+    control     control latents without mask (32, 48) or with one (52, 148 channels)
+    """
+
+    kind: str
+    in_channels: int  # what the transformer's patch embedding takes
+    latent_channels: int  # 16, 48 on the 5B model
+    cell: int  # pixels per latent cell along each side: 8, 16 on the 5B model
+    patch: int  # cells per token along each side
+    has_vace: bool
+    needs_image: bool  # takes image latents and a mask beside the noise
+    needs_clip: bool  # takes CLIP image tokens too (Wan 2.1 I2V and FLF2V)
+    max_sequence_length: int  # tokens the prompt is padded to
+    boundary: float | None  # sigma from which on the high-noise expert is used
+    native_pixels: int  # pixels of a frame the model was trained on
+    shift: float | None = None  # recommended by the model's folder
+
+
+def read_traits(
+    transformer: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    boundary: float | None = None,
+    max_sequence_length: int = 512,
+    native_pixels: int | None = None,
+    shift: float | None = None,
+) -> Traits:
+    """Traits from the diffusers configurations of a transformer and its VAE.
+
+    Raises WrongModel when the two do not fit each other or are not a known kind of Wan.
+    """
+    in_channels = transformer.get("in_channels", 16)
+    latent_channels = vae.get("z_dim", 16)
+    out_channels = transformer.get("out_channels") or in_channels
+    if out_channels != latent_channels:
+        raise WrongModel(
+            f"The transformer makes {out_channels} latent channels, the VAE has "
+            f"{latent_channels}: they do not belong together.",
+            "Use the Wan 2.1 VAE for 16 channels, the Wan 2.2 VAE for 48 (the 5B model).",
+        )
+    has_vace = transformer.get("_class_name") == "WanVACETransformer3DModel"
+    needs_clip = transformer.get("image_dim") is not None
+    cell = vae.get("scale_factor_spatial") or 8
+    return Traits(
+        kind=model_kind(transformer),
+        in_channels=in_channels,
+        latent_channels=latent_channels,
+        cell=cell,
+        patch=tuple(transformer.get("patch_size", (1, 2, 2)))[-1],
+        has_vace=has_vace,
+        needs_image=in_channels > out_channels,
+        needs_clip=needs_clip,
+        max_sequence_length=max_sequence_length,
+        boundary=boundary,
+        native_pixels=native_pixels or crop.native_pixels(cell),
+        shift=shift,
+    )
+
+
+def model_kind(transformer: Mapping[str, Any]) -> str:
+    """``Traits.kind`` from a transformer's configuration alone. Raises WrongModel."""
+    in_channels = transformer.get("in_channels", 16)
+    latent_channels = transformer.get("out_channels") or in_channels
+    if transformer.get("_class_name") == "WanVACETransformer3DModel":
+        return "vace"
+    if in_channels == latent_channels:
+        return "ti2v" if latent_channels == 48 else "t2v"
+    if in_channels == 2 * latent_channels + 4:
+        return "flf2v" if transformer.get("pos_embed_seq_len") else "i2v"
+    if in_channels in (32, 48, 52, 148):
+        return "control"
+    raise WrongModel(
+        f"A transformer with {in_channels} input and {latent_channels} output channels is no "
+        "kind of Wan this version knows."
+    )

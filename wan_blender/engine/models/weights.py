@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One component's tensors under diffusers names, whatever files and dialect they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ...errors import WeightsMissing, WrongModel
+from .dialects import roles, translate
+from .gguf_files import read_gguf
+from .stored import Fp8, Gguf, Stored, can_stay_packed
+from .tensor_files import TensorInfo, read_header
+
+_FP8 = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+_SCALES = (".scale_weight", ".weight_scale")  # beside "<layer>.weight"
+# Bookkeeping of fp8 files that is no tensor of the model.
+_BESIDE = (
+    *_SCALES, ".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2", "scaled_fp8",
+    "spiece_model", "position_ids",
+)  # fmt: skip
+
+
+class Weights:
+    """Tensors of ``role`` in ``files``: one file, shards of one, or a T2V file and VACE's own."""
+
+    def __init__(self, files: Sequence[Path], role: str) -> None:
+        self.infos: dict[str, TensorInfo] = {}
+        self._raw: dict[str, TensorInfo] = {}
+        self._names: dict[str, str] = {}
+        self._safe: dict[Path, Any] = {}
+        self._gguf: dict[Path, dict[str, gguf.ReaderTensor]] = {}
+        for path in files:
+            self._raw |= self._header(path)
+        found = roles(self._raw)
+        wanted = role.removesuffix("_2")
+        if wanted not in found and found:
+            raise WrongModel(
+                f"{files[0]} holds a {' and a '.join(found)}, not a {wanted}.",
+                "Choose another file for this part of the model.",
+            )
+        for name, raw in translate(wanted, self._raw, found.get(wanted, "")).items():
+            if not name.endswith(_BESIDE):
+                self.infos[name] = _known(self._raw[raw], raw)
+                self._names[name] = raw
+
+    def _header(self, path: Path) -> Mapping[str, TensorInfo]:
+        if path.suffix.lower() != ".gguf":
+            return read_header(path)
+        infos, self._gguf[path] = read_gguf(path)
+        return infos
+
+    def read(self, name: str) -> torch.Tensor | Stored:
+        """The tensor ``name``; matrices in fp8 or GGUF types come packed."""
+        raw = self._names[name]
+        info = self._raw[raw]
+        if info.file in self._gguf:
+            return self._from_gguf(info, self._gguf[info.file][raw])
+        tensor = self._from_safetensors(raw, info)
+        if info.dtype not in _FP8:
+            return tensor
+        scale = self._scale(raw)
+        stored = Stored(tensor.view(torch.int8), Fp8(tensor.dtype), scale)
+        return stored if tensor.ndim == 2 else stored.unpack(torch.float32)
+
+    def extra(self, name: str) -> torch.Tensor | None:
+        """A tensor that is in the file and no part of the model, as the file names it."""
+        for raw, info in self._raw.items():
+            if raw.endswith(name) and info.file not in self._gguf:
+                return self._from_safetensors(raw, info)
+        return None
+
+    def _scale(self, raw: str) -> torch.Tensor | None:
+        layer = raw.removesuffix(".weight")
+        for ending in _SCALES:
+            if layer + ending in self._raw:
+                name = layer + ending
+                scale = self._from_safetensors(name, self._raw[name]).float()
+                return scale.reshape(()) if scale.numel() == 1 else scale.reshape(-1, 1)
+        return None
+
+    def _from_safetensors(self, raw: str, info: TensorInfo) -> torch.Tensor:
+        try:
+            if info.file not in self._safe:
+                self._safe[info.file] = safe_open(info.file, framework="pt")
+            return self._safe[info.file].get_tensor(raw)
+        except (OSError, SafetensorError) as error:
+            raise WeightsMissing(
+                f"{info.file} cannot be read at {raw}: {error}.", "Download the file again."
+            ) from error
+
+    def _from_gguf(self, info: TensorInfo, tensor: gguf.ReaderTensor) -> torch.Tensor | Stored:
+        quant = tensor.tensor_type
+        if info.dtype in ("F32", "F16"):
+            return torch.from_numpy(np.array(tensor.data)).reshape(info.shape)
+        if info.dtype == "BF16":
+            bits = torch.from_numpy(np.array(tensor.data).view(np.int16))
+            return bits.view(torch.bfloat16).reshape(info.shape)
+        if len(info.shape) == 2 and can_stay_packed(quant):
+            packed = torch.from_numpy(np.array(tensor.data).view(np.int8))
+            return Stored(packed.reshape(info.shape[0], -1), Gguf(quant))
+        return torch.from_numpy(gguf.dequantize(tensor.data, quant)).reshape(info.shape)
+
+
+def _known(info: TensorInfo, raw: str) -> TensorInfo:
+    """``info``, unless its numbers are packed in a way that no scale beside them explains."""
+    if raw.endswith("weight") and info.dtype in ("I8", "U8", "I32", "U32"):
+        raise WrongModel(
+            f"{info.file} holds {raw} as {info.dtype}: a quantisation this version does not read.",
+            "Use an fp16, bf16, fp8 or GGUF version of the model.",
+        )
+    return info

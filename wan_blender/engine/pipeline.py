@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole job on one page: read, plan, encode, condition, denoise, decode, composite, write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import job as jobs
+from . import vae as codec
+from .cache import cached
+from .conditioning import Condition, Scene, make_condition
+from .conditioning.text import guided_velocity
+from .fitting import Fitting
+from .hygiene.pictures import read_treatment
+from .models.loading import Bundle
+from .models.stages import StageModels
+from .output import write_frames
+from .plan import Plan, make_plan
+from .release import make_law
+from .report import make_report
+from .sampling import Source, denoise, make_noise
+from .solvers import History
+from .watch import Watch
+from .windows import predict_in_windows
+
+Tensor = torch.Tensor
+
+
+@torch.no_grad()
+def generate(folder: Path, watch: Watch) -> dict[str, Any]:
+    """Run the job in ``folder`` and return its report; ``folder``/result appears whole.
+
+    Raises a WanError; then no result and no half-written file is left.
+    """
+    part = folder / "result.part"
+    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+    try:
+        with watch.measure_memory():
+            with watch.phase("reading"):
+                plan = make_plan(folder)
+                scene = Scene(plan.shot, plan.region, plan.job.model_mask, watch.check)
+            with watch.phase("text"):
+                text = encode_prompts(plan.bundle, plan.job.prompt)
+            with watch.phase("encoding", plan.region.grid.latent_shape[0]):
+                source = encode_source(plan, scene, watch)
+                conditions = make_conditions(plan, scene)
+            with watch.phase("denoising", plan.steps * len(plan.windows)):
+                fitting = Fitting(plan)
+                latents = sample(plan, conditions, text, source, fitting, watch)
+            with watch.phase("decoding", len(plan.shot)):
+                measured = write_frames(plan, latents, part, fitting.memory.tiled_decode, watch)
+        with watch.phase("writing"):
+            report = make_report(plan, watch)
+            report["memory"]["measures_taken"] = fitting.measures
+            report |= measured(watch.check)
+            report["max_latent_diff_kept"] = largest_kept_difference(latents, source)
+            jobs.write_json(part / jobs.REPORT, report)
+            publish(folder, part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return report
+
+
+def encode_prompts(bundle: Bundle, prompt: jobs.Prompt) -> tuple[list[Tensor], Tensor]:
+    """Embeddings (1, L, d) of each section's prompt and of the negative one, cached by model and
+    words."""
+
+    def embed(words: str) -> Tensor:
+        key = ("text", bundle.fingerprint, bundle.dtype, words)
+        return cached(lambda: bundle.encode_text([words]), *key).to(bundle.device, bundle.dtype)
+
+    wanted = [embed(words) for words in prompt.sections or [prompt.text]]
+    negative = embed(prompt.negative)
+    bundle.unload("text_encoder")
+    return wanted, negative
+
+
+def encode_source(plan: Plan, scene: Scene, watch: Watch) -> Source:
+    """The clean latents of the shot, cached by content, with the run's noise and mask."""
+    bundle = plan.bundle
+    z = cached(
+        lambda: codec.encode(bundle.vae, scene.picture, scene.frames, watch.step),
+        "latents",
+        bundle.fingerprint,
+        plan.region,
+        plan.shot.digest(),
+    ).to(bundle.device)
+    mask = torch.from_numpy(plan.masks.latent)[None, None].to(bundle.device)
+    noise = make_noise(tuple(z.shape), plan.job.sampling.seed).to(bundle.device)
+    return Source(z, noise, mask)
+
+
+def make_conditions(plan: Plan, scene: Scene) -> list[Condition]:
+    """What the model is shown at each step; one condition unless hygiene changes it on the way."""
+    treatment = read_treatment(plan.folder, plan.job)
+    phases = treatment.phases(plan.steps)
+    made = {
+        phase: make_condition(plan.bundle, replace(scene, look=partial(treatment.see, phase)))
+        for phase in dict.fromkeys(phases)
+    }
+    return [made[phase] for phase in phases]
+
+
+def sample(
+    plan: Plan,
+    conditions: list[Condition],
+    text: tuple[list[Tensor], Tensor],
+    source: Source,
+    fitting: Fitting,
+    watch: Watch,
+) -> Tensor:
+    """The denoised latents (1, c, t, h, w); equal to ``source.z`` where the mask is 0.
+
+    One state passes through all stages; a stage only changes who predicts and how steps are
+    taken, so source, noise, mask and noise level cross every hand-over as they are.
+    """
+    job, bundle = plan.job, plan.bundle
+    source = with_references(source, conditions[0], job.sampling.seed)
+    sigmas = plan.stages.sigmas
+    law = make_law(job.mask.law, source.mask, sigmas, job.sampling.shift, job.mask.softness)
+    models = StageModels(bundle, job.model, job.loras, plan.stages)
+    wanted, negative = text
+    state, solver = None, ""
+    for span in plan.stages.spans:
+
+        def predict(x, level, step, transformer, guidance):
+            condition = conditions[step]
+
+            def one(x, level, latents, number):
+                positive = wanted[number * len(wanted) // len(plan.windows)]
+                return guided_velocity(
+                    transformer, condition, positive, negative, guidance, x, level, latents
+                )
+
+            done = step * len(plan.windows)
+            return predict_in_windows(
+                one, plan.windows, condition.prefix, x, level, lambda n: watch.step(done + n)
+            )
+
+        def advance(state, on_step, span=span, predict=predict):
+            model = partial(predict, transformer=models.use(span), guidance=span.guidance)
+            return denoise(
+                model,
+                source,
+                sigmas,
+                law,
+                span.solver,
+                job.sampling.seed,
+                state,
+                span.stop,
+                on_step,
+            )
+
+        if state and span.solver != solver:
+            state = replace(state, history=History())
+        solver = span.solver
+        state = fitting.run(advance, state)
+    models.unload()
+    return state.x[:, :, conditions[0].prefix :]
+
+
+def with_references(source: Source, condition: Condition, seed: int) -> Source:
+    """The source with the condition's reference latents in front, generated like the rest."""
+    n = condition.prefix
+    source = replace(source, clean_tokens=condition.clean_tokens)
+    if n == 0:
+        return source
+    shape = (*source.z.shape[:2], n, *source.z.shape[3:])
+    noise = make_noise(shape, seed ^ 0x5EED).to(source.noise)
+    return replace(
+        source,
+        z=torch.cat([torch.zeros_like(noise), source.z], 2),
+        noise=torch.cat([noise, source.noise], 2),
+        mask=torch.cat(
+            [torch.ones_like(source.mask[:, :, :1]).repeat(1, 1, n, 1, 1), source.mask], 2
+        ),
+    )
+
+
+def largest_kept_difference(latents: Tensor, source: Source) -> float:
+    """max |x - z| where the mask is 0: the sampler's promise, measured."""
+    return float(torch.where(source.mask == 0, latents - source.z, 0.0).abs().max())
+
+
+def publish(folder: Path, part: Path) -> None:
+    """The one rename that means done; an earlier result of the same job gives way."""
+    result = folder / jobs.RESULT
+    shutil.rmtree(result, ignore_errors=True)
+    os.replace(part, result)
+    jobs.append_state(folder, "done")

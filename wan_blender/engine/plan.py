@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All decisions of a run, taken before any weights are read: what ``check`` shows and ``generate``
+follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import job as jobs
+from ..errors import InvalidJob, OutOfMemory
+from .masks import MaskPlan, measure_mask, plan_masks
+from .models.loading import Bundle, open_model
+from .models.memory import (
+    Machine,
+    MemoryPlan,
+    Sizes,
+    measure_machine,
+    measure_run,
+    plan_memory,
+)
+from .models.stages import StagePlan, plan_stages
+from .region import Region, plan_region
+from .video import Shot
+from .windows import Window, plan_windows
+
+
+@dataclass(frozen=True)
+class Plan:
+    folder: Path
+    job: jobs.Job
+    shot: Shot
+    bundle: Bundle
+    region: Region
+    masks: MaskPlan
+    stages: StagePlan
+    windows: list[Window]
+    machine: Machine
+    sizes: Sizes
+    memory: MemoryPlan
+
+    @property
+    def steps(self) -> int:
+        return len(self.stages.sigmas) - 1
+
+
+def make_plan(folder: Path, on_part: Callable[[str], None] | None = None) -> Plan:
+    """Read and check the job in ``folder``. Raises the WanError that running it would raise."""
+    job = jobs.read(folder)
+    shot = Shot(folder, job)
+    extent = measure_mask(shot)
+    bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
+    canvas = (shot.width, shot.height)
+    region = plan_region(len(shot), canvas, extent.box, job.region, bundle.traits)
+    masks = plan_masks(shot, extent, region, job.mask)
+    stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
+    windows = plan_windows(region.grid.latent_shape[0], job.windows)
+    if len(job.prompt.sections) > len(windows):
+        raise InvalidJob(
+            f"prompt.sections has {len(job.prompt.sections)} prompts, the shot is sampled in "
+            f"{len(windows)} windows.",
+            "Use fewer sections, or a smaller windows.frames.",
+        )
+    machine = measure_machine(bundle.device)
+    _check_length(region, bundle, machine)
+    sizes = measure_run(
+        bundle,
+        _tokens_at_once(region, windows),
+        region.grid.padded_height,
+        region.grid.padded_width,
+    )
+    memory = plan_memory(machine, sizes, guidance=False)  # the two branches are called in turn
+    return Plan(folder, job, shot, bundle, region, masks, stages, windows, machine, sizes, memory)
+
+
+def _check_length(region: Region, bundle: Bundle, machine: Machine) -> None:
+    """A long shot is windowed and streamed, but its latents are held: source, noise, state,
+    estimates and the solver's memory of them, and what the model is conditioned with."""
+    t, h, w = region.grid.latent_shape
+    channels = 9 * bundle.traits.latent_channels + bundle.traits.in_channels
+    channels += 96 if bundle.traits.has_vace else 0
+    needed = 4e-9 * channels * t * h * w
+    free = min(machine.device_gb, machine.ram_gb)
+    if needed > free:
+        raise OutOfMemory(
+            f"{region.grid.frames} frames at {region.grid.padded_width}x"
+            f"{region.grid.padded_height} need {needed:.1f} GB for their latents alone; "
+            f"{free:.1f} GB are free.",
+            "Cut the strip into shorter ones, or give the model a smaller region.",
+        )
+
+
+def _tokens_at_once(region: Region, windows: list[Window]) -> int:
+    latents = max(w.stop - w.start + (w.anchor is not None) for w in windows)
+    _, h, w = region.grid.latent_shape
+    return latents * (h // region.grid.patch) * (w // region.grid.patch)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When is each latent cell set free? The laws of differential diffusion (arXiv 2306.00950).
+
+A mask value is a strength: 1 is generated from the first step, 0 never, 0.5 joins half-way. A law
+turns the latent mask and the step into the step's mask m in [0, 1]: m = 1 free, m = 0 held to
+the noised source. No law ever frees a cell whose mask is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from .schedule import shift_time, unshift
+
+Law = Callable[[int], torch.Tensor]
+
+FULL = 254 / 255  # a white of a lossy 8-bit video is still white
+
+
+def make_law(
+    name: str, mask: torch.Tensor, sigmas: list[float], shift: float, softness: float = 0.25
+) -> Law:
+    """The law ``name`` (job.Mask.law) for a latent mask and the run's whole schedule.
+
+    ``softness`` (0..1) is the width of the band in which "release" frees a cell gradually.
+    """
+    mask = torch.where(mask >= FULL, 1.0, mask)
+    if name == "static":
+        return lambda step: mask
+    thresholds = {"release": _even_time, "comfy": _even_sigma, "kijai": _even_steps}[name](
+        sigmas, shift
+    )
+    if name == "kijai":  # keeps where 1 - m > threshold, strictly
+        return lambda step: ((1 - mask <= thresholds[step]) & (mask > 0)).to(mask.dtype)
+    width = softness if name == "release" else 0.0
+
+    def at(step: int) -> torch.Tensor:
+        threshold = thresholds[step]
+        if width == 0:
+            free = (mask >= threshold).to(mask.dtype)
+        else:
+            free = ((mask - threshold * (1 - width)) / width).clamp(0, 1)
+        return torch.where(mask > 0, free, 0.0)
+
+    return at
+
+
+def _even_time(sigmas: list[float], shift: float) -> list[float]:
+    """1 at the first step, falling in shift-free time to 0 at the end of the run. Strength < 1
+    starts later and so scales the mask: the product of both is the strength of a cell."""
+    times = [unshift(s, shift) for s in sigmas]
+    return [u / times[0] for u in times]
+
+
+def _even_sigma(sigmas: list[float], shift: float) -> list[float]:
+    lowest = max(shift_time(0.001, shift), sigmas[-1])
+    return [(s - lowest) / (sigmas[0] - lowest) for s in sigmas]
+
+
+def _even_steps(sigmas: list[float], shift: float) -> list[float]:
+    steps = len(sigmas) - 1
+    return [i / steps for i in range(steps + 1)]

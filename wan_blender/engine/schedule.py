@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Noise levels: sigma from 1 (noise) to 0 (clean), and the shift that spreads them.
+
+Flow matching: x_sigma = (1 - sigma) x0 + sigma n, velocity = n - x0. Wan shifts an even time u
+to sigma = k u / (1 + (k-1) u): the larger k, the more steps at high noise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InvalidJob
+
+TABLE = 1000  # training timesteps of Wan
+
+
+def shift_time(u: np.ndarray, k: float) -> np.ndarray:
+    """Even time u in [0, 1] -> sigma."""
+    return k * u / (1 + (k - 1) * u)
+
+
+def unshift(sigma: np.ndarray, k: float) -> np.ndarray:
+    """sigma -> even time u: the inverse of ``shift_time``."""
+    return sigma / (k - (k - 1) * sigma)
+
+
+def make_sigmas(
+    schedule: str, steps: int, k: float, strength: float = 1.0, explicit: list[float] | None = None
+) -> np.ndarray:
+    """``steps + 1`` falling sigmas, the last 0. ``strength`` < 1 starts lower with as many
+    steps: "shifted" from u = strength, the table schedules as the end of a finer schedule of
+    int(steps / strength) steps (ComfyUI's denoise)."""
+    if explicit:
+        return np.asarray(explicit, np.float64)
+    if schedule == "shifted":
+        return shift_time(np.linspace(strength, 0, steps + 1), k)
+    whole = int(steps / strength)
+    if whole > TABLE:
+        raise InvalidJob(
+            f"Schedule {schedule!r} has {TABLE} entries; {steps} steps at strength {strength:g} "
+            f"need {whole}.",
+            'Use fewer steps, more strength, or the "shifted" schedule.',
+        )
+    table = shift_time(np.arange(1, TABLE + 1) / TABLE, k)
+    positions = {"simple": _simple, "beta": _beta}[schedule](whole)
+    return np.append(table[positions], 0.0)[-(steps + 1) :]
+
+
+def _simple(steps: int) -> np.ndarray:
+    """Every TABLE/steps-th entry from the top."""
+    return TABLE - 1 - (np.arange(steps) * (TABLE / steps)).astype(int)
+
+
+def _beta(steps: int, alpha: float = 0.6, beta: float = 0.6) -> np.ndarray:
+    """Quantiles of a beta distribution: dense at both ends (arXiv 2407.12173). With many steps
+    the rounded positions repeat; a repeated one would be a step of length 0 and is moved on."""
+    from scipy.stats import beta as distribution
+
+    quantiles = distribution.ppf(1 - np.arange(steps) / steps, alpha, beta)
+    positions = np.rint(quantiles * (TABLE - 1)).astype(int)
+    room = np.arange(steps)
+    return np.clip(np.minimum.accumulate(positions + room) - room, steps - 1 - room, TABLE - 1)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Frame files <-> arrays. Numbered PNG, 8 or 16 bit, RGB or RGBA; masks 16-bit gray.
+
+Arrays are (H, W, 3|4) or (H, W) in the file's own integer type, so nothing is lost on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .. import job as jobs
+from ..errors import InvalidJob, SizeMismatch, from_os_error
+
+
+class Shot:
+    """The frames of a job folder, read when they are needed: a long clip stays on disk."""
+
+    def __init__(self, folder: Path, job: jobs.Job) -> None:
+        self.folder = folder
+        self.width, self.height = job.shot.width, job.shot.height
+        self.plate_files, self.mask_files = jobs.frame_files(folder, job)
+        self._model_mask_files: list[Path] | None = None
+        first = job.shot.frame_start
+        self._chosen = jobs.frames_in(job.mask.frames, first, first + len(self) - 1)
+        self._first = first
+
+    def __len__(self) -> int:
+        return len(self.plate_files)
+
+    def plate(self, index: int) -> np.ndarray:
+        """(H, W, 3) or (H, W, 4), uint8 or uint16, RGB order, straight alpha."""
+        frame = read_png(self.plate_files[index])
+        if frame.ndim == 2:
+            frame = np.repeat(frame[..., None], 3, 2)
+        self._check_size(frame, self.plate_files[index], "plate")
+        return frame
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) float32 in [0, 1]; 1 = generate. All 0 on frames the job leaves out."""
+        if self._chosen is not None and self._first + index not in self._chosen:
+            return np.zeros((self.height, self.width), np.float32)
+        return self._gray(self.mask_files[index])
+
+    def model_mask(self, index: int) -> np.ndarray:
+        """As ``mask``, from the job's own model_mask folder."""
+        if self._model_mask_files is None:
+            self._model_mask_files = jobs.mask_files(self.folder / jobs.MODEL_MASK, len(self))
+        return self._gray(self._model_mask_files[index])
+
+    def _gray(self, path: Path) -> np.ndarray:
+        frame = read_png(path)
+        if frame.ndim == 3:
+            raise SizeMismatch(
+                f"{path} has {frame.shape[2]} channels; a mask has one.",
+                "Save masks as gray PNG.",
+            )
+        self._check_size(frame, path, "mask")
+        return to_mask(frame)
+
+    def digest(self) -> str:
+        """Content hash of the plate: the cache key of its latents."""
+        hasher = hashlib.sha256()
+        for path in self.plate_files:
+            hasher.update(path.read_bytes())
+        return hasher.hexdigest()
+
+    def _check_size(self, frame: np.ndarray, path: Path, what: str) -> None:
+        height, width = frame.shape[:2]
+        if (width, height) != (self.width, self.height):
+            raise SizeMismatch(
+                f"The {what} frame {path} is {width}x{height}; job.json's shot is "
+                f"{self.width}x{self.height}.",
+                "Export the shot again.",
+            )
+
+
+def read_png(path: Path) -> np.ndarray:
+    """RGB(A) or gray array of any PNG. Raises InvalidJob for a file that is no picture."""
+    try:
+        data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every Unicode path
+    except OSError as error:
+        raise from_os_error(error, "reading a frame") from error
+    frame = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if frame is None:
+        raise InvalidJob(f"{path} is not a readable picture.", "Export the shot again.")
+    if frame.ndim == 2:
+        return frame
+    order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[frame.shape[2]]
+    return cv2.cvtColor(frame, order)
+
+
+def write_png(path: Path, frame: np.ndarray) -> None:
+    """Lossless; the array's own type and channels. Raises DiskFull."""
+    if frame.ndim == 3:
+        order = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}[frame.shape[2]]
+        frame = cv2.cvtColor(frame, order)
+    _, data = cv2.imencode(".png", frame, [cv2.IMWRITE_PNG_COMPRESSION, 2])
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise from_os_error(error, "writing frames") from error
+
+
+def to_mask(frame: np.ndarray) -> np.ndarray:
+    """Integer gray -> float32 in [0, 1]."""
+    return frame.astype(np.float32) / np.iinfo(frame.dtype).max
+
+
+def to_model(frames: np.ndarray) -> np.ndarray:
+    """Integer pixels -> float32 in [-1, 1]; alpha is dropped."""
+    return frames[..., :3].astype(np.float32) * (2 / np.iinfo(frames.dtype).max) - 1
+
+
+def from_model(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """[-1, 1] -> integer pixels of ``dtype``, rounded."""
+    peak = np.iinfo(dtype).max
+    return np.rint((np.clip(frames, -1, 1) + 1) * (peak / 2)).astype(dtype)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The message loop: JSON lines in, JSON lines out, one job at a time.
+
+Reading happens on a thread of its own, so that Cancel and the end of the host (EOF) are seen
+while a step runs. This is one of the two places that catch every error.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import psutil
+
+from .. import job as jobs
+from .. import protocol
+from ..errors import Cancelled, EngineError, OutOfMemory, WanError, from_os_error
+
+HEARTBEAT_S = 2.0
+GRACE_S = 10.0  # for a running job to stop after the host is gone
+
+
+def claim_stdout() -> TextIO:
+    """The protocol's own stream on a duplicate of fd 1; fd 1 then goes where stderr goes, so a
+    library that prints cannot break the protocol."""
+    sys.stdout.flush()
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    return stream
+
+
+class Worker:
+    def __init__(self, source: TextIO, sink: TextIO) -> None:
+        self._source, self._sink = source, sink
+        self._inbox: queue.Queue[protocol.Message] = queue.Queue()
+        self._lock = threading.Lock()
+        self._cancelled: dict[str, threading.Event] = {}
+        self._busy = ""
+
+    def serve(self) -> int:
+        """Until Shutdown or EOF. Returns the exit code."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._send(hello())
+        threading.Thread(target=self._beat, daemon=True).start()
+        while True:
+            message = self._inbox.get()
+            match message:
+                case protocol.Run(job=job):
+                    self._answer(job, self._run)
+                case protocol.Check(job=job):
+                    self._answer(job, self._check)
+                case protocol.Shutdown():
+                    return 0
+
+    def _listen(self) -> None:
+        for line in self._source:
+            try:
+                message = protocol.decode(line)
+            except WanError as error:
+                print(error, file=sys.stderr)
+                continue
+            if isinstance(message, protocol.Run):
+                self._event(message.job).clear()
+            if isinstance(message, protocol.Cancel):
+                self._event(message.job).set()
+            else:
+                self._inbox.put(message)
+        self._host_is_gone()
+
+    def _host_is_gone(self) -> None:
+        for event in list(self._cancelled.values()):
+            event.set()
+        self._inbox.put(protocol.Shutdown())
+        timer = threading.Timer(GRACE_S, lambda: os._exit(0))
+        timer.daemon = True
+        timer.start()
+
+    def _beat(self) -> None:
+        process = psutil.Process()
+        pause = threading.Event()
+        while not pause.wait(HEARTBEAT_S):
+            memory_gb = process.memory_info().rss / 2**30
+            self._send(protocol.Heartbeat(self._busy, round(memory_gb, 3)))
+
+    def _event(self, job: str) -> threading.Event:
+        return self._cancelled.setdefault(job, threading.Event())
+
+    def _send(self, message: protocol.Message) -> None:
+        with self._lock:
+            try:
+                self._sink.write(protocol.encode(message) + "\n")
+                self._sink.flush()
+            except OSError:  # the host is gone; EOF ends us
+                pass
+
+    def _answer(self, job: str, task: Callable[[Path], protocol.Message]) -> None:
+        self._busy = job
+        try:
+            answer = task(Path(job))
+        except Exception as error:  # noqa: BLE001 - every failure becomes a message
+            answer = protocol.Failed(job, describe(error).to_dict())
+            record_failure(Path(job), error)
+        finally:
+            self._busy = ""
+            self._cancelled.pop(job, None)
+        self._send(answer)
+
+    def _run(self, folder: Path) -> protocol.Message:
+        from .pipeline import generate
+        from .watch import Watch
+
+        report = generate(folder, Watch(folder, self._send, self._event(str(folder))))
+        return protocol.Done(str(folder), str(folder / jobs.RESULT), report)
+
+    def _check(self, folder: Path) -> protocol.Message:
+        from .check import check
+
+        return protocol.Checked(str(folder), check(folder))
+
+
+def hello() -> protocol.Hello:
+    import platform
+
+    import torch
+
+    from .. import __version__
+    from .models.loading import pick_device
+
+    return protocol.Hello(
+        protocol.VERSION,
+        __version__,
+        platform.python_version(),
+        torch.__version__,
+        pick_device("auto"),
+        os.getpid(),
+    )
+
+
+def describe(error: BaseException) -> WanError:
+    """Any exception as a WanError the host can show."""
+    if isinstance(error, WanError):
+        return error
+    from .fitting import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return OutOfMemory(
+            f"The run needs more memory than there is ({str(error).splitlines()[0]}).",
+            "Use a smaller mask or shorter shot, a quantised model, or more offloading.",
+        )
+    if isinstance(error, OSError):
+        return from_os_error(error, "running the job")
+    return EngineError(
+        f"The engine failed: {type(error).__name__}: {error}.", "The log has the details."
+    )
+
+
+def record_failure(folder: Path, error: BaseException) -> None:
+    """Traceback of a bug to stderr and log.txt, the event to the journal."""
+    trace = "" if isinstance(error, (Cancelled, WanError)) else traceback.format_exc()
+    print(trace or f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    try:
+        if folder.is_dir():
+            event = "cancelled" if isinstance(error, Cancelled) else "failed"
+            jobs.append_state(folder, event, **describe(error).to_dict())
+            if trace:
+                with open(folder / "log.txt", "a", encoding="utf-8") as log:
+                    log.write(trace)
+    except OSError as problem:
+        print(f"The journal cannot be written: {problem}", file=sys.stderr)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``blender project.blend --command wan_blender generate ...``: the whole path without a window.
+
+Progress goes to stderr, the result to stdout as one JSON object. Exit codes: 0 done, 1 failed,
+2 bad request, 130 cancelled (Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+import bpy
+
+from . import event_pump, job, preferences, properties, schema, tasks
+from .errors import BadRequest, UserError, WanError
+from .local_job import LocalJob
+from .printed_progress import PrintedProgress
+from .timeline import mattes, shot
+from .timeline.place import Placement
+from .timeline.span import Span
+
+SPAN = "span."  # settings of the export, not of the job
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; the process's exit code."""
+    if {"-h", "--help"} & set(arguments):
+        with contextlib.suppress(SystemExit):
+            _parser().parse_args(arguments)
+        return 0
+    with _claim_stdout() as stdout:
+        try:
+            answer, code = {"ok": True, **generate(_parser().parse_args(arguments))}, 0
+        except WanError as error:
+            print(f"wan_blender: {error}", file=sys.stderr)
+            answer, code = {"ok": False, "error": error.to_dict()}, error.exit_code
+        print(json.dumps(answer, ensure_ascii=False), file=stdout)
+    return code
+
+
+def _claim_stdout() -> TextIO:
+    """stdout for the answer alone; what else is printed from here to the process's end, some of
+    it from C and late, goes to stderr."""
+    sys.stdout.flush()
+    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return stdout
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadRequest(f"The command is wrong: {message}.", f"See {self.prog} --help.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="blender FILE.blend --command wan_blender")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("generate", help="generate the masked part of one strip")
+    run.add_argument("--strip", required=True, help="name of the strip to work on")
+    run.add_argument("--scene", help="name of its scene; the file's active one by default")
+    run.add_argument("--prompt", help="what to generate inside the mask")
+    run.add_argument("--negative", help="what to avoid")
+    run.add_argument(
+        "--task",
+        choices=tasks.TASKS,
+        help="set up the shot for this, as its button does, before all other options",
+    )
+    run.add_argument(
+        "--matte",
+        action="append",
+        metavar="NAME[:luma|alpha][:add|subtract|intersect]",
+        help="what says where to generate, by name or id; repeat to combine",
+    )
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="GROUP.NAME=VALUE",
+        help="any setting; those of the group span say which frames the shot has",
+    )
+    run.add_argument("--model", help="model folder in diffusers layout")
+    run.add_argument("--engine", help="Python of the environment that runs the engine")
+    run.add_argument("--out", type=Path, help="folder to make the job in")
+    run.add_argument("--save", type=Path, help="place the result and save the file as this")
+    return parser
+
+
+def generate(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the shot that ``options`` name, to its end. Raises WanError."""
+    scene = _scene(options.scene)
+    if options.engine:
+        preferences.get().python = options.engine
+    plate = shot.find_plate(scene, options.strip)
+    if options.task:
+        tasks.set_up(scene, plate, options.task)
+    choices = [_matte(scene, plate, text) for text in options.matte or []]
+    request = shot.read_shot(
+        scene,
+        plate,
+        choices or properties.chosen_mattes(scene, plate.name),
+        _span(scene, plate, options.set),
+    )
+    if options.out and options.out.is_dir() and any(options.out.iterdir()):
+        raise BadRequest(f"{options.out} is not empty.", "Give --out a new or empty folder.")
+    session = event_pump.session()
+    local = session.submit(
+        request,
+        _settings(scene, options),
+        (options.out or job.new_folder(preferences.jobs_root(), plate.name)).absolute(),
+        Placement.of(scene, request),
+    )
+    local.wants_placing = options.save is not None
+    session.wait(local, PrintedProgress())
+    if options.save:
+        _save(local, options.save.absolute())
+    return {
+        "job": str(local.folder),
+        "result": str(job.result_folder(local.folder)),
+        "saved": str(options.save.absolute()) if options.save else None,
+        "report": local.report,
+    }
+
+
+def _scene(name: str | None) -> bpy.types.Scene:
+    if name is None:
+        return bpy.context.scene
+    if name not in bpy.data.scenes:
+        raise BadRequest(
+            f"The file has no scene {name!r}.",
+            f"Its scenes: {', '.join(scene.name for scene in bpy.data.scenes)}.",
+        )
+    return bpy.data.scenes[name]
+
+
+def _matte(scene: bpy.types.Scene, plate: bpy.types.Strip, text: str) -> mattes.MatteChoice:
+    """NAME[:channel][:operation]; a name may hold colons itself."""
+    rest = {}
+    for key, allowed in (
+        ("operation", mattes.OPERATIONS),
+        ("channel", mattes.CHANNELS),
+    ):
+        name, colon, last = text.rpartition(":")
+        if colon and last in allowed:
+            text, rest[key] = name, last
+    return mattes.MatteChoice(mattes.find_matte(scene, plate, text).id, **rest)
+
+
+def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> job.Job:
+    settings = properties.read(scene)
+    for path, value in (
+        ("prompt.text", options.prompt),
+        ("prompt.negative", options.negative),
+        ("model.path", options.model and str(Path(options.model).absolute())),
+    ):
+        if value is not None:
+            schema.assign(settings, path, value)
+    for path, value in _assignments(options.set):
+        if not path.startswith(SPAN):
+            schema.assign(settings, path, value)
+    return settings
+
+
+def _span(scene: bpy.types.Scene, plate: bpy.types.Strip, texts: list[str]) -> Span:
+    span = properties.chosen_span(scene, plate.name)
+    for path, value in _assignments(texts):
+        if path.startswith(SPAN):
+            schema.assign(span, path.removeprefix(SPAN), value)
+    return span
+
+
+def _assignments(texts: list[str]) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise BadRequest(f"--set {text!r} has no '='.", "Write --set group.name=value.")
+        yield path, value
+
+
+def _save(local: LocalJob, path: Path) -> None:
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(path), check_existing=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} could not be saved: {str(error).strip()}.",
+            f"The result is in {local.folder / job.RESULT}.",
+        ) from error

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Light blur by a map of radii, and the radius that is just enough, found by measuring.
+
+A radius is the deviation of a Gaussian in pixels of the generation size. It is applied to the
+starlet bands: the band at frequency f is multiplied by exp(-2 pi^2 radius^2 f^2), pixel by pixel,
+so radii may vary freely over the picture and a radius of 0 leaves a pixel exactly as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .bands import FREQUENCY, luminance, smooth, split
+from .cells import box_mean, grow, ramp, spread
+from .matrix import CONTRAST, Matrix, fine_energy
+from .sinks import Sink
+
+MAX_RADIUS = 2.5
+# Fine contrast below this is no trap; blurring further would only cost the object.
+TARGET_FLOOR = 0.5 * (CONTRAST[0] + CONTRAST[1])
+# Part of an object's own shape that may be lost before it stops to be what it is.
+AMBIGUITY_LIMIT = 0.3
+FACE_AMBIGUITY_LIMIT = 0.1
+BLOT_COVER = 0.62
+STEPS = 7  # bisections: the radius is exact to 0.02 pixel
+
+
+@dataclass(frozen=True)
+class Softened:
+    """What the closed loop found for one sink. Energies are fine contrast, root mean square."""
+
+    sink: Sink
+    radius: float  # pixels
+    weight: np.ndarray  # (H, W) 0..1: where the radius applies
+    before: float
+    after: float
+    target: float
+    loss: float  # 0..1: part of the object's shape that is lost
+
+    @property
+    def limited(self) -> bool:
+        """The ambiguity limit stopped the blur before the target: this sink still glows."""
+        return self.after > 1.02 * self.target
+
+    def warning(self) -> str:
+        """One sentence for the panel, "" when all is well."""
+        if not self.limited:
+            return ""
+        x, y = self.sink.box[:2]
+        return (
+            f"The {self.sink.kind} at {x}, {y} still has {self.after / self.target:.1f} times the "
+            "detail of its surroundings; more blur would make it ambiguous."
+        )
+
+
+def soften(image: np.ndarray, radius: np.ndarray, keep_edges: bool = False) -> np.ndarray:
+    """Blur ``image`` (H, W) or (H, W, C) by ``radius`` (H, W) pixels, 0..MAX_RADIUS.
+
+    ``keep_edges`` spares the outlines of large things, so only what lies within is blurred.
+    """
+    if keep_edges:
+        plane = image if image.ndim == 2 else luminance(image)
+        radius = radius * (1 - _outlines(plane))
+    if not (radius > 0).any():
+        return image
+    near = _around(radius > 0)
+    part, square = image[near], radius[near].astype(np.float32) ** 2
+    if image.ndim == 3:
+        square = square[..., None]
+    bands, blurred = split(part, len(FREQUENCY))
+    for band, frequency in zip(bands, FREQUENCY, strict=True):
+        blurred += band * np.exp(-2 * np.pi**2 * frequency**2 * square)
+    out = image.copy()
+    out[near] = np.where(square > 0, blurred, part)
+    return out
+
+
+def _around(mask: np.ndarray) -> tuple[slice, slice]:
+    """The box of ``mask`` and as far around it as the coarsest band reaches."""
+    reach = 2 * ((1 << len(FREQUENCY)) - 1)
+    spans = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return tuple(slice(max(s[0] - reach, 0), s[-1] + 1 + reach) for s in spans)
+
+
+def _outlines(plane: np.ndarray) -> np.ndarray:
+    """1 on edges that are still there at a scale of 8 pixels."""
+    coarse = smooth(smooth(smooth(plane, 1), 2), 4)
+    dy, dx = np.gradient(coarse)
+    return ramp(np.hypot(dy, dx), 0.008, 0.02)
+
+
+def loss_of_shape(before: np.ndarray, after: np.ndarray, weight: np.ndarray, size: float) -> float:
+    """Part of an object's shape that ``after`` lacks, 0..1.
+
+    Shape is what remains of the object when it is sampled about six times across its smaller side
+    ``size`` (pixels): the starlet bands from there up to its whole size. It is compared inside
+    ``weight``. Planes (H, W).
+    """
+    first = int(np.clip(np.round(np.log2(max(size, 1) / 6)), 0, 3))
+    was, _ = split(before, first + 3)
+    now, _ = split(after, first + 3)
+    shape, left = sum(was[first:]), sum(now[first:])
+    lost = (weight * (shape - left) ** 2).sum()
+    return float(np.sqrt(lost / ((weight * shape**2).sum() + 1e-9)).clip(0, 1))
+
+
+def treat(
+    rgb: np.ndarray, matrix: Matrix, sinks: list[Sink], seed: int = 0, keep_edges: bool = False
+) -> list[Softened]:
+    """For each sink the least radius that brings it to its surroundings' level, or to the limit.
+
+    A protected sink in the list was asked for: it is treated with a third of the usual limit.
+    """
+    plane = luminance(rgb)
+    return [
+        _just_enough(plane, matrix, sink, _weight(sink, plane.shape, seed), keep_edges)
+        for sink in sinks
+    ]
+
+
+def radius_map(softened: list[Softened], shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) radii of several regions; where they overlap the larger one counts."""
+    out = np.zeros(shape, np.float32)
+    for region in softened:
+        np.maximum(out, region.radius * region.weight, out=out)
+    return out
+
+
+def _weight(sink: Sink, shape: tuple[int, int], seed: int) -> np.ndarray:
+    """Where to blur: a small object whole, a large one in irregular blots; soft edges."""
+    if sink.is_whole:
+        return _feather(grow(sink.cells, 1), shape)
+    return _feather(sink.cells, shape) * blots(sink.cells, shape, seed)
+
+
+def _feather(cells: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return spread(box_mean(cells.astype(np.float32), 1), *shape).clip(0, 1)
+
+
+def blots(cells: np.ndarray, shape: tuple[int, int], seed: int) -> np.ndarray:
+    """(H, W): irregular soft blots, about 30 pixels across, over ``BLOT_COVER`` of ``cells``."""
+    rng = np.random.default_rng(seed)
+    field = rng.normal(size=cells.shape).astype(np.float32)
+    field = box_mean(box_mean(field, 2), 2)
+    level, deviation = np.quantile(field[cells], 1 - BLOT_COVER), field.std() + 1e-9
+    return ramp(spread((field - level) / deviation, *shape), -0.2, 0.2)
+
+
+def _just_enough(
+    plane: np.ndarray, matrix: Matrix, sink: Sink, weight: np.ndarray, keep_edges: bool
+) -> Softened:
+    x, y, width, height = sink.box
+    pad = 64
+    part = np.s_[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
+    crop, mask = plane[part], weight[part]
+    target = _surroundings(matrix, sink)
+    limit = FACE_AMBIGUITY_LIMIT if sink.protected else AMBIGUITY_LIMIT
+    core = mask * (mask > 0.5)
+
+    def measure(radius: float) -> tuple[float, float]:
+        blurred = soften(crop, radius * mask, keep_edges)
+        loss = loss_of_shape(crop, blurred, core, min(width, height))
+        return _fine_contrast(blurred, core, matrix.noise), loss
+
+    before = _fine_contrast(crop, core, matrix.noise)
+    low, high = 0.0, MAX_RADIUS
+    if before <= target:
+        high = 0.0
+    for _ in range(STEPS if high else 0):
+        radius = (low + high) / 2
+        contrast, loss = measure(radius)
+        if contrast > target and loss <= limit:
+            low = radius
+        else:
+            high = radius
+    radius = low if measure(high)[1] > limit else high
+    after, loss = measure(radius)
+    return Softened(sink, radius, weight, before, after, target, loss)
+
+
+def _surroundings(matrix: Matrix, sink: Sink) -> float:
+    """Fine contrast of the cells around a sink that are no sink themselves, at least the floor."""
+    ring = grow(sink.cells, 10) & ~grow(sink.cells, 2) & (matrix.salience < 0.3)
+    level = float(np.sqrt(np.mean(matrix.contrast[ring] ** 2))) if ring.any() else 0.0
+    return max(level, TARGET_FLOOR)
+
+
+def _fine_contrast(plane: np.ndarray, weight: np.ndarray, noise: float) -> float:
+    """Root mean square fine contrast of ``plane`` under ``weight``."""
+    energy, _ = fine_energy(*split(plane))
+    return float(np.sqrt((energy * weight).sum() / (weight.sum() + 1e-9)))

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The matrix view in the Image Editor, live while the blur map is painted.
+
+The Image Editor shows an ordinary image, the blur map, and Blender's own brushes paint it: black
+leaves the frame alone, white blurs by hygiene.blur.MAX_RADIUS pixels. Over it
+panels/hygiene_overlay.py draws what the map makes of the frame. A timer looks whether the map has
+changed; the analysis runs in a thread, on arrays only, so painting never waits for it.
+
+    frame_view.py  the open start frame: sinks, map, and what follows from them
+    state.py       what the panels show of it, the timer and the handlers
+"""
+
+from .frame_view import View, close_view, open_view, require_view, save_map, view
+from .state import register, start_timer, unregister
+
+__all__ = [
+    "View", "close_view", "open_view", "register", "require_view", "save_map", "start_timer",
+    "unregister", "view",
+]  # fmt: skip

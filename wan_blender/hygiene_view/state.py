@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the panels show of the matrix view, and the timer and handlers that keep it going."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.app.handlers import persistent
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    IntVectorProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from .frame_view import MAP_PREFIX, close_view, view
+
+TICK_S = 0.04
+VIEWS = [
+    ("MATRIX", "Matrix", "What glows after the blur: fine detail that may hold the motion"),
+    ("TREATED", "Treated", "The frame as the model will see it"),
+    ("ORIGINAL", "Original", "The frame as it is"),
+    ("WIPE", "Wipe", "Original on the left, treated on the right"),
+    ("DIFFERENCE", "Difference", "What the blur takes away, four times amplified"),
+    ("MAP", "Blur Map", "The map that is painted, by itself"),
+]
+
+
+@persistent
+def _keep_maps(*_: object) -> None:
+    """Blender saves painted pixels only when they are packed."""
+    for image in bpy.data.images:
+        if image.name.startswith(MAP_PREFIX) and image.is_dirty:
+            image.pack()
+
+
+@persistent
+def _leave_file(*_: object) -> None:
+    close_view()
+
+
+def start_timer() -> None:
+    """Follow the map from now on; in background mode nothing is drawn and timers do not run."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.register(_tick)
+
+
+def _tick() -> float | None:
+    current = view()
+    if current is None or current.image is None:
+        return None
+    areas = _areas()
+    if not areas and not current.busy:
+        return 1.0
+    if current.tick():
+        bpy.context.window_manager.wan_hygiene.score = current.after.score
+        for area in areas:
+            area.tag_redraw()
+    return TICK_S
+
+
+def _areas() -> list[bpy.types.Area]:
+    """The Image Editors that show the map."""
+    image = view().image
+    return [
+        area
+        for window in bpy.context.window_manager.windows
+        for area in window.screen.areas
+        if area.type == "IMAGE_EDITOR" and area.spaces.active.image == image
+    ]
+
+
+class WAN_PG_sink(bpy.types.PropertyGroup):
+    """A region of the matrix view, as the list shows it."""
+
+    box: IntVectorProperty(size=4, options={"SKIP_SAVE"})
+    area: IntProperty(subtype="PIXEL", options={"SKIP_SAVE"})
+    score: FloatProperty(options={"SKIP_SAVE"})
+    share: FloatProperty(subtype="FACTOR", options={"SKIP_SAVE"})
+    treat: BoolProperty(name="Treat", description="Blur this region lightly", options={"SKIP_SAVE"})
+    radius: FloatProperty(options={"SKIP_SAVE"})
+    warning: StringProperty(options={"SKIP_SAVE"})
+
+
+def _redraw(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    if view():
+        for area in _areas():
+            area.tag_redraw()
+
+
+def _zoom(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    """Show the chosen sink and as much again on each side."""
+    current = view()
+    if not current or not self.sinks:
+        return
+    height, width = current.rgb.shape[:2]
+    x, y, w, h = self.sinks[self.active].box
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "IMAGE_EDITOR" and area.spaces.active.image == current.image:
+                region = next(r for r in area.regions if r.type == "WINDOW")
+                at = region.view2d.view_to_region
+                low = at((x - w) / width, 1 - (y + 2 * h) / height, clip=False)
+                high = at((x + 2 * w) / width, 1 - (y - h) / height, clip=False)
+                with context.temp_override(window=window, area=area, region=region):
+                    bpy.ops.image.view_zoom_border(
+                        xmin=low[0], xmax=high[0], ymin=low[1], ymax=high[1], zoom_out=False
+                    )
+
+
+class WAN_PG_hygiene(bpy.types.PropertyGroup):
+    """State of the matrix view: never in the file."""
+
+    plate: StringProperty(options={"SKIP_SAVE"})
+    score: FloatProperty(options={"SKIP_SAVE"})
+    sinks: CollectionProperty(type=WAN_PG_sink, options={"SKIP_SAVE"})
+    active: IntProperty(name="Sink", update=_zoom, options={"SKIP_SAVE"})
+    view: EnumProperty(
+        name="View", description="What is drawn over the blur map", items=VIEWS, update=_redraw,
+        options={"SKIP_SAVE"},
+    )  # fmt: skip
+    wipe: FloatProperty(
+        name="Wipe", description="Where original and treated meet", default=0.5, min=0, max=1,
+        subtype="FACTOR", update=_redraw, options={"SKIP_SAVE"},
+    )  # fmt: skip
+
+
+CLASSES = (WAN_PG_sink, WAN_PG_hygiene)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.WindowManager.wan_hygiene = PointerProperty(type=WAN_PG_hygiene)
+    bpy.app.handlers.save_pre.append(_keep_maps)
+    bpy.app.handlers.load_pre.append(_leave_file)
+
+
+def unregister() -> None:
+    bpy.app.handlers.save_pre.remove(_keep_maps)
+    bpy.app.handlers.load_pre.remove(_leave_file)
+    close_view()
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    del bpy.types.WindowManager.wan_hygiene
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

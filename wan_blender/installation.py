@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installing the engine on a thread, and what the preferences show of it. stdlib only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from . import engine_env
+from .errors import Cancelled, UserError, WanError
+
+
+class Installation:
+    """One run of the installer. ``says`` is its last line, ``error`` what ended it."""
+
+    def __init__(self, work: Callable[[Callable[[str], None], threading.Event], object]) -> None:
+        self.says = "Starting"
+        self.error: WanError | None = None
+        self._work = work
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine installer", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._work(self._tell, self._cancelled)
+        except Cancelled:
+            self.says = "Stopped; what was fetched is kept"
+        except WanError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001  a thread's error has nowhere else to go
+            self.error = UserError(
+                f"The installer failed: {type(error).__name__}: {error}.", "Try again."
+            )
+
+    def _tell(self, line: str) -> None:
+        self.says = line.strip() or self.says
+
+
+_current: Installation | None = None
+
+
+def current() -> Installation | None:
+    """The installation that runs, or the last one that did."""
+    return _current
+
+
+def start(home: Path, backend: str, offline: Path | None) -> Installation:
+    """Install, repair or upgrade the engine under ``home``."""
+    global _current
+    recipe = engine_env.Recipe(backend=backend, offline=offline)
+    _current = Installation(
+        lambda tell, cancelled: engine_env.install(home, recipe, tell, cancelled)
+    )
+    return _current
+
+
+def close() -> None:
+    """End a running installation; the environment in use stays as it was."""
+    global _current
+    if _current and _current.running:
+        _current.cancel()
+        _current.wait()
+    _current = None

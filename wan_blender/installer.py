@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uv and pip as child processes: found or fetched, with the user's index settings, cancellable.
+stdlib only."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import Cancelled, EngineMissing, UserError
+from .process import child_environment
+
+LOCK = Path(__file__).with_name("engine") / "installer.lock"
+
+Tell = Callable[[str], None]
+
+
+class Runner:
+    """Runs one tool after the other, passes on what they say, and ends them when cancelled."""
+
+    def __init__(
+        self, cache: Path, offline: Path | None, tell: Tell, cancelled: threading.Event
+    ) -> None:
+        self._tell, self._cancelled = tell, cancelled
+        self._environment = tool_environment(cache, offline)
+
+    def __call__(self, command: Sequence[str]) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled
+        lines: list[str] = []
+        with subprocess.Popen(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as child:
+            threading.Thread(target=self._end_when_cancelled, args=(child,), daemon=True).start()
+            for line in child.stdout:
+                if text := line.strip():
+                    lines = [*lines[-11:], text]
+                    self._tell(text)
+            code = child.wait()
+        if self._cancelled.is_set():
+            raise Cancelled
+        if code:
+            raise UserError(
+                f"{Path(command[0]).stem} failed ({code}) while installing the engine:\n"
+                + "\n".join(lines),
+                "Check the connection, the package index and the free space, then try again; "
+                "what was downloaded is kept.",
+            )
+
+    def _end_when_cancelled(self, child: subprocess.Popen) -> None:
+        while child.poll() is None:
+            if self._cancelled.wait(0.2):
+                child.terminate()
+                return
+
+
+def find_uv(tools: Path, run: Runner) -> str:
+    """uv on the PATH or in the tools folder; else this Python's pip fetches it, pinned."""
+    found = shutil.which("uv", path=str(tools / "bin")) or shutil.which("uv")
+    if found:
+        return found
+    try:
+        run([sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes",
+             "--target", str(tools), "-r", str(LOCK)])  # fmt: skip
+    except UserError as error:
+        raise EngineMissing(
+            f"uv, which installs the engine, could not be fetched. {error.message}",
+            "Install uv yourself, so that it is found on the PATH, and try again.",
+        ) from error
+    found = shutil.which("uv", path=str(tools / "bin"))
+    if not found:
+        raise EngineMissing(f"uv was fetched but is not in {tools / 'bin'}.")
+    return found
+
+
+def tool_environment(cache: Path, offline: Path | None) -> dict[str, str]:
+    """The child's environment: not the host's Python, the user's index, our own cache."""
+    kept = child_environment()
+    kept["UV_CACHE_DIR"] = str(cache)
+    kept["UV_LINK_MODE"] = "copy"  # an environment must survive the removal of the cache
+    kept["UV_NO_PROGRESS"] = "1"
+    if offline is not None:
+        for name in ("UV", "PIP"):
+            kept[f"{name}_NO_INDEX"] = "1"
+            kept[f"{name}_FIND_LINKS"] = str(offline)
+        kept["UV_OFFLINE"] = "1"
+        return kept
+    for ours, theirs, setting in (
+        (("UV_DEFAULT_INDEX", "UV_INDEX_URL"), "PIP_INDEX_URL", "index-url"),
+        (("UV_INDEX", "UV_EXTRA_INDEX_URL"), "PIP_EXTRA_INDEX_URL", "extra-index-url"),
+        (("UV_FIND_LINKS",), "PIP_FIND_LINKS", "find-links"),
+    ):
+        value = kept.get(theirs) or _pip_setting(setting)
+        if value and not any(name in kept for name in ours):
+            kept[ours[0]] = ("," if setting == "find-links" else " ").join(value.split())
+    return kept
+
+
+def _pip_setting(name: str) -> str:
+    """A value of [global] in pip's configuration, the user's before the machine's."""
+    home = Path.home()
+    places = [
+        os.environ.get("PIP_CONFIG_FILE"),
+        os.environ.get("APPDATA") and Path(os.environ["APPDATA"]) / "pip" / "pip.ini",
+        Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf",
+        home / ".pip" / "pip.conf",
+        home / "Library" / "Application Support" / "pip" / "pip.conf",
+        Path("/etc/pip.conf"),
+    ]
+    for place in places:
+        if place and Path(place).is_file():
+            parser = configparser.RawConfigParser()
+            try:
+                parser.read(place, encoding="utf-8")
+            except (configparser.Error, OSError):
+                continue
+            if value := parser.get("global", name, fallback=""):
+                return value.strip()
+    return ""

@@ -1,0 +1,500 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The job folder: everything that decides the pixels of one run, readable by a person.
+
+    job.json            this module's Job, schema version first
+    plate/000000.png    frames of the plate at its own size and bit depth, RGB or RGBA
+    mask/000000.png     16-bit gray at plate size, white (65535) = generate
+    model_mask/         the same for the model's eyes, when model_mask.shape is "own"
+    start.png end.png   given first and last frame, when they are not the plate's own
+    references/         pictures of what to generate, for VACE
+    radius.png          16-bit gray blur map of the start frame, white = 2.5 px; optional
+    cancel              its presence stops the run within one step
+    state.jsonl         append-only journal: what happened, when
+    log.txt             the engine's log of this job
+    result/             appears whole by one rename when the run is done
+        patch/          RGBA frames, alpha = composite matte
+        frames/         full frames, on request
+        report.json
+
+All paths inside are relative, so the folder can be moved to another machine and run there.
+No bpy, no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import schema
+from .errors import InvalidJob, LengthMismatch, from_os_error
+from .latent_grid import REDUCTIONS
+
+SCHEMA = 1
+PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
+START, END, REFERENCES = "start.png", "end.png", "references"
+RADIUS = "radius.png"
+PATCH, FRAMES, REPORT = "patch", "frames", "report.json"
+DTYPES = {
+    "auto": "bfloat16 on a GPU, float32 on the CPU",
+    "float32": "32 bit",
+    "bfloat16": "16 bit, wide range",
+    "float16": "16 bit",
+}
+SOLVERS = {
+    "euler": "First order; the plain reference",
+    "heun": "Second order, two model calls a step",
+    "dpmpp_2m": "DPM-Solver++ 2M: second order from one call a step",
+    "res_multistep": "Exponential integrator of second order",
+    "unipc": "UniPC, third order predictor and corrector",
+    "lcm": "Fresh noise every step, for distilled models",
+    "euler_ancestral": "Euler with fresh noise: more variation, never settles",
+}
+
+
+@dataclass
+class Shot:
+    """What was exported and where its result belongs. Frame numbers are the timeline's."""
+
+    strip: str = schema.text("", "Name of the plate strip")
+    scene: str = schema.text("", "Name of the scene the strip is in")
+    width: int = schema.integer(0, "Canvas width", 1, 65536, "px")
+    height: int = schema.integer(0, "Canvas height", 1, 65536, "px")
+    fps_num: int = schema.integer(24, "Frame rate, numerator", 1, 1_000_000)
+    fps_den: int = schema.integer(1, "Frame rate, denominator", 1, 1_000_000)
+    frame_start: int = schema.integer(
+        1, "Timeline frame of the first plate frame", -1048574, 1048574
+    )
+    frame_count: int = schema.integer(0, "Frames in the plate", 1, 1048574)
+    channel: int = schema.integer(1, "Channel of the plate strip", 0, 128)
+    bit_depth: int = schema.integer(8, "Bits per channel of the plate frames", 8, 16)
+
+
+@dataclass
+class Prompt:
+    text: str = schema.text("", "What to generate inside the mask", "multiline")
+    negative: str = schema.text("", "What to avoid", "multiline")
+    sections: list[str] = schema.many(
+        str, "Prompts for parts of equal length of a long shot, in order; replaces text"
+    )
+
+
+@dataclass
+class Model:
+    path: str = schema.text(
+        "", "Model folder in diffusers layout; empty uses the bundled model", "path"
+    )
+    device: str = schema.choice(
+        "auto",
+        "Where the model runs",
+        {
+            "auto": "CUDA, ROCm or Apple GPU when there is one, else the CPU",
+            "cuda": "NVIDIA or AMD GPU",
+            "mps": "Apple GPU",
+            "cpu": "Processor",
+        },
+    )
+    dtype: str = schema.choice(
+        "auto",
+        "Precision of the transformer",
+        DTYPES,
+    )
+
+
+@dataclass
+class Sampling:
+    seed: int = schema.integer(0, "Noise seed; the same seed gives the same result", 0, 2**31 - 1)
+    steps: int = schema.integer(20, "Denoising steps", 1, 1000)
+    guidance: float = schema.number(
+        5.0, "Classifier-free guidance; 1 ignores the negative prompt and is twice as fast", 0, 50
+    )
+    shift: float = schema.number(
+        5.0,
+        "Timestep shift: higher spends more steps at high noise, where motion is made",
+        0.01,
+        100,
+    )
+    strength: float = schema.number(
+        1.0, "1 generates anew, less starts from the noised source and stays closer to it", 0.01, 1
+    )
+    solver: str = schema.choice(
+        "euler",
+        "How one step is taken",
+        SOLVERS,
+    )
+    schedule: str = schema.choice(
+        "shifted",
+        "How noise levels are spread over the steps",
+        {
+            "shifted": "Evenly in time, then shifted: the schedule Wan was released with",
+            "simple": "Samples of a 1000-entry table, equal to ComfyUI's schedule of that name",
+            "beta": "Denser at both ends, equal to ComfyUI's schedule of that name",
+        },
+    )
+    sigmas: list[float] = schema.many(
+        float, "Explicit noise levels, falling from at most 1 to 0; replaces schedule and steps"
+    )
+
+
+@dataclass
+class Mask:
+    """From the pixel mask to the latent mask; the composite matte is ``Output``'s."""
+
+    frames: str = schema.text(
+        "", 'Only these timeline frames, for instance "30-50, 80-"; empty takes all'
+    )
+    reduction: str = schema.choice(
+        "max", "How the pixels and frames of a latent cell become one value", REDUCTIONS
+    )
+    grow_px: int = schema.integer(
+        0, "Grow what is generated beyond the mask, or shrink it (negative)", -512, 512, "px"
+    )
+    grow_before: int = schema.integer(
+        0, "Generate this many frames before the mask appears", -1000, 1000, "frames"
+    )
+    grow_after: int = schema.integer(
+        0, "Generate this many frames after the mask disappears", -1000, 1000, "frames"
+    )
+    token_snap: bool = schema.flag(
+        False, "Give all four cells of a model token the largest value among them"
+    )
+    law: str = schema.choice(
+        "release",
+        "What soft mask values mean during sampling",
+        {
+            "release": "Each value joins at its own time, counted evenly over all stages",
+            "static": "Blend of source and result, as ComfyUI without differential diffusion",
+            "comfy": "ComfyUI's differential diffusion: hard threshold, even in sigma",
+            "kijai": "WanVideoWrapper's: hard threshold, even in steps",
+        },
+    )
+    softness: float = schema.number(
+        0.25, "How gradually a soft value joins; 0 switches it at once", 0, 1
+    )
+
+
+@dataclass
+class Hygiene:
+    """How fine detail of the start frame is kept from holding the motion; docs/hygiene.md."""
+
+    mode: str = schema.choice(
+        "off",
+        "What the model sees of the start frame",
+        {
+            "off": "The start frame as it is",
+            "soft": "Lightly blurred where the blur map says so",
+            "scheduled": "Low-passed while motion is decided, the frame itself afterwards",
+            "both": "Low-passed first, lightly blurred afterwards",
+        },
+    )
+    strength: float = schema.number(1.0, "Factor on the radii of the blur map", 0, 2)
+    keep_edges: bool = schema.flag(False, "Spare the outlines of large things from the blur")
+    start: float = schema.number(0.0, "Part of the steps after which the low-pass begins", 0, 1)
+    end: float = schema.number(0.2, "Part of the steps after which the low-pass ends", 0, 1)
+    factor: float = schema.number(
+        0.4, "Size the low-passed frame is reduced to; less is a stronger low-pass", 0.05, 1
+    )
+    deliver_original: bool = schema.flag(
+        True, "The first frame of the result is the untouched start frame"
+    )
+
+
+@dataclass
+class ModelMask:
+    """What a model that was trained with masks is shown; the sampler's mask is ``Mask``."""
+
+    shape: str = schema.choice(
+        "same",
+        "Shape the model sees",
+        {
+            "same": "The mask as it is",
+            "hard": "The mask cut at one half, without soft edges",
+            "box": "The box around the mask on each frame",
+            "own": "The frames in the job folder's model_mask",
+        },
+    )
+    grow_px: int = schema.integer(0, "Grow or shrink (negative) that shape", -512, 512, "px")
+    known: str = schema.choice(
+        "frames",
+        "What image-to-video models are told is given",
+        {
+            "frames": "Whole frames at the start (and end): models that animate an image",
+            "pixels": "All unmasked pixels: inpainting models of the same layout",
+        },
+    )
+    start_frames: int = schema.integer(
+        1, "Frames at the start that an image-to-video model is given", 1, 1000, "frames"
+    )
+    strength: float = schema.number(1.0, "How strongly VACE steers", 0, 2)
+    strengths: list[float] = schema.many(
+        float, "VACE strength of each latent frame; one number for each, replaces strength"
+    )
+
+
+@dataclass
+class Windows:
+    """Long shots are sampled in overlapping windows whose predictions are blended."""
+
+    frames: int = schema.integer(
+        81, "Longest stretch the model sees at once; 0 always shows it all", 0, 10000, "frames"
+    )
+    overlap: int = schema.integer(24, "Frames that neighbouring windows share", 0, 1000, "frames")
+    anchor: bool = schema.flag(
+        True, "Show each later window the latent before it, so that it starts like a first frame"
+    )
+
+
+@dataclass
+class Region:
+    """Which part of the canvas the model sees."""
+
+    mode: str = schema.choice(
+        "auto",
+        "What the model sees",
+        {
+            "auto": "A box around the mask with some context, the same for the whole shot",
+            "whole": "The whole frame",
+        },
+    )
+    context: float = schema.number(
+        0.5, "Surroundings on each side, as a share of the mask's size", 0, 10
+    )
+    pixels: int = schema.integer(
+        0,
+        "Pixels of a frame as the model sees it; the box is scaled to about that. 0 is the model's "
+        "own size, and only ever scales down",
+        0,
+        33_177_600,
+        "px",
+    )
+
+
+@dataclass
+class Output:
+    matte: str = schema.choice(
+        "mask",
+        "Which pixels the patch covers",
+        {
+            "mask": "The mask itself, soft values included",
+            "solid": "Every masked pixel fully",
+            "footprint": "Every pixel of a generated latent cell, also beyond the mask",
+        },
+    )
+    feather_px: float = schema.number(
+        0.0, "Soft edge of the patch, inward from the mask's edge", 0, 512, "px"
+    )
+    colour_match: bool = schema.flag(
+        False, "Match the patch's colours to the plate in a ring around the mask"
+    )
+    grain_match: bool = schema.flag(False, "Give the patch the plate's own grain")
+    full_frames: bool = schema.flag(False, "Also write full frames, source and patch composited")
+
+
+@dataclass
+class Lora:
+    file: str = schema.text("", "LoRA file, .safetensors", "file")
+    weight: float = schema.number(1.0, "How strongly it is applied", -10, 10)
+    expert: str = schema.choice(
+        "both",
+        "Which transformer of a pair it is for",
+        {"both": "Both experts", "high": "The high-noise expert", "low": "The low-noise expert"},
+    )
+
+
+@dataclass
+class Stage:
+    """Part of the run with a model of its own. Stages follow each other down one schedule."""
+
+    name: str = schema.text("", "Name in the log: exploration, decision, refinement")
+    model: str = schema.text("", "Model folder; empty uses the run's model", "path")
+    dtype: str = schema.choice("auto", "Precision; auto is the run's", DTYPES)
+    expert: str = schema.choice(
+        "auto",
+        "Which transformer of a pair it uses",
+        {"auto": "By noise level", "high": "The high-noise expert", "low": "The low-noise expert"},
+    )
+    steps: int = schema.integer(0, "Its steps; 0: those the schedule has in its range", 0, 1000)
+    end: float = schema.number(
+        -1.0, "Noise level where it ends; -1: where its steps end; the last one ends at 0", -1, 1
+    )
+    guidance: float = schema.number(-1.0, "Guidance; -1 is the run's", -1, 50)
+    solver: str = schema.choice("same", "How one step is taken", {"same": "The run's", **SOLVERS})
+    loras: list[Lora] = schema.many(Lora, "LoRAs of this stage, besides the run's")
+
+
+@dataclass
+class Job:
+    shot: Shot
+    prompt: Prompt = field(default_factory=Prompt)
+    model: Model = field(default_factory=Model)
+    sampling: Sampling = field(default_factory=Sampling)
+    mask: Mask = field(default_factory=Mask)
+    hygiene: Hygiene = field(default_factory=Hygiene)
+    model_mask: ModelMask = field(default_factory=ModelMask)
+    windows: Windows = field(default_factory=Windows)
+    region: Region = field(default_factory=Region)
+    output: Output = field(default_factory=Output)
+    loras: list[Lora] = schema.many(Lora, "LoRAs of the whole run")
+    stages: list[Stage] = schema.many(Stage, "Stages; none: one for each expert of the model")
+
+    @property
+    def name(self) -> str:
+        """Name for the result strip: the prompt's beginning and the seed."""
+        words = re.sub(r"\s+", " ", self.prompt.text).strip() or "Wan"
+        return f"{words[:40].rstrip()} [{self.sampling.seed}]"
+
+
+def create(folder: Path, job: Job) -> Path:
+    """Write a new job folder's job.json; the frames are written beside it by the exporter."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "job.json", {"schema": SCHEMA, **schema.to_dict(job)})
+    except OSError as error:
+        raise from_os_error(error, "creating the job folder") from error
+    append_state(folder, "created")
+    return folder
+
+
+def new_folder(root: Path, strip: str) -> Path:
+    """A folder name that sorts by time, says the strip and cannot collide."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", strip).strip("-")[:32] or "shot"
+    return root / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}-{uuid.uuid4().hex[:6]}"
+
+
+def read(folder: Path) -> Job:
+    """Read and validate job.json. Raises InvalidJob that names the field or the file."""
+    path = folder / "job.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InvalidJob(f"{folder} is not a job folder: it has no job.json.") from error
+    except OSError as error:
+        raise from_os_error(error, "reading job.json") from error
+    except ValueError as error:
+        raise InvalidJob(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise InvalidJob(f"{path} holds {type(data).__name__}; expected an object.")
+    version = data.pop("schema", None)
+    if version != SCHEMA:
+        raise InvalidJob(
+            f"{path} has schema version {version!r}; this version reads {SCHEMA}.",
+            "Export the shot again, or run the job with the version that wrote it.",
+        )
+    return schema.from_dict(Job, data, "job.json")
+
+
+def frame_files(folder: Path, job: Job) -> tuple[list[Path], list[Path]]:
+    """Plate and mask files in frame order; a one-frame mask serves every frame.
+
+    Raises InvalidJob for missing frames, LengthMismatch with both numbers for a mask of
+    another length.
+    """
+    plate = _numbered(folder / PLATE)
+    if len(plate) != job.shot.frame_count:
+        raise InvalidJob(
+            f"{folder / PLATE} holds {len(plate)} frames; job.json's shot.frame_count says "
+            f"{job.shot.frame_count}.",
+            "Export the shot again.",
+        )
+    return plate, mask_files(folder / MASK, len(plate))
+
+
+def mask_files(folder: Path, frames: int) -> list[Path]:
+    mask = _numbered(folder)
+    if len(mask) == 1:
+        mask *= frames
+    if len(mask) != frames:
+        raise LengthMismatch(
+            f"{folder} has {len(mask)} mask frames, the plate has {frames} frames.",
+            "Export the shot again, or give one mask frame for all or one for each.",
+        )
+    return mask
+
+
+def frames_in(ranges: str, first: int, last: int) -> set[int] | None:
+    """The timeline frames that text like "30-50, 80-" names, within ``first`` .. ``last``; None
+    for empty text. Raises InvalidJob that quotes what is not understood, or when no frame of
+    the shot is named."""
+    if not ranges.strip():
+        return None
+    frames: set[int] = set()
+    for part in ranges.split(","):
+        low, high = _range(part.strip())
+        frames.update(
+            range(
+                max(first if low is None else low, first),
+                min(last if high is None else high, last) + 1,
+            )
+        )
+    if not frames:
+        raise InvalidJob(
+            f"mask.frames {ranges!r} names no frame of the shot, which spans {first} to {last}."
+        )
+    return frames
+
+
+def _range(text: str) -> tuple[int | None, int | None]:
+    """ "30-50", "80-", "-20", "7"; "-10..5" where a frame number is negative itself."""
+    if re.fullmatch(r"-?\d+", text) and not text.startswith("-"):
+        return int(text), int(text)
+    separator = ".." if ".." in text else "-"
+    low, _, high = text.partition(separator)
+    if not (low or high) or not all(re.fullmatch(r"|-?\d+", side) for side in (low, high)):
+        raise InvalidJob(
+            f"mask.frames: {text!r} is no range of frames.",
+            'Write "30-50", "80-" for all from 80 on, or "-20" for all up to 20.',
+        )
+    return (int(low) if low else None), (int(high) if high else None)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    files = sorted(p for p in folder.glob("*.png") if p.stem.isdigit())
+    for number_, path in enumerate(files):
+        if int(path.stem) != number_:
+            raise InvalidJob(
+                f"{folder / f'{number_:06d}.png'} is missing.", "Export the shot again."
+            )
+    return files
+
+
+def frame_name(index: int) -> str:
+    return f"{index:06d}.png"
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write beside, then rename: a reader never sees half a file."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def append_state(folder: Path, event: str, **details: Any) -> None:
+    """One line in the journal. The journal informs; only result/ means done."""
+    line = json.dumps(
+        {"time": round(time.time(), 3), "event": event, **details}, ensure_ascii=False
+    )
+    with open(folder / "state.jsonl", "a", encoding="utf-8") as journal:
+        journal.write(line + "\n")
+
+
+def request_cancel(folder: Path) -> None:
+    (folder / "cancel").touch()
+
+
+def cancel_requested(folder: Path) -> bool:
+    return (folder / "cancel").exists()
+
+
+def clear_cancel(folder: Path) -> None:
+    (folder / "cancel").unlink(missing_ok=True)
+
+
+def result_folder(folder: Path) -> Path | None:
+    """The finished result, or None. Done is the rename that makes it appear."""
+    result = folder / RESULT
+    return result if (result / REPORT).is_file() else None

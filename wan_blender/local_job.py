@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job folder as this Blender sees it: its settings, where it came from, how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import job, protocol, schema
+from .errors import InvalidJob, UserError, WanError, from_os_error
+from .timeline.background import BackgroundExport
+from .timeline.place import Placement
+from .timeline.shot import ShotRequest
+
+ORIGIN = "origin.json"  # for the host alone: the engine does not read it
+FOUND_LIMIT = 50
+
+
+class Phase(enum.Enum):
+    EXPORTING = "exporting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass
+class LocalJob:
+    """One job folder. ``request`` and ``exporter`` are there while it is exporting."""
+
+    folder: Path
+    settings: job.Job
+    placement: Placement
+    choices: dict[str, Any]  # mattes and span
+    phase: Phase
+    request: ShotRequest | None = None
+    exporter: BackgroundExport | None = None
+    progress: protocol.Progress | None = None
+    error: WanError | None = None
+    cancelling: bool = False
+    wants_placing: bool = False
+    placed: bool = False
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def active(self) -> bool:
+        return self.phase in (Phase.EXPORTING, Phase.QUEUED, Phase.RUNNING)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the result strip carries: enough to run the job again."""
+        return {"job": schema.to_dict(self.settings), **self.choices}
+
+    def write(self) -> None:
+        """Write job.json and where the job came from. Raises DiskFull."""
+        origin = {"placement": asdict(self.placement), "choices": self.choices}
+        try:
+            job.write_json(self.folder / ORIGIN, origin)
+            job.create(self.folder, self.settings)
+        except OSError as error:
+            raise from_os_error(error, "writing the job") from error
+
+
+def read_folder(folder: Path) -> LocalJob:
+    """The job in a folder made earlier, by this Blender or another. Raises InvalidJob."""
+    settings = job.read(folder)
+    path = folder / ORIGIN
+    try:
+        origin = json.loads(path.read_text(encoding="utf-8"))
+        placement, choices = Placement(**origin["placement"]), dict(origin["choices"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidJob(f"{path} cannot be read: {error}.", "Export the shot again.") from error
+    local = LocalJob(folder, settings, placement, choices, Phase.DONE)
+    local.placed = "placed" in _events(folder)
+    if job.result_folder(folder) is None:
+        local.phase = Phase.FAILED
+        local.error = UserError("The job was interrupted.", "Run it again, or dismiss it.")
+    return local
+
+
+def find_open_ends(root: Path) -> list[LocalJob]:
+    """Results in ``root`` that were never placed and jobs that never ended, oldest first."""
+    found = []
+    for path in sorted(root.glob("*/job.json"), reverse=True)[:FOUND_LIMIT]:
+        events = _events(path.parent)
+        settled = {"placed", "dismissed"} & set(events)
+        ended = events and events[-1] in ("failed", "cancelled")
+        if not settled and not ended:
+            with contextlib.suppress(WanError):
+                found.insert(0, read_folder(path.parent))
+    return found
+
+
+def _events(folder: Path) -> list[str]:
+    """What the journal says happened, oldest first."""
+    try:
+        lines = (folder / "state.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line)["event"] for line in lines]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The button, what runs, what went wrong, and how the engine is."""
+
+from __future__ import annotations
+
+import bpy
+
+from .. import event_pump, preferences
+from ..local_job import LocalJob, Phase
+from ..process import State
+from ..session import Session
+from .layout import WanPanel, draw_wrapped, duration
+
+# Each state of the engine: one sentence, one button.
+ENGINE = {
+    State.STOPPED: ("Engine starts with the first job", "wan.start_engine", "Start"),
+    State.MISSING: ("No Python to run the engine", "preferences.addon_show", "Choose"),
+    State.STARTING: ("Engine is starting", "wan.stop_engine", "Stop"),
+    State.READY: ("Engine is ready", "wan.stop_engine", "Stop"),
+    State.BUSY: ("Engine is working", "wan.stop_engine", "Stop"),
+    State.FAILED: ("Engine failed", "wan.start_engine", "Restart"),
+}
+
+
+class WAN_PT_generate(WanPanel, bpy.types.Panel):
+    bl_label = "Generate"
+    bl_order = 2
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, session = self.layout, event_pump.session()
+        row = layout.row()
+        row.scale_y = 1.4
+        row.operator("wan.generate", icon="RENDER_ANIMATION")
+        for local in session.active:
+            _draw_job(layout, local)
+        if session.error:
+            _draw_error(layout, context, session)
+        _draw_engine(layout, session)
+
+
+def _draw_job(layout: bpy.types.UILayout, local: LocalJob) -> None:
+    column = layout.column(align=True)
+    column.label(text=local.name, icon="SEQUENCE")
+    row = column.row(align=True)
+    progress = local.progress
+    row.progress(factor=progress.fraction if progress else 0.0, text=_progress_text(local))
+    cancel = row.row(align=True)
+    cancel.enabled = not local.cancelling
+    cancel.operator("wan.cancel", text="", icon="CANCEL").folder = str(local.folder)
+    if progress and progress.eta_s >= 0 and not local.cancelling:
+        column.label(text=f"About {duration(progress.eta_s)} left", icon="TIME")
+
+
+def _progress_text(local: LocalJob) -> str:
+    progress = local.progress
+    if local.cancelling:
+        return "Stopping after this step"
+    if local.phase is Phase.QUEUED:
+        return "Waiting for the engine"
+    if progress is None:
+        return "Preparing"
+    step = f" {progress.step}/{progress.steps}" if progress.steps else ""
+    return f"{progress.phase.capitalize()}{step}"
+
+
+def _draw_error(layout: bpy.types.UILayout, context: bpy.types.Context, session: Session) -> None:
+    box = layout.box()
+    draw_wrapped(box, context, session.error.message, "ERROR")
+    if session.error.hint:
+        draw_wrapped(box, context, session.error.hint, "BLANK1")
+    row = box.row()
+    row.operator("wan.open_log")
+    row.operator("wan.dismiss_error")
+
+
+def _draw_engine(layout: bpy.types.UILayout, session: Session) -> None:
+    sentence, operator, text = ENGINE[session.engine_state]
+    engine = session.engine
+    if session.engine_state in (State.READY, State.BUSY) and engine.hello:
+        sentence += f" ({engine.hello.device}, {engine.memory_gb:.1f} GB)"
+    row = layout.row()
+    row.label(text=sentence)
+    button = row.row()
+    button.ui_units_x = 3
+    properties = button.operator(operator, text=text)
+    if operator == "preferences.addon_show":
+        properties.module = preferences.ADDON_ID

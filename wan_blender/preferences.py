@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The add-on's preferences, and the folders and the Python that follow from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+
+from . import engine_env, installation, process
+
+# "bl_ext.<repository>.wan_blender": what Blender calls the extension this package is in.
+ADDON_ID = __package__.rpartition(".")[0]
+
+
+ICONS = {"missing": "INFO", "ready": "CHECKMARK", "outdated": "INFO", "broken": "ERROR"}
+VERBS = {
+    "missing": "Install Engine",
+    "ready": "Reinstall",
+    "outdated": "Upgrade",
+    "broken": "Repair",
+}
+
+
+class WanPreferences(bpy.types.AddonPreferences):
+    bl_idname = ADDON_ID
+
+    python: StringProperty(
+        name="Engine Python",
+        description="Python of the environment with torch and diffusers that runs the engine. "
+        "Empty looks for one",
+        subtype="FILE_PATH",
+    )
+    jobs: StringProperty(
+        name="Job Folder",
+        description="Where shots and results are kept. Empty is the folder wan_jobs beside the "
+        "saved file, or the extension's own folder while the file is not saved",
+        subtype="DIR_PATH",
+    )
+
+    backend: EnumProperty(
+        name="Build of torch",
+        description="Which build of torch an installation fetches",
+        items=[
+            ("auto", "Automatic", "The one that fits the graphics card found"),
+            ("cpu", "Processor", "Small, for machines without a suitable card"),
+            ("cu128", "CUDA 12.8", "NVIDIA"),
+            ("cu126", "CUDA 12.6", "NVIDIA, older drivers"),
+            ("rocm6.4", "ROCm 6.4", "AMD, on Linux"),
+        ],
+    )
+    wheels: StringProperty(
+        name="Folder of Wheels",
+        description="Install from this folder without a network; made by "
+        "'python -m wan_blender.engine_env bundle' on a machine that has one",
+        subtype="DIR_PATH",
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "jobs")
+        box = layout.box()
+        box.prop(self, "python")
+        if not self.python:
+            self._draw_installation(box)
+
+    def _draw_installation(self, layout: bpy.types.UILayout) -> None:
+        status = engine_env.status(home())
+        task = installation.current()
+        layout.prop(self, "backend")
+        layout.prop(self, "wheels")
+        layout.label(text=f"{status.says} {status.remedy}", icon=ICONS[status.state])
+        if task and (task.running or task.error):
+            icon = "ERROR" if task.error else "SORTTIME"
+            layout.label(text=str(task.error or task.says)[-160:], icon=icon)
+        row = layout.row()
+        if task and task.running:
+            row.operator("wan.stop_installation", icon="CANCEL")
+            return
+        row.operator("wan.install_engine", text=VERBS[status.state], icon="IMPORT")
+        if status.state != "missing":
+            row.operator("wan.roll_back_engine", icon="LOOP_BACK")
+            row.operator("wan.uninstall_engine", icon="TRASH")
+
+
+def get() -> WanPreferences:
+    return bpy.context.preferences.addons[ADDON_ID].preferences
+
+
+def home() -> Path:
+    """The extension's own folder for small things: log, environments, jobs of unsaved files."""
+    return Path(bpy.utils.extension_path_user(ADDON_ID, create=True))
+
+
+def engine_python() -> Path:
+    """Raises EngineMissing."""
+    installed = engine_env.current_python(home())
+    return process.find_python(bpy.path.abspath(get().python), installed)
+
+
+def folder(path: str) -> Path | None:
+    return Path(bpy.path.abspath(path)) if path else None
+
+
+def jobs_root() -> Path:
+    """The folder that new job folders are made in."""
+    if get().jobs:
+        return Path(bpy.path.abspath(get().jobs))
+    if bpy.data.filepath:
+        return Path(bpy.data.filepath).parent / "wan_jobs"
+    return home() / "jobs"

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``scene.wan``: the settings classes of job.py as Blender properties, built from their schema.
+
+A field added to a settings class, or a whole group added to ``Job``, appears here, in the panel
+and in the file by itself. Nothing about a run is kept here: that is the session's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from . import job, schema
+from .timeline.mattes import MatteChoice
+from .timeline.shot import ShotRequest, read_shot
+from .timeline.span import Span
+
+SPELLINGS = {
+    **{word: word.upper() for word in ("cpu", "cuda", "mps", "fps", "vae", "vace", "id")},
+    "lora": "LoRA",
+    "loras": "LoRAs",
+}
+PATHS = {"path": "DIR_PATH", "file": "FILE_PATH"}
+
+
+def groups() -> Iterator[tuple[str, type]]:
+    """(name, settings class) of each group of a Job that the user sets; the shot is read."""
+    types = get_type_hints(job.Job)
+    for field in dataclasses.fields(job.Job):
+        if field.name != "shot" and "kind" not in field.metadata:
+            yield field.name, types[field.name]
+
+
+def label(name: str, unit: str = "") -> str:
+    """A field's or choice's name as the interface shows it: "feather_px" in px is "Feather"."""
+    words = name.removesuffix(f"_{unit}" if unit else "").split("_")
+    return " ".join(SPELLINGS.get(word, word.capitalize()) for word in words)
+
+
+def is_number_list(rules: dict[str, Any]) -> bool:
+    """Such a list is one text field with commas; other lists are collections."""
+    return rules["kind"] == "many" and rules["item"] in (int, float)
+
+
+def _property(name: str, rules: dict[str, Any]) -> Any:
+    kind = rules["kind"]
+    common = {
+        "name": label(name, rules.get("unit", "")),
+        "description": rules["about"].rstrip("."),
+        "options": set(),
+    }
+    if is_number_list(rules):
+        return StringProperty(**common)
+    if kind == "many":
+        return CollectionProperty(type=_item_class(rules["item"]), **common)
+    common["default"] = rules["default"]
+    if kind == "flag":
+        return BoolProperty(**common)
+    if kind == "text":
+        return StringProperty(subtype=PATHS.get(rules["subtype"], "NONE"), **common)
+    if kind == "choice":
+        items = [(key, label(key), text) for key, text in rules["choices"].items()]
+        return EnumProperty(items=items, **common)
+    return (IntProperty if kind == "integer" else FloatProperty)(**common, **_limits(rules))
+
+
+def _limits(rules: dict[str, Any]) -> dict[str, Any]:
+    """Hard limits as declared; a slider reaches four times the default, where work is done."""
+    low, high, default = rules["low"], rules["high"], rules["default"]
+    reach = min(high, default * 4) if default > 0 else high
+    limits = {"min": low, "max": high, "soft_min": max(low, -reach), "soft_max": reach}
+    if rules["unit"] == "px":
+        limits["subtype"] = "PIXEL"
+    elif low >= 0 and high == 1:
+        limits["subtype"] = "FACTOR"
+    return limits
+
+
+class WAN_PG_matte(bpy.types.PropertyGroup):
+    """One matte the user chose for one plate."""
+
+    plate: StringProperty(options=set())
+    matte: StringProperty(options=set())
+    channel: EnumProperty(
+        name="Channel",
+        description="What of the strip is the matte",
+        items=[("luma", "Luma", "Its brightness"), ("alpha", "Alpha", "Its opacity")],
+        options=set(),
+    )
+    operation: EnumProperty(
+        name="Operation",
+        description="How it joins the mattes above it",
+        items=[
+            ("add", "Add", "Generate here too"),
+            ("subtract", "Subtract", "Keep the source here"),
+            ("intersect", "Intersect", "Generate only where both are"),
+        ],
+        options=set(),
+    )
+
+
+class WAN_PG_line(bpy.types.PropertyGroup):
+    """One text of a list of texts."""
+
+    text: StringProperty(options=set())
+
+
+def read(scene: bpy.types.Scene) -> job.Job:
+    """The settings of ``scene`` as a job without a shot. Raises InvalidJob."""
+    data = _read_settings(scene.wan, job.Job)
+    for name, cls in groups():
+        data[name] = _read_settings(getattr(scene.wan, name), cls)
+    return schema.from_dict(job.Job, {"shot": {}, **data}, "scene.wan")
+
+
+def _read_settings(owner: bpy.types.PropertyGroup, cls: type) -> dict[str, Any]:
+    return {key: _read(getattr(owner, key), rules) for key, rules in schema.settings(cls)}
+
+
+def _read(value: Any, rules: dict[str, Any]) -> Any:
+    if rules["kind"] == "number":
+        return float(f"{value:.7g}")  # Blender keeps 32 bit; 0.3 is not to become 0.30000001
+    if is_number_list(rules):
+        try:
+            return [rules["item"](part) for part in value.split(",") if part.strip()]
+        except ValueError:
+            return value  # the schema says what it expected
+    if rules["kind"] == "many":
+        if rules["item"] is str:
+            return [line.text for line in value]
+        return [_read_settings(item, rules["item"]) for item in value]
+    if rules.get("subtype") in PATHS:
+        return bpy.path.abspath(value)
+    return value
+
+
+def write(scene: bpy.types.Scene, settings: job.Job) -> None:
+    """Put the settings of a job into ``scene``."""
+    _write_settings(scene.wan, settings)
+    for name, _ in groups():
+        _write_settings(getattr(scene.wan, name), getattr(settings, name))
+
+
+def _write_settings(owner: bpy.types.PropertyGroup, settings: Any) -> None:
+    for key, rules in schema.settings(type(settings)):
+        value = getattr(settings, key)
+        if is_number_list(rules):
+            setattr(owner, key, ", ".join(str(part) for part in value))
+        elif rules["kind"] == "many":
+            items = getattr(owner, key)
+            items.clear()
+            for part in value:
+                if isinstance(part, str):
+                    items.add().text = part
+                else:
+                    _write_settings(items.add(), part)
+        else:
+            setattr(owner, key, value)
+
+
+def chosen_mattes(scene: bpy.types.Scene, plate: str) -> list[MatteChoice]:
+    """What the user chose for the strip named ``plate``; empty means: what the shot offers."""
+    return [
+        MatteChoice(item.matte, item.channel, item.operation)
+        for item in scene.wan.mattes
+        if item.plate == plate
+    ]
+
+
+def chosen_span(scene: bpy.types.Scene, plate: str) -> Span:
+    """The frames chosen for the strip named ``plate``, by default its own. Raises InvalidJob."""
+    if scene.wan.span_plate != plate:
+        return Span()
+    return schema.from_dict(Span, _read_settings(scene.wan.span, Span), "scene.wan.span")
+
+
+def choose_span(scene: bpy.types.Scene, plate: str, span: Span) -> None:
+    """Make ``span`` the frames chosen for the strip named ``plate``."""
+    scene.wan.span_plate = plate
+    _write_settings(scene.wan.span, span)
+
+
+def read_request(scene: bpy.types.Scene, plate: bpy.types.Strip) -> ShotRequest:
+    """The shot as the user set it up. Raises WanError."""
+    choices, span = chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
+    return read_shot(scene, plate, choices, span)
+
+
+def choose_mattes(scene: bpy.types.Scene, plate: str, choices: list[MatteChoice]) -> None:
+    """Make ``choices`` the chosen mattes of the strip named ``plate``."""
+    for index in reversed(range(len(scene.wan.mattes))):
+        if scene.wan.mattes[index].plate == plate:
+            scene.wan.mattes.remove(index)
+    for choice in choices:
+        item = scene.wan.mattes.add()
+        item.plate, item.matte = plate, choice.id
+        item.channel, item.operation = choice.channel, choice.operation
+
+
+def register() -> None:
+    bpy.utils.register_class(WAN_PG_matte)
+    bpy.utils.register_class(WAN_PG_line)
+    _registered[:] = [WAN_PG_matte, WAN_PG_line]
+    annotations = {"mattes": CollectionProperty(type=WAN_PG_matte), **_annotations(job.Job)}
+    annotations["span_plate"] = StringProperty(options=set())  # the one that span is for
+    for name, cls in (*groups(), ("span", Span)):
+        group = _class(f"WAN_PG_{name}", _annotations(cls))
+        annotations[name] = PointerProperty(type=group, name=label(name))
+    settings = _class("WAN_PG_settings", annotations)
+    bpy.types.Scene.wan = PointerProperty(type=settings, name="Wan")
+
+
+def unregister() -> None:
+    del bpy.types.Scene.wan
+    while _registered:
+        bpy.utils.unregister_class(_registered.pop())
+
+
+_registered: list[type] = []
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    return {key: _property(key, rules) for key, rules in schema.settings(cls)}
+
+
+def _item_class(item: type) -> type:
+    """The element of a collection; made once, since several lists may hold the same."""
+    if item is str:
+        return WAN_PG_line
+    name = f"WAN_PG_{item.__name__.lower()}_item"
+    known = next((made for made in _registered if made.__name__ == name), None)
+    return known or _class(name, _annotations(item))
+
+
+def _class(name: str, annotations: dict[str, Any]) -> type:
+    body = {"__annotations__": annotations, "__module__": __name__}
+    made = type(name, (bpy.types.PropertyGroup,), body)
+    bpy.utils.register_class(made)
+    _registered.append(made)
+    return made

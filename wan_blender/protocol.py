@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages between Blender and the engine: one JSON object a line over the child's pipes.
+
+Both sides import this module, so a message has one definition. ``kind`` is the class name.
+
+    host -> engine   Run  Check  Cancel  Shutdown
+    engine -> host   Hello  Heartbeat  Progress  Done  Checked  Failed
+
+The engine says Hello first; a host that reads another ``protocol`` refuses it. Frames never
+travel in messages, only the paths of job folders do. stdin EOF tells the engine that its host
+is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .errors import ProtocolError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """Generate the job in folder ``job``."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """Dry run of the job in folder ``job``: sizes, masks, memory; loads no model."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the job within one step. A job that still waits is dropped."""
+
+    job: str
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """Finish cleanly and exit."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First message of the engine: who it is."""
+
+    protocol: int
+    engine: str  # version of wan_blender
+    python: str
+    torch: str
+    device: str  # "cuda", "mps" or "cpu"
+    pid: int
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Sent every few seconds, also while a step runs; silence means a hung process."""
+
+    busy: str = ""  # folder of the running job, or ""
+    memory_gb: float = 0.0  # resident memory of the engine process
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the job is. ``fraction`` (0..1) covers the whole job, ``step`` the phase."""
+
+    job: str
+    phase: str
+    step: int = 0
+    steps: int = 0
+    fraction: float = 0.0
+    eta_s: float = -1.0  # -1: not known yet
+
+
+@dataclass(frozen=True)
+class Done:
+    """The result folder is complete on disk."""
+
+    job: str
+    result: str
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Answer to Check: sizes, coverage, estimates and warnings in words."""
+
+    job: str
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job ended without a result; ``error`` is WanError.to_dict()."""
+
+    job: str
+    error: dict[str, str]
+
+
+Message = Run | Check | Cancel | Shutdown | Hello | Heartbeat | Progress | Done | Checked | Failed
+_KINDS: dict[str, type] = {cls.__name__: cls for cls in Message.__args__}
+
+
+def encode(message: Message) -> str:
+    """One line of JSON, without the newline."""
+    return json.dumps({"kind": type(message).__name__, **asdict(message)}, ensure_ascii=False)
+
+
+def decode(line: str) -> Message:
+    """The message in one line. Raises ProtocolError that quotes what was read."""
+    try:
+        data = json.loads(line)
+        cls = _KINDS[data.pop("kind")]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ProtocolError(f"Not a message: {line[:200]!r} ({error}).") from error
+    unknown = set(data) - {f.name for f in fields(cls)}
+    if unknown:
+        raise ProtocolError(f"{cls.__name__} has no field {sorted(unknown)}.")
+    try:
+        return cls(**data)
+    except TypeError as error:
+        raise ProtocolError(f"{cls.__name__} is incomplete: {error}.") from error

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dataclasses that describe themselves: one definition serves job.json, panel and command line.
+
+A settings class declares its fields with ``number``, ``integer``, ``text``, ``choice``, ``flag``
+or ``many``. From that come: validation that names the field (``from_dict``), JSON (``to_dict``),
+Blender properties (properties.py walks ``settings``) and ``--set group.name=value``
+(``assign``). stdlib only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_type_hints
+
+from .errors import InvalidJob
+
+T = TypeVar("T")
+
+
+def _setting(default: Any, about: str, **rules: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"about": about, **rules})
+
+
+def number(default: float, about: str, low: float, high: float, unit: str = "") -> Any:
+    return _setting(default, about, kind="number", low=low, high=high, unit=unit)
+
+
+def integer(default: int, about: str, low: int, high: int, unit: str = "") -> Any:
+    return _setting(default, about, kind="integer", low=low, high=high, unit=unit)
+
+
+def text(default: str, about: str, subtype: str = "") -> Any:
+    """``subtype``: "", "path" (a folder), "file" or "multiline"; only the interface uses it."""
+    return _setting(default, about, kind="text", subtype=subtype)
+
+
+def choice(default: str, about: str, choices: dict[str, str]) -> Any:
+    """``choices`` maps each allowed value to its one-line description."""
+    return _setting(default, about, kind="choice", choices=choices)
+
+
+def flag(default: bool, about: str) -> Any:
+    return _setting(default, about, kind="flag")
+
+
+def many(item: type, about: str) -> Any:
+    """A list of ``item``: a settings class, or str, int, float."""
+    return dataclasses.field(
+        default_factory=list, metadata={"about": about, "kind": "many", "item": item}
+    )
+
+
+def settings(cls: type) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, metadata with ``default``) of every leaf setting declared on ``cls``."""
+    for field in dataclasses.fields(cls):
+        if "kind" in field.metadata:
+            yield field.name, {"default": field.default, **field.metadata}
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    return dataclasses.asdict(value)
+
+
+def from_dict(cls: type[T], data: Any, where: str) -> T:
+    """Build ``cls`` from JSON data. Raises InvalidJob naming the dotted field, what it holds
+    and what is expected. Missing fields take their defaults where they have one."""
+    if not isinstance(data, dict):
+        raise InvalidJob(f"{where} is {_show(data)}; expected an object.")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in data:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(fields)}."
+            raise InvalidJob(f"{where}.{key} is not a known field.", hint)
+    types = get_type_hints(cls)
+    values = {}
+    for name, field in fields.items():
+        path = f"{where}.{name}"
+        if name in data:
+            values[name] = _read(field, types[name], data[name], path)
+        elif _is_required(field):
+            raise InvalidJob(f"{path} is missing.")
+    return cls(**values)
+
+
+def assign(value: Any, path: str, raw: str) -> None:
+    """Set ``path`` ("sampling.steps") of a settings object from the text ``raw``."""
+    *groups, name = path.split(".")
+    for group in groups:
+        value = getattr(value, group, None)
+    fields = {f.name: f for f in dataclasses.fields(value)} if value is not None else {}
+    if name not in fields or "kind" not in fields[name].metadata:
+        near = difflib.get_close_matches(name, list(fields), 1)
+        raise InvalidJob(
+            f"There is no setting {path!r}.", f"Did you mean {near[0]!r}?" if near else ""
+        )
+    setattr(value, name, _read_leaf(fields[name].metadata, _parse(raw, fields[name]), path))
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _read(field: dataclasses.Field, type_: Any, data: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(type_):
+        return from_dict(type_, data, path)
+    return _read_leaf(field.metadata, data, path)
+
+
+def _read_leaf(rules: Any, data: Any, path: str) -> Any:
+    kind = rules["kind"]
+    if kind == "flag" and isinstance(data, bool):
+        return data
+    if kind == "text" and isinstance(data, str):
+        return data
+    if kind == "choice":
+        if data in rules["choices"]:
+            return data
+        raise InvalidJob(
+            f"{path} is {_show(data)}; expected one of: {', '.join(rules['choices'])}."
+        )
+    if kind in ("number", "integer") and _is_number(data, kind):
+        if rules["low"] <= data <= rules["high"]:
+            return float(data) if kind == "number" else int(data)
+        raise InvalidJob(
+            f"{path} is {_show(data)}; expected {rules['low']} to {rules['high']}"
+            f"{' ' + rules['unit'] if rules['unit'] else ''}."
+        )
+    if kind == "many" and isinstance(data, list):
+        return [_read_item(rules["item"], item, f"{path}[{i}]") for i, item in enumerate(data)]
+    names = {"many": "a list", "flag": "true or false", "text": "text", "integer": "an integer"}
+    raise InvalidJob(f"{path} is {_show(data)}; expected {names.get(kind, 'a number')}.")
+
+
+def _read_item(item: type, data: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(item):
+        return from_dict(item, data, path)
+    if item is float and _is_number(data, "number"):
+        return float(data)
+    if isinstance(data, item) and not isinstance(data, bool):
+        return data
+    raise InvalidJob(f"{path} is {_show(data)}; expected {item.__name__}.")
+
+
+def _is_number(data: Any, kind: str) -> bool:
+    allowed = (int, float) if kind == "number" else int
+    return isinstance(data, allowed) and not isinstance(data, bool) and math.isfinite(data)
+
+
+def _parse(raw: str, field: dataclasses.Field) -> Any:
+    kind = field.metadata["kind"]
+    try:
+        if kind == "integer":
+            return int(raw)
+        if kind == "number":
+            return float(raw)
+        if kind == "many":
+            return [field.metadata["item"](part) for part in raw.split(",") if part]
+    except (TypeError, ValueError):
+        return raw  # the reader below says what was expected
+    if kind == "flag":
+        return {"true": True, "1": True, "false": False, "0": False}.get(raw.lower(), raw)
+    return raw
+
+
+def _show(data: Any) -> str:
+    shown = repr(data)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -1,0 +1,338 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The jobs this Blender runs, the engine it keeps warm, and the pump between them.
+
+    exporting -> queued -> running -> done
+                                   -> failed | cancelled
+
+``submit`` returns at once; event_pump.py pumps on a timer (``wait`` does in background mode,
+where timers do not run). Jobs hold names and paths, never bpy pointers: undo, another file and
+deleted scenes cannot hurt them. All of it lives in Python, so no run is saved in a .blend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import bpy
+
+from . import job, protocol
+from .errors import Cancelled, InvalidJob, UserError, WanError, from_dict, from_os_error
+from .interrupts import interrupts
+from .local_job import LocalJob, Phase, find_open_ends, read_folder
+from .process import EngineProcess, State
+from .timeline.background import BackgroundExport
+from .timeline.export import export
+from .timeline.place import Placement
+from .timeline.shot import ShotRequest
+
+STOP_GRACE_S = 1.0
+
+
+class Session:
+    """``find_python`` gives the engine's Python or raises EngineMissing; ``on_change`` is called
+    whenever there is something new to draw or to do."""
+
+    def __init__(
+        self, log: Path, find_python: Callable[[], Path], on_change: Callable[[], None]
+    ) -> None:
+        self.log = log
+        self.jobs: list[LocalJob] = []
+        self.engine: EngineProcess | None = None
+        self.error: WanError | None = None  # what went wrong last, until dismissed
+        self._missing = False
+        self._find_python = find_python
+        self._changed = on_change
+
+    # -- what the user asks for
+
+    def submit(
+        self,
+        request: ShotRequest,
+        settings: job.Job,
+        folder: Path,
+        placement: Placement,
+    ) -> LocalJob:
+        """Queue a shot. With a window, a background Blender exports it and this returns at once;
+        without one, ``wait`` exports. Raises WanError, and then nothing is queued."""
+        self.start_engine()  # it warms up while the shot is exported
+        asked = request.to_dict()
+        choices = {"mattes": asked["mattes"], "span": asked["span"]}
+        local = LocalJob(folder, settings, placement, choices, Phase.EXPORTING, request)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os_error(error, "creating the job folder") from error
+        if not bpy.app.background:
+            local.exporter = BackgroundExport()
+            try:
+                local.exporter.start(request, folder)
+            except WanError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        self._add(local)
+        return local
+
+    def run_folder(self, folder: Path) -> LocalJob:
+        """Queue a job folder as it is: one that failed, was cancelled or interrupted."""
+        known = self.find(folder)
+        if known and known.active:
+            return known
+        local = read_folder(folder)
+        if local.phase is Phase.DONE:
+            raise InvalidJob(f"{folder} is done already.", "Place its result, or generate anew.")
+        self.start_engine()
+        job.clear_cancel(folder)
+        if known:
+            self.jobs.remove(known)
+        local.phase, local.error = Phase.QUEUED, None
+        self._add(local)
+        return local
+
+    def _add(self, local: LocalJob) -> None:
+        local.wants_placing = True
+        self.jobs.append(local)
+        self.error = None
+        self._changed()
+
+    def cancel(self, local: LocalJob) -> None:
+        """Stop a job within one step; one that has not begun stops at once."""
+        if local.phase in (Phase.EXPORTING, Phase.QUEUED):
+            self._end(local, Phase.CANCELLED, Cancelled())
+        elif local.phase is Phase.RUNNING and not local.cancelling:
+            local.cancelling = True
+            with contextlib.suppress(OSError):
+                job.request_cancel(local.folder)
+            self.engine.send(protocol.Cancel(str(local.folder)))
+            self._changed()
+
+    def dismiss(self, local: LocalJob) -> None:
+        """Take an ended job off the list, now and after a restart. Its folder stays."""
+        with contextlib.suppress(OSError):
+            job.append_state(local.folder, "dismissed")
+        self.jobs.remove(local)
+        self._changed()
+
+    def find(self, folder: Path) -> LocalJob | None:
+        return next((local for local in self.jobs if local.folder == folder), None)
+
+    def find_results(self, root: Path) -> int:
+        """List what earlier sessions left in ``root`` unplaced or unfinished; how many."""
+        known = {local.folder for local in self.jobs}
+        found = [local for local in find_open_ends(root) if local.folder not in known]
+        self.jobs = found + self.jobs
+        self._changed()
+        return len(found)
+
+    # -- the engine
+
+    @property
+    def engine_state(self) -> State:
+        if self._missing:
+            return State.MISSING
+        return self.engine.state if self.engine else State.STOPPED
+
+    def start_engine(self) -> None:
+        """Start the engine unless it runs. Raises EngineMissing, DiskFull."""
+        if self.engine_state in (State.STARTING, State.READY, State.BUSY):
+            return
+        self._missing = True
+        self.engine = EngineProcess(self._find_python(), self.log)
+        self.engine.start()
+        self._missing = False
+        self._changed()
+
+    def stop_engine(self) -> None:
+        """End the engine and all it had to do; the jobs can be run again."""
+        for local in self.active:
+            if local.phase is Phase.EXPORTING:
+                self.cancel(local)
+            else:
+                stopped = UserError("The engine was stopped.", "Run the job again.")
+                self._end(local, Phase.FAILED, stopped)
+        if self.engine:
+            # A process with much memory takes its time to die; nobody has to wait for it.
+            threading.Thread(target=self.engine.stop, args=(STOP_GRACE_S,)).start()
+            self.engine = None
+        self._changed()
+
+    # -- the pump
+
+    @property
+    def active(self) -> list[LocalJob]:
+        return [local for local in self.jobs if local.active]
+
+    def pump(self, budget_s: float = 0.010) -> None:
+        """Move everything on for ``budget_s`` seconds at most."""
+        deadline = time.monotonic() + budget_s
+        for local in self._in(Phase.EXPORTING):
+            if local.exporter:
+                self._poll_export(local)
+        before = self.engine_state
+        while self.engine and time.monotonic() < deadline:
+            message = self.engine.poll()
+            if message is None:
+                break
+            self._hear(message)
+        if self.engine_state is not before:
+            self._changed()
+            if self.engine_state is State.FAILED:
+                self._engine_failed()
+        self._run_next()
+        for local in self._in(Phase.DONE):
+            if local.wants_placing and not _is_dragging():
+                local.wants_placing = False
+                self.place(local)
+
+    def wait(self, local: LocalJob, watch: Callable[[LocalJob], None] = lambda _: None) -> None:
+        """Run ``local`` to its end in this thread. Ctrl-C cancels. Raises what stopped it."""
+        with interrupts() as interrupted:
+            if local.request:
+                self._export_here(local, watch, interrupted.is_set)
+            while local.active:
+                if interrupted.is_set():
+                    self.cancel(local)
+                self.pump()
+                watch(local)
+                time.sleep(0.02)
+        if local.error:
+            raise local.error
+
+    def place(self, local: LocalJob) -> None:
+        """Place a result where it came from, as one undo step. If that place is gone it stays
+        on the list, for the user to place."""
+        window = next(iter(bpy.context.window_manager.windows), None)
+        context = bpy.context.temp_override(window=window) if window else contextlib.nullcontext()
+        try:
+            with context:
+                bpy.ops.wan.place_result("EXEC_DEFAULT", True, folder=str(local.folder))
+        except RuntimeError:  # the operator has told the error
+            local.error = self.error
+        self._changed()
+
+    def give_up(self, error: WanError) -> None:
+        """Fail all that runs, after a bug of ours: rather that than the same bug every tick."""
+        for local in self.active:
+            self._end(local, Phase.FAILED, error)
+
+    def close(self) -> None:
+        """End everything that runs. Job folders stay and can be run again."""
+        for local in self._in(Phase.EXPORTING):
+            self.cancel(local)
+        if self.engine:
+            self.engine.stop(STOP_GRACE_S)
+
+    # -- inside
+
+    def _in(self, phase: Phase) -> Iterator[LocalJob]:
+        return (local for local in list(self.jobs) if local.phase is phase)
+
+    def _poll_export(self, local: LocalJob) -> None:
+        finished, fraction = local.exporter.poll()
+        self._report_export(local, fraction)
+        if finished:
+            try:
+                self._exported(local, local.exporter.result())
+            except WanError as error:
+                self._end(local, Phase.FAILED, error)
+
+    def _export_here(
+        self,
+        local: LocalJob,
+        watch: Callable[[LocalJob], None],
+        should_cancel: Callable[[], bool],
+    ) -> None:
+        def on_frame(done: int, total: int) -> None:
+            self._report_export(local, done / total)
+            watch(local)
+
+        try:
+            self._exported(local, export(local.request, local.folder, on_frame, should_cancel))
+        except Cancelled as error:
+            self._end(local, Phase.CANCELLED, error)
+        except WanError as error:
+            self._end(local, Phase.FAILED, error)
+
+    def _report_export(self, local: LocalJob, fraction: float) -> None:
+        frames = local.request.frame_count
+        step = round(fraction * frames)
+        local.progress = protocol.Progress(str(local.folder), "export", step, frames, fraction)
+        self._changed()
+
+    def _exported(self, local: LocalJob, shot: job.Shot) -> None:
+        local.settings = replace(local.settings, shot=shot)
+        local.write()
+        local.request = local.exporter = local.progress = None
+        local.phase = Phase.QUEUED
+        self._changed()
+
+    def _run_next(self) -> None:
+        waiting = next(self._in(Phase.QUEUED), None)
+        if waiting is None or any(self._in(Phase.RUNNING)):
+            return
+        if self.engine_state in (State.STOPPED, State.FAILED, State.MISSING):
+            try:
+                self.start_engine()
+            except WanError as error:
+                self._end(waiting, Phase.FAILED, error)
+        elif self.engine_state is State.READY:
+            self.engine.send(protocol.Run(str(waiting.folder)))
+            waiting.phase = Phase.RUNNING
+            self._changed()
+
+    def _hear(self, message: protocol.Message) -> None:
+        local = self.find(Path(getattr(message, "job", "")))
+        match message:
+            case protocol.Progress() if local:
+                local.progress = message
+            case protocol.Done() if local:
+                local.report = message.report
+                self._end(local, Phase.DONE)
+            case protocol.Failed() if local:
+                error = from_dict(message.error)
+                cancelled = isinstance(error, Cancelled)
+                self._end(local, Phase.CANCELLED if cancelled else Phase.FAILED, error)
+            case protocol.Heartbeat():
+                return
+        self._changed()
+
+    def _engine_failed(self) -> None:
+        """The running job fails with its engine; an engine that never started fails all."""
+        self.error = self.engine.error
+        phases = (Phase.RUNNING,) if self.engine.hello else (Phase.RUNNING, Phase.QUEUED)
+        for phase in phases:
+            for local in self._in(phase):
+                self._end(local, Phase.FAILED, self.engine.error)
+
+    def _end(self, local: LocalJob, phase: Phase, error: WanError | None = None) -> None:
+        local.phase, local.error, local.cancelling = phase, error, False
+        if phase is Phase.FAILED:
+            self.error = error
+        if local.request:  # an unfinished export is of no use to anybody
+            threading.Thread(target=_discard, args=(local.exporter, local.folder)).start()
+            local.request = local.exporter = None
+            self.jobs.remove(local)
+        elif phase is Phase.CANCELLED:
+            self.jobs.remove(local)
+        self._changed()
+
+
+def _discard(exporter: BackgroundExport | None, folder: Path) -> None:
+    """On a thread of its own: thousands of frames take a while to delete."""
+    if exporter:
+        exporter.cancel()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_dragging() -> bool:
+    """Whether the user is in the middle of moving something, when a new strip would disturb."""
+    return any(
+        operator.bl_idname.startswith(("TRANSFORM_OT", "SEQUENCER_OT"))
+        for window in bpy.context.window_manager.windows
+        for operator in window.modal_operators
+    )

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the plate leaves the canvas empty, in space and in time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from . import exr, solo, sources
+from .shot import ShotRequest
+from .span import Part
+
+
+def emptiness(
+    scene: bpy.types.Scene, request: ShotRequest, scratch: Path
+) -> Iterator[np.ndarray | float]:
+    """For each frame of the shot 1 minus the alpha of its strip, (H, W) float32; 1 on frames that
+    no strip shows. Close it when it is not read to its end."""
+    frame = request.frame_start
+    for part in request.parts:
+        yield from repeat(1.0, part.frame_start - frame)
+        yield from _uncovered(scene, request, part, scratch)
+        frame = part.frames.stop
+    yield from repeat(1.0, request.frames.stop - frame)
+
+
+def _uncovered(
+    scene: bpy.types.Scene, request: ShotRequest, part: Part, scratch: Path
+) -> Iterator[np.ndarray | float]:
+    with solo.solo_scene(scene, part.strip) as alone:
+        strip = alone.sequence_editor.strips_all[part.strip]
+        if sources.is_opaque(alone, strip, (request.width, request.height)):
+            yield from repeat(0.0, part.frame_count)
+            return
+        solo.write_exr(alone)
+        scratch.mkdir()
+        try:
+            for file in solo.render(alone, part.frames, scratch):
+                yield 1 - np.clip(exr.read(file)["A"], 0.0, 1.0)
+                file.unlink()
+        finally:
+            shutil.rmtree(scratch)

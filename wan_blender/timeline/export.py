@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Export of a shot: the mask first, since an empty one ends it, then the plate."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from itertools import repeat
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from .. import job
+from ..errors import Cancelled, EmptyMask, NothingSelected, from_os_error
+from . import png, solo, sources
+from .matte_render import combine, open_matte
+from .mattes import HOW_TO_MAKE_ONE
+from .shot import ShotRequest
+from .span import Part
+
+OnFrame = Callable[[int, int], None]
+
+
+def export(
+    request: ShotRequest,
+    folder: Path,
+    on_frame: OnFrame | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> job.Shot:
+    """Write ``folder``/plate and ``folder``/mask and return the Shot for job.json.
+
+    ``on_frame(done, total)`` counts mask and plate frames together. The file's data is left as
+    it was. Raises EmptyMask, UnsupportedClip, DiskFull and Cancelled; then neither folder stays.
+    """
+    scene, plate = _find(request)
+    watch = _Watch(2 * request.frame_count, on_frame, should_cancel)
+    with _written(folder / job.MASK, folder / job.PLATE) as (mask_folder, plate_folder):
+        _export_mask(scene, plate, request, mask_folder, watch)
+        depth = _export_plate(scene, request, plate_folder, watch)
+    shared = {f.name: getattr(request, f.name) for f in fields(job.Shot) if f.name != "bit_depth"}
+    return job.Shot(**shared, bit_depth=depth)
+
+
+def export_mask(
+    request: ShotRequest, folder: Path, on_frame: OnFrame | None = None
+) -> Callable[[int], np.ndarray]:
+    """Write ``folder``/mask alone; a function that reads its frames, (H, W) float32 in 0..1. Raises
+    as ``export``."""
+    scene, plate = _find(request)
+    watch = _Watch(request.frame_count, on_frame, None)
+    with _written(folder / job.MASK) as (mask_folder,):
+        _export_mask(scene, plate, request, mask_folder, watch)
+    return lambda index: png.read_gray16(mask_folder / job.frame_name(index))
+
+
+@contextmanager
+def _written(*folders: Path) -> Iterator[tuple[Path, ...]]:
+    """Fresh folders, which go again when the export fails."""
+    rendered_before = _render_results()
+    try:
+        for path in folders:
+            shutil.rmtree(path, ignore_errors=True)  # what a killed export left
+            path.mkdir(parents=True)
+        yield folders
+    except BaseException as error:
+        for path in folders:
+            shutil.rmtree(path, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise from_os_error(error, "exporting the shot") from error
+        raise
+    finally:
+        for image in _render_results() - rendered_before:
+            bpy.data.images.remove(image)
+
+
+def _render_results() -> set[bpy.types.Image]:
+    return {image for image in bpy.data.images if image.type == "RENDER_RESULT"}
+
+
+class _Watch:
+    """Counts frames and stops the export when asked to."""
+
+    def __init__(
+        self, total: int, on_frame: OnFrame | None, should_cancel: Callable[[], bool] | None
+    ) -> None:
+        self.done, self.total = 0, total
+        self.on_frame = on_frame or (lambda done, total: None)
+        self.should_cancel = should_cancel or (lambda: False)
+
+    def tick(self) -> None:
+        self.done += 1
+        self.on_frame(self.done, self.total)
+        if self.should_cancel():
+            raise Cancelled("The export was cancelled.")
+
+
+def _find(request: ShotRequest) -> tuple[bpy.types.Scene, bpy.types.Strip]:
+    scene = bpy.data.scenes.get(request.scene)
+    if scene is None or scene.sequence_editor is None:
+        raise NothingSelected(
+            f"There is no scene {request.scene!r} with strips in this file.",
+            "Read the shot again.",
+        )
+    strip = scene.sequence_editor.strips_all.get(request.strip)
+    if strip is None:
+        raise NothingSelected(
+            f"Scene {request.scene!r} has no strip {request.strip!r}.", "Read the shot again."
+        )
+    for part in request.parts:
+        sources.check(scene.sequence_editor.strips_all[part.strip])
+    return scene, strip
+
+
+def _export_mask(
+    scene: bpy.types.Scene,
+    plate: bpy.types.Strip,
+    request: ShotRequest,
+    folder: Path,
+    watch: _Watch,
+) -> None:
+    covered = False
+    with ExitStack() as stack:
+        layers = []
+        for number, choice in enumerate(request.mattes):
+            matte = open_matte(scene, plate, request, choice, folder / f"matte{number}")
+            layers.append(stack.enter_context(matte))
+        operations = [choice.operation for choice in request.mattes]
+        for index, values in enumerate(zip(*layers, strict=True)):
+            mask = combine(list(zip(operations, values)), (request.height, request.width))
+            covered = covered or bool(np.any(mask > 0.5 / 65535))
+            png.write_gray16(folder / job.frame_name(index), mask)
+            watch.tick()
+    if not covered:
+        raise EmptyMask(
+            f"The mask is empty on all {request.frame_count} frames of strip {plate.name!r}.",
+            HOW_TO_MAKE_ONE,
+        )
+
+
+def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, watch: _Watch) -> int:
+    """Write the plate's frames; returns their bits per channel. New frames, which no strip shows,
+    hold the nearest picture."""
+    size = (request.width, request.height)
+    with ExitStack() as stack:
+        scenes = [stack.enter_context(_alone(scene, request, part)) for part in request.parts]
+        strips = [
+            alone.sequence_editor.strips_all[part.strip]
+            for alone, part in zip(scenes, request.parts, strict=True)
+        ]
+        depth = max(sources.bit_depth(strip) for strip in strips)
+        opaque = all(map(sources.is_opaque, scenes, strips, repeat(size)))
+        for alone, part in zip(scenes, request.parts, strict=True):
+            solo.write_png(alone, "RGB" if opaque else "RGBA", depth)
+            for frame, file in zip(part.frames, solo.render(alone, part.frames, folder)):
+                file.replace(folder / job.frame_name(frame - request.frame_start))
+                watch.tick()
+    _hold_pictures(request, folder, watch)
+    return depth
+
+
+@contextmanager
+def _alone(scene: bpy.types.Scene, request: ShotRequest, part: Part) -> Iterator[bpy.types.Scene]:
+    with solo.solo_scene(scene, part.strip) as alone:
+        for choice in request.mattes if part.strip == request.strip else ():
+            kind, _, name = choice.id.partition(":")
+            if kind == "compositor":  # it makes the matte, not the picture
+                alone.sequence_editor.strips_all[part.strip].modifiers[name].mute = True
+        yield alone
+
+
+def _hold_pictures(request: ShotRequest, folder: Path, watch: _Watch) -> None:
+    shown = [frame for part in request.parts for frame in part.frames]
+    for frame in sorted(set(request.frames) - set(shown)):
+        nearest = min(shown, key=lambda other: abs(other - frame))
+        shutil.copyfile(
+            folder / job.frame_name(nearest - request.frame_start),
+            folder / job.frame_name(frame - request.frame_start),
+        )
+        watch.tick()

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Putting a result back: a strip over the plate, in the scene it came from and in no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from .. import job
+from ..errors import BadRequest
+from . import compat
+from .shot import ShotRequest
+
+CHANNELS = 128
+RECIPE = "wan_recipe"  # custom property of a result strip: JSON text
+SESSION = uuid.uuid4().hex  # Blender numbers its data anew in each session
+
+
+@dataclass
+class Placement:
+    """Where a result belongs, as names and numbers that survive undo and saving.
+
+    ``scene_uid`` finds the scene while ``session`` lasts, whatever it or the file is called by
+    then; later ``blend`` and ``scene`` do. The other numbers are the request's.
+    """
+
+    scene: str
+    scene_uid: int
+    session: str
+    blend: str
+    strip: str
+    strip_start: int
+    strip_count: int
+    frame_start: int
+    frame_count: int
+    trim_start: int
+    trim_end: int
+    hold: int
+    channel: int
+    fps_num: int
+    fps_den: int
+
+    @property
+    def shown(self) -> range:
+        """Timeline frames that the result covers where it was exported."""
+        end = self.frame_start + (self.hold or self.frame_count)
+        return range(self.frame_start + self.trim_start, end - self.trim_end)
+
+    @classmethod
+    def of(cls, scene: bpy.types.Scene, request: ShotRequest) -> Placement:
+        return cls(
+            scene=scene.name,
+            scene_uid=scene.session_uid,
+            session=SESSION,
+            blend=bpy.data.filepath,
+            strip=request.strip,
+            strip_start=request.strip_start,
+            strip_count=request.strip_count,
+            frame_start=request.frame_start,
+            frame_count=request.frame_count,
+            trim_start=request.trim_start,
+            trim_end=request.trim_end,
+            hold=request.hold,
+            channel=request.channel,
+            fps_num=request.fps_num,
+            fps_den=request.fps_den,
+        )
+
+
+def find_place(placement: Placement) -> bpy.types.Scene | None:
+    """The scene that still has the plate; None when another file is open or either was deleted."""
+    for scene in bpy.data.scenes:
+        if placement.session == SESSION and scene.session_uid == placement.scene_uid:
+            return scene if _plate(scene, placement) else None
+    if placement.blend and placement.blend == bpy.data.filepath:
+        scene = bpy.data.scenes.get(placement.scene)
+        if scene is not None and _plate(scene, placement):
+            return scene
+    return None
+
+
+def _plate(scene: bpy.types.Scene, placement: Placement) -> bpy.types.Strip | None:
+    editor = scene.sequence_editor
+    return editor.strips_all.get(placement.strip) if editor else None
+
+
+def place(
+    scene: bpy.types.Scene,
+    placement: Placement,
+    result_folder: Path,
+    name: str,
+    recipe: dict[str, Any],
+) -> bpy.types.Strip:
+    """Add the patch frames as an image strip on the first channel, from the plate's up, that is
+    free where the result is shown; frames of the plate alone are trimmed away.
+
+    A plate that was moved meanwhile is followed; without the plate (the user places the result
+    elsewhere) the strip goes to the frames and channel it was exported from. The recipe is kept
+    as JSON in the strip's custom property ``wan_recipe``.
+    Raises BadRequest when frames are missing or all channels above are taken.
+    """
+    frames = find_frames(result_folder, placement.frame_count)
+    editor = scene.sequence_editor_create()
+    plate = _plate(scene, placement)
+    first, lowest, strips = placement.frame_start, placement.channel, editor.strips
+    if plate is not None:
+        meta = plate.parent_meta()
+        strips = meta.strips if meta else editor.strips
+        lowest = plate.channel
+        if compat.length(plate) == placement.strip_count:
+            first += compat.start(plate) - placement.strip_start
+    length = placement.hold or placement.frame_count
+    moved = first - placement.frame_start
+    shown = range(placement.shown.start + moved, placement.shown.stop + moved)
+    channel = _free_channel(strips, lowest, shown)
+    strip = strips.new_image(
+        name=name,
+        filepath=str(frames[0]),
+        channel=_free_channel(strips, channel, range(first, first + length)),
+        frame_start=first,
+        fit_method="ORIGINAL",
+    )
+    for frame in frames[1:]:
+        strip.elements.append(frame.name)
+    compat.set_length(strip, length)
+    if placement.trim_start or placement.trim_end:
+        compat.trim(strip, placement.trim_start, placement.trim_end)
+        strip.channel = channel
+    strip.directory = _directory(frames[0].parent)
+    strip.select = False  # the editor's selection stays what it was
+    strip.blend_type = "ALPHA_OVER"
+    strip.alpha_mode = "STRAIGHT"
+    strip[RECIPE] = json.dumps(recipe, ensure_ascii=False)
+    return strip
+
+
+def _directory(folder: Path) -> str:
+    """Relative to a saved .blend above it, so that both can be moved together."""
+    if bpy.data.filepath:
+        home = Path(bpy.data.filepath).parent
+        if folder.is_relative_to(home):
+            return f"//{folder.relative_to(home).as_posix()}/"
+    return f"{folder}{os.sep}"
+
+
+def find_frames(result_folder: Path, count: int) -> list[Path]:
+    """The patch's files in order. Raises BadRequest when some are missing."""
+    folder = result_folder / job.PATCH
+    frames = [folder / job.frame_name(index) for index in range(count)]
+    missing = [path for path in frames if not path.is_file()]
+    if missing:
+        raise BadRequest(
+            f"{len(missing)} of {count} result frames are missing, the first is {missing[0]}.",
+            "Run the job again.",
+        )
+    return frames
+
+
+def read_recipe(strip: bpy.types.Strip) -> dict[str, Any] | None:
+    """The recipe of a result strip; None for other strips."""
+    text = strip.get(RECIPE)
+    return json.loads(text) if isinstance(text, str) else None
+
+
+def _free_channel(strips: Any, lowest: int, frames: range) -> int:
+    """The first channel from ``lowest`` up with nothing on ``frames``."""
+    taken = {
+        s.channel for s in strips if compat.start(s) < frames.stop and frames.start < compat.end(s)
+    }
+    for channel in range(lowest, CHANNELS + 1):
+        if channel not in taken:
+            return channel
+    raise BadRequest(
+        f"All channels from {lowest} to {CHANNELS} are taken between frames {frames.start} "
+        f"and {frames.stop - 1}.",
+        "Free a channel above the clip, then place the result again.",
+    )

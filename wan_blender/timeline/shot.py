@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading the shot: which strip is the plate, and where and how large it is. Names, no pointers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import bpy
+
+from ..errors import NothingSelected, SizeMismatch, UnsupportedClip
+from . import compat, sources
+from .mattes import EMPTY, MatteChoice, resolve
+from .span import Layout, Part, Span, lay_out
+
+SMALLEST_CANVAS = 16
+
+
+@dataclass
+class ShotRequest:
+    """What to export, as names and numbers that survive undo, saving and another process.
+
+    ``parts`` say what the frames show, in order of time. Of the result, ``trim_start`` and
+    ``trim_end`` frames are hidden behind the strip's ends; a still is shown for ``hold`` frames.
+    ``strip_start`` and ``strip_count`` are the plate's, to follow it when it is moved.
+    """
+
+    scene: str
+    strip: str
+    strip_start: int
+    strip_count: int
+    frame_start: int
+    frame_count: int
+    width: int
+    height: int
+    fps_num: int
+    fps_den: int
+    channel: int
+    parts: list[Part]
+    span: Span = field(default_factory=Span)
+    mattes: list[MatteChoice] = field(default_factory=list)
+    trim_start: int = 0
+    trim_end: int = 0
+    hold: int = 0
+
+    @property
+    def frames(self) -> range:
+        return range(self.frame_start, self.frame_start + self.frame_count)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ShotRequest:
+        choices = [MatteChoice(**choice) for choice in data["mattes"]]
+        parts = [Part(**part) for part in data["parts"]]
+        return cls(**{**data, "mattes": choices, "parts": parts, "span": Span(**data["span"])})
+
+
+def read_shot(
+    scene: bpy.types.Scene,
+    strip: bpy.types.Strip | str | None = None,
+    mattes: list[MatteChoice] | None = None,
+    span: Span | None = None,
+) -> ShotRequest:
+    """The shot of ``strip``, by default the selected picture strip; ``span`` None is its frames.
+
+    ``mattes`` None takes the default: see ``mattes.resolve``.
+    Raises NothingSelected, UnsupportedClip (no picture, missing media with its path, zero
+    length), SizeMismatch (canvas under 16 px), EmptyMask (no matte at all) and BadRequest (a
+    span that cannot be had).
+    """
+    plate, span = find_plate(scene, strip), span or Span()
+    sources.check(plate)
+    width, height = canvas_size(scene)
+    if min(width, height) < SMALLEST_CANVAS:
+        raise SizeMismatch(
+            f"The canvas is {width} x {height} px; the smallest side may be {SMALLEST_CANVAS} px.",
+            "Raise the resolution in Output Properties.",
+        )
+    if compat.length(plate) < 1:
+        raise UnsupportedClip(f"Strip {plate.name!r} has no frames.", "Make it longer.")
+    layout = lay_out(scene, plate, span)
+    for part in layout.parts:
+        sources.check(scene.sequence_editor.strips_all[part.strip])
+    if layout.frames.start < 0:
+        raise UnsupportedClip(
+            f"The shot of strip {plate.name!r} starts at frame {layout.frames.start}; Blender "
+            "renders from frame 0 on.",
+            "Move or trim the strip.",
+        )
+    rate = frame_rate(scene)
+    choices = resolve(scene, plate, mattes)
+    trim_start, trim_end = _trim(scene, plate, layout, span, choices)
+    return ShotRequest(
+        scene=scene.name,
+        strip=plate.name,
+        strip_start=compat.start(plate),
+        strip_count=compat.length(plate),
+        frame_start=layout.frames.start,
+        frame_count=len(layout.frames),
+        width=width,
+        height=height,
+        fps_num=rate.numerator,
+        fps_den=rate.denominator,
+        channel=plate.channel,
+        parts=layout.parts,
+        span=span,
+        mattes=choices,
+        trim_start=trim_start,
+        trim_end=trim_end,
+        hold=layout.hold,
+    )
+
+
+def _trim(
+    scene: bpy.types.Scene,
+    plate: bpy.types.Strip,
+    layout: Layout,
+    span: Span,
+    choices: list[MatteChoice],
+) -> tuple[int, int]:
+    """Frames at both ends of the result that show nothing new: those of the strips themselves,
+    unless a matte may touch these too."""
+    only_new = all(choice.id == EMPTY for choice in choices)
+    if span.kind == "extend" and not (
+        only_new and sources.is_opaque(scene, plate, canvas_size(scene))
+    ):
+        return 0, 0
+    frames = layout.frames
+    return layout.new.start - frames.start, frames.stop - layout.new.stop
+
+
+def find_plate(
+    scene: bpy.types.Scene, strip: bpy.types.Strip | str | None = None
+) -> bpy.types.Strip:
+    """The strip itself, the strip of that name, or the selected picture strip.
+
+    The active strip wins; with only mattes active, the lowest selected picture strip.
+    """
+    editor = scene.sequence_editor
+    if editor is None or not editor.strips_all:
+        raise NothingSelected(
+            f"Scene {scene.name!r} has no strips.", "Add a clip to the sequencer and select it."
+        )
+    if isinstance(strip, str):
+        if strip not in editor.strips_all:
+            raise NothingSelected(
+                f"Scene {scene.name!r} has no strip {strip!r}.",
+                f"Its strips: {', '.join(s.name for s in editor.strips_all)}.",
+            )
+        return editor.strips_all[strip]
+    if strip is not None:
+        return strip
+    selected = [s for s in editor.strips_all if s.select]
+    pictures = [s for s in selected if sources.is_picture(s)]
+    if editor.active_strip in pictures:
+        return editor.active_strip
+    if pictures:
+        return min(pictures, key=lambda s: s.channel)
+    if selected:
+        raise UnsupportedClip(
+            f"The selected strip {selected[0].name!r} is a {sources.kind_name(selected[0])} strip "
+            "and has no picture to work on.",
+            "Select the clip that shows the picture.",
+        )
+    raise NothingSelected("No strip is selected.", "Select the clip to work on in the sequencer.")
+
+
+def canvas_size(scene: bpy.types.Scene) -> tuple[int, int]:
+    """(width, height) of a render in pixels."""
+    render = scene.render
+    return (
+        render.resolution_x * render.resolution_percentage // 100,
+        render.resolution_y * render.resolution_percentage // 100,
+    )
+
+
+def frame_rate(scene: bpy.types.Scene) -> Fraction:
+    """Frames per second as a fraction: 24 / 1.001 is 24000/1001."""
+    return scene.render.fps / Fraction(scene.render.fps_base).limit_denominator(5000)
