@@ -71,6 +71,13 @@ def test_plate_shows_bit_for_bit_where_alpha_is_zero(timeline, shot, dtype):
         assert (frame[:, 32:] == (red, 0, 0)).all()
 
 
+def test_blender_learns_the_size_when_it_draws(timeline, shot):
+    strip = place(timeline.scene, shot[1], shot[2], "a cat", {})
+    assert not any(element.filename.count("/") for element in strip.elements)
+    render(timeline)
+    assert {(e.orig_width, e.orig_height) for e in strip.elements} == {(64, 48)}
+
+
 def test_one_frame_result_lasts_one_frame(timeline):
     plate = timeline.add_image(media.write_sequence(timeline.folder / "s", 1), 2, first=5)
     timeline.add_mask(channel=3, first=5, length=1)
