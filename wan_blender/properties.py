@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from typing import Any
 
 import bpy
 from bpy.props import (
@@ -37,7 +37,7 @@ PATHS = {"path": "DIR_PATH", "file": "FILE_PATH"}
 
 def groups() -> Iterator[tuple[str, type]]:
     """(name, settings class) of each group of a Job that the user sets; the shot is read."""
-    types = get_type_hints(job.Job)
+    types = schema.field_types(job.Job)
     for field in dataclasses.fields(job.Job):
         if field.name != "shot" and "kind" not in field.metadata:
             yield field.name, types[field.name]
