@@ -17,7 +17,7 @@ from diffusers import (
 from wan_blender.engine.conditioning.text import TextOnly, guided_velocity
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, denoise, make_noise
-from wan_blender.engine.schedule import make_sigmas
+from wan_blender.schedule import make_sigmas
 
 STEPS, GUIDANCE, SHIFT, PAIRS = 4, 5.0, 5.0, 5
 FRAMES, HEIGHT, WIDTH = 17, 128, 160

@@ -9,12 +9,12 @@ from tests.engine.folders import make_job, noise_plate
 from wan_blender import job as jobs
 from wan_blender.crop import Crop, ModelSizes
 from wan_blender.engine.masks import measure_mask, plan_masks
-from wan_blender.engine.models.traits import Traits
 from wan_blender.engine.region import plan_region
 from wan_blender.engine.video import Shot
 from wan_blender.latent_grid import Grid
 from wan_blender.mask_notes import mask_notes
 from wan_blender.mask_preview import MaskPreview, make_preview
+from wan_blender.traits import Traits
 
 TRAITS = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480)
 SIZES = ModelSizes(8, 2, 832 * 480)

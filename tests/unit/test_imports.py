@@ -17,10 +17,13 @@ STDLIB_ONLY = {
     "engine_env", "errors", "installation", "installer", "interrupts", "process", "protocol",
     "schema",
 }  # fmt: skip
-NUMPY_ONLY = {"latent_grid", "mask_notes", "hygiene", "crop", "mask_preview"}
+NUMPY_ONLY = {
+    "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
+    "stages", "traits",
+}  # fmt: skip
 SHARED = {
     "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview", "protocol",
-    "schema",
+    "schedule", "schedule_check", "schema", "stages", "traits",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {"process", "interrupts", "local_job", "session"}
@@ -38,6 +41,10 @@ ALLOWED = {
     "crop": {"job", "latent_grid"},
     "mask_preview": {"crop", "job", "latent_grid", "mask_notes"},
     "mask_notes": {"latent_grid"},
+    "schedule": {"errors"},
+    "stages": {"errors", "job", "schedule"},
+    "traits": {"crop", "errors"},
+    "schedule_check": {"job", "stages", "traits"},
     "hygiene": {"errors", "hygiene"},
     "process": {"errors", "protocol"},
     "engine_env": {"errors", "process", "installer"},

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import job as jobs
 from ..errors import InvalidJob, OutOfMemory
+from ..stages import StagePlan, plan_stages
 from .masks import MaskPlan, measure_mask, plan_masks
 from .models.loading import Bundle, open_model
 from .models.memory import (
@@ -20,7 +21,6 @@ from .models.memory import (
     measure_run,
     plan_memory,
 )
-from .models.stages import StagePlan, plan_stages
 from .region import Region, plan_region
 from .video import Shot
 from .windows import Window, plan_windows

@@ -12,7 +12,7 @@ import numpy as np
 from .. import job as jobs
 from ..crop import Crop, ModelSizes, plan_crop
 from ..latent_grid import Grid
-from .models.traits import Traits
+from ..traits import Traits
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from .schedule import shift_time, unshift
+from ..schedule import shift_time, unshift
 
 Law = Callable[[int], torch.Tensor]
 

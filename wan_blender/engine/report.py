@@ -12,7 +12,7 @@ import torch
 from .. import job as jobs
 from .. import schema
 from ..mask_notes import mask_notes
-from .models.schedule_check import Finding, check_schedule
+from ..schedule_check import Finding, check_schedule
 from .plan import Plan
 from .watch import Watch
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from wan_blender.engine.models.schedule_check import check_schedule, is_distilled
-from wan_blender.engine.models.traits import Traits
 from wan_blender.job import Job, Lora, Sampling, Shot, Stage
+from wan_blender.schedule_check import check_schedule, is_distilled
+from wan_blender.traits import Traits
 
 T2V = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480)
 PAIR = replace(T2V, boundary=0.875)
@@ -120,7 +120,7 @@ def test_distilled_loras_are_known_by_name(name, expected):
 
 def test_every_rule_is_explained_in_the_docs():
     root = Path(__file__).parents[3]
-    code = (root / "wan_blender/engine/models/schedule_check.py").read_text()
+    code = (root / "wan_blender/schedule_check.py").read_text()
     named = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
     text = (root / "docs/schedule_rules.md").read_text()
     assert len(named) == 8

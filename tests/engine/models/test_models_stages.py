@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from layouts import component, describe, official_transformer_name, renamed, save, write_gguf
 
 from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.stages import PRESETS, StageModels, plan_stages, preset
+from wan_blender.engine.models.stages import StageModels
 from wan_blender.engine.models.untrained import write_untrained
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, denoise, make_noise
-from wan_blender.engine.schedule import make_sigmas
 from wan_blender.errors import InvalidJob
 from wan_blender.job import Lora, Model, Sampling, Stage
+from wan_blender.schedule import make_sigmas
+from wan_blender.stages import PRESETS, plan_stages, preset
 
 
 def counts(plan):

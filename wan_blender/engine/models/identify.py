@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import WrongModel
+from ...traits import model_kind
 from .configs import infer_config
 from .dialects import roles, transformer_name, translate
 from .gguf_files import read_gguf
 from .tensor_files import TensorInfo, read_header
-from .traits import model_kind
 
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 _HIGH, _LOW = (

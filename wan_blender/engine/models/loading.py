@@ -30,11 +30,11 @@ from diffusers import AutoencoderKLWan
 from transformers import CLIPVisionModel
 
 from ...errors import UnsafeWeights, WeightsMissing, WrongModel
+from ...traits import Traits, read_traits
 from .memory import MemoryPlan
 from .parts import Part, Watch, read_json
 from .tensor_files import fingerprint, refuse_pickle
 from .text import encode_prompts, open_tokenizer
-from .traits import Traits, read_traits
 from .untrained import untrained_model
 
 NANO = Path(__file__).parents[1] / "nano" / "vace"

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ... import job as jobs
+from . import job as jobs
 from .stages import StagePlan, plan_stages
 from .traits import Traits
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ... import crop
-from ...errors import WrongModel
+from . import crop
+from .errors import WrongModel
 
 
 @dataclass(frozen=True)
