@@ -12,7 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import denoise, export, hygiene_view, latency
+from . import denoise, export, hygiene_view, latency, length
 
 README = Path(__file__).parent / "README.md"
 
@@ -22,6 +22,7 @@ def main(blender_python: str) -> int:
     for name, measure in (
         ("denoise loop", denoise.measure),
         ("latency and memory", latency.measure),
+        ("long shots", length.measure),
         ("matrix view", hygiene_view.measure),
         ("export", lambda: export.measure(blender_python)),
     ):
