@@ -2,16 +2,18 @@
 """python -m benchmarks.hygiene_pairs [MODEL] [--pairs 50] [--out FOLDER]: takes with and without.
 
 Same start frame, prompt and seed; one take with hygiene off, one with each remedy. Half of the
-start frames hold sinks, half only uniform texture. Reported as measured, whatever comes out:
+start frames hold a sink, half a uniform texture. Reported as measured, whatever comes out:
 motion, crawl and first-frame fidelity of each pair (pairs.csv), their mean change with its 95 %
-interval (report.json, report.md) and a contact sheet. A take that is there already is not run
-again, so a broken-off report goes on where it stopped.
+interval (report.json, report.md) and a contact sheet. The folder is named by the weights and the
+settings, and a take that is there already is not run again: a broken-off report goes on where it
+stopped, and takes of other weights never mix into it.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import sys
 import threading
@@ -20,24 +22,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tools.hygiene_set import scenes
-from tools.hygiene_set.patches import DECOYS
+from benchmarks.hygiene_starts import start_frame
 from wan_blender import job as jobs
 from wan_blender.engine.hygiene import motion
 from wan_blender.engine.hygiene.batch import TILE, contact_sheet
-from wan_blender.engine.hygiene.pictures import find_faces, write_radius
+from wan_blender.engine.hygiene.pictures import write_radius
 from wan_blender.engine.hygiene.report import draw_text
+from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.nano import VARIANTS
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
-from wan_blender.hygiene.bands import resize
 from wan_blender.hygiene.blur import radius_map, treat
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import find_sinks
 
 REMEDIES = ("soft", "scheduled", "both")
-PROMPT = "the camera pans slowly to the right"
+COLUMNS = ("seed", "thing", "has_sinks", "score", "mode", "measure", "without", "with")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,54 +49,47 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path(".cache/hygiene_pairs"))
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("W", "H"))
-    parser.add_argument("--frames", type=int, default=17)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--prompt", default=PROMPT)
+    parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--prompt", help="for all takes, instead of each start frame's caption")
     options = parser.parse_args(arguments)
+    options.out /= _name(options)
     found = [_run_pair(options, seed) for seed in range(options.pairs)]
     _write_report(options, found)
     return 0
 
 
-def _start_frame(seed: int, width: int, height: int) -> np.ndarray:
-    """(height, width, 3): a part of a labelled picture around a sink, or of a uniform texture."""
-    rng = np.random.default_rng(5000 + seed)
-    if seed % 2:
-        draw = DECOYS[list(DECOYS)[seed // 2 % len(DECOYS)]]
-        canvas = scenes.camera(rng, draw(rng, 2 * scenes.HEIGHT, 2 * scenes.WIDTH)[0])
-        y, x = 100, 200
-    else:
-        picture = scenes.labelled(5000 + seed)
-        canvas = picture.rgb
-        sink = next(region for region in picture.regions if region.is_sink)
-        y, x = (int(v.mean()) for v in np.nonzero(sink.mask))
-    crop_h, crop_w = min(height, scenes.HEIGHT), min(width, scenes.WIDTH)
-    top = int(np.clip(y - crop_h // 2, 0, scenes.HEIGHT - crop_h))
-    left = int(np.clip(x - crop_w // 2, 0, scenes.WIDTH - crop_w))
-    crop = canvas[top : top + crop_h, left : left + crop_w]
-    return resize(np.ascontiguousarray(crop), width, height)
+def _name(options: argparse.Namespace) -> str:
+    """What the takes depend on: the weights' fingerprint, size, frames, steps and prompt."""
+    width, height = options.size
+    weights = open_model(options.model).fingerprint[:10]
+    name = f"{weights}-{width}x{height}x{options.frames}-{options.steps}"
+    if options.prompt:
+        name += "-" + hashlib.sha256(options.prompt.encode()).hexdigest()[:6]
+    return name
 
 
 def _run_pair(options: argparse.Namespace, seed: int) -> dict[str, object]:
     """The takes of one seed and what was measured on them."""
     width, height = options.size
-    start = _start_frame(seed, width, height)
-    levels = np.round(start * 255).astype(np.uint8)
-    matrix = analyse(start)
-    sinks = [s for s in find_sinks(start, matrix, find_faces(start)) if not s.protected]
-    radius = radius_map(treat(start, matrix, sinks, seed), (height, width))
+    start = start_frame(seed, options.frames, width, height)
+    levels = np.round(start.frame * 255).astype(np.uint8)
+    matrix = analyse(start.frame)
+    sinks = find_sinks(start.frame, matrix)
+    radius = radius_map(treat(start.frame, matrix, sinks, seed), (height, width))
+    prompt = options.prompt or start.caption
     takes = {}
     for mode in ("off", *REMEDIES):
         folder = options.out / f"{seed:03d}-{mode}"
-        takes[mode] = _take(options, folder, levels, radius, mode, seed)
+        takes[mode] = _take(options, folder, levels, radius, mode, seed, prompt)
         print(f"pair {seed}: {mode} done", file=sys.stderr, flush=True)
     reference = levels.astype(np.float32) / 255
     # Frame 0 is the start frame itself; frame 1 is the first that the model made.
     measured = {
         mode: motion.pair(takes["off"][1:], takes[mode][1:], reference) for mode in REMEDIES
     }
-    return {"seed": seed, "has_sinks": seed % 2 == 0, "score": matrix.score, "sinks": len(sinks),
-            "measured": measured, "strip": _strip(takes)}  # fmt: skip
+    return {"seed": seed, "thing": start.thing, "has_sinks": start.has_sink,
+            "score": matrix.score, "measured": measured, "strip": _strip(takes)}  # fmt: skip
 
 
 def _take(
@@ -105,12 +99,13 @@ def _take(
     radius: np.ndarray,
     mode: str,
     seed: int,
+    prompt: str,
 ) -> np.ndarray:
     """(T, H, W, 3) in 0..1 of one run; run only when its folder holds no result."""
     width, height = options.size
     if jobs.result_folder(folder) is None:
         shot = jobs.Shot("pair", "Scene", width, height, 16, 1, 1, options.frames, 1, 8)
-        job = jobs.Job(shot, jobs.Prompt(options.prompt))
+        job = jobs.Job(shot, jobs.Prompt(prompt))
         job.model.path = options.model
         job.sampling.seed, job.sampling.steps = seed, options.steps
         job.hygiene.mode, job.output.full_frames = mode, True
@@ -155,12 +150,15 @@ def _write_report(options: argparse.Namespace, found: list[dict[str, object]]) -
     (options.out / "report.md").write_text(_page(page), encoding="utf-8")
     with open(options.out / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["seed", "has_sinks", "score", "mode", "measure", "without", "with"])
+        writer.writerow(
+            ["seed", "thing", "has_sinks", "score", "mode", "measure", "without", "with"]
+        )
         for pair in found:
             for mode, data in pair["measured"].items():
                 for name in data["change"]:
-                    writer.writerow([pair["seed"], pair["has_sinks"], round(pair["score"], 1), mode,
-                                     name, data["without"][name], data["with"][name]])  # fmt: skip
+                    writer.writerow([pair["seed"], pair["thing"], pair["has_sinks"],
+                                     round(pair["score"], 1), mode, name, data["without"][name],
+                                     data["with"][name]])  # fmt: skip
     cv2.imwrite(str(options.out / "contact.png"), contact_sheet([p["strip"] for p in found]))
     print(json.dumps(summary, indent=1))
 
@@ -169,9 +167,10 @@ def _page(page: dict) -> str:
     lines = [
         "# Hygiene: takes with and without",
         "",
-        f"{page['pairs']} start frames, model `{Path(page['settings']['model']).name}`, "
-        f"{page['settings']['frames']} frames, {page['settings']['steps']} steps. Change = with "
-        "minus without, mean and 95 % bootstrap interval over pairs of one seed.",
+        f"{page['pairs']} start frames, model `{Path(page['settings']['model']).name}`, weights "
+        f"`{Path(page['settings']['out']).name.partition('-')[0]}`, {page['settings']['frames']} "
+        f"frames, {page['settings']['steps']} steps. Change = with minus without, mean and 95 % "
+        "bootstrap interval over pairs of one seed.",
         "",
         "| remedy | start frames | measure | without | change | 95 % | rose in |",
         "|---|---|---|---|---|---|---|",
