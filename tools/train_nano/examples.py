@@ -19,26 +19,10 @@ from .latents import Codec, as_pixels, image_condition, vace_mask_channels
 
 CHUNK = 16
 Size = tuple[int, int, int]  # frames, height, width
-IMAGE, SHORT, MIDDLE, FULL = (1, 96, 96), (9, 64, 64), (9, 96, 96), (17, 128, 128)
-# examples of each size per 16 chunks
-_TURNS = (
-    IMAGE,
-    SHORT,
-    SHORT,
-    IMAGE,
-    SHORT,
-    MIDDLE,
-    SHORT,
-    IMAGE,
-    SHORT,
-    SHORT,
-    FULL,
-    IMAGE,
-    SHORT,
-    MIDDLE,
-    SHORT,
-    SHORT,
-)
+IMAGE, LARGE_IMAGE = (1, 96, 96), (1, 128, 128)
+SHORT, MIDDLE, LARGE, FULL = (9, 64, 64), (9, 96, 96), (9, 128, 128), (17, 128, 128)
+# Of 16 chunks; stills are cheap to make and show best what things look like.
+_TURNS = (IMAGE, MIDDLE, LARGE_IMAGE, IMAGE, LARGE, LARGE_IMAGE) * 2 + (IMAGE, SHORT, IMAGE, FULL)
 
 
 def make_examples(

@@ -154,6 +154,7 @@ def _assist(
     model: torch.nn.Module, clock: torch.Tensor, factory: LossFactory, args: tuple, seed: int
 ) -> None:
     """Take steps on the shared weights of `model` until the clock's progress is 1."""
+    os.nice(5)  # a helper takes what is idle; the main process must not wait for it
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)

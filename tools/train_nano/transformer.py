@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
-from .examples import FULL, IMAGE, MIDDLE, SHORT, ExamplePool
+from .examples import FULL, IMAGE, LARGE, LARGE_IMAGE, MIDDLE, SHORT, ExamplePool
 from .latents import Codec
 from .stage import Stage
 from .text import WIDTH
@@ -23,7 +23,12 @@ from .text import WIDTH
 SHIFT = 3.0
 BOUNDARY = 0.875  # sigma at which the high-noise expert hands over
 DROP_CAPTION = 0.1
-BATCH = {IMAGE: 40, SHORT: 28, MIDDLE: 14, FULL: 5}  # about 1500 tokens each
+# about 2100 tokens each
+BATCH = {IMAGE: 64, LARGE_IMAGE: 34, SHORT: 44, MIDDLE: 20, LARGE: 11, FULL: 6}
+KEPT_WEIGHT = 0.2  # of the loss where the source stays: it is pinned or pasted over anyway
+
+_STILLS = (IMAGE, LARGE_IMAGE, MIDDLE)
+_CLIPS = (LARGE_IMAGE, LARGE, MIDDLE, LARGE, IMAGE, MIDDLE, FULL, LARGE, SHORT)
 
 _SIZES = {
     "num_attention_heads": 5,
@@ -56,7 +61,10 @@ def flow_loss(
     no_text: torch.Tensor,
     sigma_range: tuple[float, float] = (0.0, 1.0),
 ) -> torch.Tensor:
-    """Mean squared error of the velocity over one batch; a tenth of the captions is dropped."""
+    """Squared error of the velocity over one batch, mean; a tenth of the captions is dropped.
+
+    With a VACE context the cells that its mask keeps count `KEPT_WEIGHT`.
+    """
     clean, condition, text = batch
     count = clean.shape[0]
     dropped = torch.rand(count, 1, 1) < DROP_CAPTION
@@ -70,7 +78,8 @@ def flow_loss(
     timestep = 1000 * sigma.flatten()
     if isinstance(model, WanVACETransformer3DModel):
         # without hints it must be a plain text-to-video model; a fifth of the steps train that
-        strength = torch.full((len(model.config.vace_layers),), float(torch.rand(()) > 0.2))
+        hinted = float(torch.rand(()) > 0.2)
+        strength = torch.full((len(model.config.vace_layers),), hinted)
         found = model(
             noisy,
             timestep,
@@ -79,9 +88,13 @@ def flow_loss(
             control_hidden_states_scale=strength,
             return_dict=False,
         )[0]
+        masked = condition[:, 32:].amax(dim=1, keepdim=True)
+        weight = 1 - hinted * (1 - KEPT_WEIGHT) * (1 - masked)
     else:
         found = model(torch.cat([noisy, condition], dim=1), timestep, text, return_dict=False)[0]
-    return (found - (noise - clean)).square().mean()
+        weight = torch.ones_like(clean[:, :1])
+    error = (found - (noise - clean)).square().mean(dim=1, keepdim=True)
+    return (weight * error).sum() / weight.sum()
 
 
 def inverse_shift(sigma: float, shift: float = SHIFT) -> float:
@@ -107,7 +120,7 @@ def example_loss(
         if count % 50 == 49:
             pool.refresh()
         stills = progress < stills_until
-        wanted = (IMAGE, IMAGE, SHORT) if stills else (SHORT, SHORT, MIDDLE, FULL)
+        wanted = _STILLS if stills else _CLIPS
         turns = [size for size in wanted if size in pool.chunks]
         size = turns[count % len(turns)]
         return flow_loss(model, pool.batch(size, BATCH[size], rng), no_text, sigma_range)
@@ -152,7 +165,7 @@ def train_variant(name: str, folder: Path, minutes: float, helpers: int = 1) -> 
         kind = WanVACETransformer3DModel
         model = kind.from_pretrained(folder / name).float() if adopted else new_vace()
         trained = train_transformer(
-            name, model, folder, minutes, 2.5e-3, 4, stills_until=0.3, helpers=helpers
+            name, model, folder, minutes, 2.5e-3, 4, stills_until=0.4, helpers=helpers
         )
     else:
         start = WanVACETransformer3DModel.from_pretrained(folder / "vace").float()

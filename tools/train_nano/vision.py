@@ -65,6 +65,10 @@ def _circle_hue(degrees: float) -> float:
     return float(np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)) % 360)
 
 
+# Midway between the most solid star (0.81) and the least solid triangle (0.89) that is rendered.
+_SOLID = 0.85
+
+
 def kind_of(thing: np.ndarray) -> str:
     """Class of a filled mask, uint8 (height, width), from its outline."""
     scale = 4
@@ -83,7 +87,7 @@ def kind_of(thing: np.ndarray) -> str:
     if holes > 0.05 * area:
         return "ring"
     hull = cv2.convexHull(contours[outer])
-    if area < 0.80 * cv2.contourArea(hull):
+    if area < _SOLID * cv2.contourArea(hull):
         return "star"
     (_, (width, height), _) = cv2.minAreaRect(hull)
     fits = {
