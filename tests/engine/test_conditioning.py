@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Model masks: each layout against the tensors of the official code."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -171,7 +173,7 @@ def test_per_token_times_follow_the_largest_mask_of_each_token():
         class traits:
             patch = 2
 
-    condition = PerToken(Bundle, None)
+    condition = PerToken(Bundle, SimpleNamespace(look=None))
     level = torch.zeros(1, 1, 2, 4, 4)
     level[0, 0, 1, :2, 2:] = 0.5
     times = condition.inputs(torch.zeros(1, 48, 2, 4, 4), level, range(2))["timestep"]

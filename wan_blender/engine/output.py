@@ -13,9 +13,9 @@ import torch
 from .. import job as jobs
 from . import vae as codec
 from .composite import difference_outside, matte_on_canvas, over, patch
-from .conditioning.scene import read_colour
 from .plan import Plan
 from .seams import SeamMeter, add_grain, colour_offset, grain_level, ring_around, smoothed
+from .start_frame import delivered_start
 from .video import read_png, to_model, write_png
 from .watch import Watch
 
@@ -56,13 +56,9 @@ def _matched(plan: Plan, latents: torch.Tensor, tiled: bool) -> Iterator[np.ndar
 
 
 def _with_start_frame(plan: Plan, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The start frame itself as frame 0, where the model was shown a treated one."""
-    path, hygiene = plan.folder / jobs.START, plan.job.hygiene
-    wanted = hygiene.mode != "off" and hygiene.deliver_original and plan.bundle.traits.needs_image
-    start = to_model(read_colour(path)) if wanted and path.is_file() else None
+    start = delivered_start(plan)
     for index, picture in enumerate(frames):
-        fits = start is not None and start.shape == picture.shape
-        yield start if index == 0 and fits else picture
+        yield picture if index or start is None else start
 
 
 def _on_canvas(plan: Plan, latents: torch.Tensor, tiled: bool) -> Iterator[np.ndarray]:

@@ -18,7 +18,6 @@ from .cache import cached
 from .conditioning import Condition, Scene, make_condition
 from .conditioning.text import guided_velocity
 from .fitting import Fitting
-from .hygiene.pictures import read_treatment
 from .models.loading import Bundle
 from .models.stages import StageModels
 from .output import write_frames
@@ -27,6 +26,7 @@ from .release import make_law
 from .report import make_report
 from .sampling import Source, denoise, make_noise
 from .solvers import History
+from .start_frame import start_notes
 from .watch import Watch
 from .windows import predict_in_windows
 
@@ -59,7 +59,7 @@ def generate(folder: Path, watch: Watch) -> dict[str, Any]:
         with watch.phase("writing"):
             report = make_report(plan, watch)
             report["memory"]["measures_taken"] = fitting.measures
-            report |= measured(watch.check)
+            report |= measured(watch.check) | describe_hygiene(plan, scene)
             report["max_latent_diff_kept"] = largest_kept_difference(latents, source)
             jobs.write_json(part / jobs.REPORT, report)
             publish(folder, part)
@@ -99,13 +99,22 @@ def encode_source(plan: Plan, scene: Scene, watch: Watch) -> Source:
 
 def make_conditions(plan: Plan, scene: Scene) -> list[Condition]:
     """What the model is shown at each step; one condition unless hygiene changes it on the way."""
-    treatment = read_treatment(plan.folder, plan.job)
-    phases = treatment.phases(plan.steps)
-    made = {
-        phase: make_condition(plan.bundle, replace(scene, look=partial(treatment.see, phase)))
-        for phase in dict.fromkeys(phases)
-    }
+    phases = plan.treatment.phases(plan.steps)
+    made = {}
+    for phase in dict.fromkeys(phases):
+        look = None if phase == "original" else partial(plan.treatment.see, phase)
+        made[phase] = make_condition(plan.bundle, replace(scene, look=look))
     return [made[phase] for phase in phases]
+
+
+def describe_hygiene(plan: Plan, scene: Scene) -> dict[str, Any]:
+    """What the model was shown instead of the start frame, for the report; {} for nothing else."""
+    if plan.job.hygiene.mode == "off":
+        return {}
+    start = scene.given(jobs.START)
+    said = plan.treatment.describe(scene.picture(0) if start is None else start, plan.steps)
+    said["notes"] += start_notes(plan)
+    return {"hygiene": said}
 
 
 def sample(

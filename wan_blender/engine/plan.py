@@ -11,6 +11,8 @@ from pathlib import Path
 from .. import job as jobs
 from ..errors import InvalidJob, OutOfMemory
 from ..stages import StagePlan, plan_stages
+from .hygiene.pictures import read_treatment
+from .hygiene.treatment import Treatment
 from .masks import MaskPlan, measure_mask, plan_masks
 from .models.loading import Bundle, open_model
 from .models.memory import (
@@ -33,6 +35,7 @@ class Plan:
     shot: Shot
     bundle: Bundle
     region: Region
+    treatment: Treatment
     masks: MaskPlan
     stages: StagePlan
     windows: list[Window]
@@ -53,6 +56,7 @@ def make_plan(folder: Path, on_part: Callable[[str], None] | None = None) -> Pla
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
     canvas = (shot.width, shot.height)
     region = plan_region(len(shot), canvas, extent.box, job.region, bundle.traits)
+    treatment = read_treatment(folder, job, region, bundle.traits.kind)
     masks = plan_masks(shot, extent, region, job.mask)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
     windows = plan_windows(region.grid.latent_shape[0], job.windows)
@@ -71,7 +75,20 @@ def make_plan(folder: Path, on_part: Callable[[str], None] | None = None) -> Pla
         region.grid.padded_width,
     )
     memory = plan_memory(machine, sizes, guidance=False)  # the two branches are called in turn
-    return Plan(folder, job, shot, bundle, region, masks, stages, windows, machine, sizes, memory)
+    return Plan(
+        folder,
+        job,
+        shot,
+        bundle,
+        region,
+        treatment,
+        masks,
+        stages,
+        windows,
+        machine,
+        sizes,
+        memory,
+    )
 
 
 def _check_length(region: Region, bundle: Bundle, machine: Machine) -> None:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hygiene in a whole run with the bundled model: only what the model is shown changes."""
 
+import json
+
 import numpy as np
 import pytest
 
 from tests.engine.folders import make_job, noise_plate
+from tests.engine.untrained import write_untrained
 from wan_blender import job as jobs
 from wan_blender.engine import pipeline
 from wan_blender.engine.hygiene.pictures import write_radius
-from wan_blender.engine.models.untrained import write_untrained
 from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
 from wan_blender.errors import InvalidJob
@@ -36,6 +38,14 @@ def run(folder, with_map=True, **settings) -> np.ndarray:
     frames = [read_png(folder / "result" / "frames" / jobs.frame_name(i)) for i in range(FRAMES)]
     np.testing.assert_array_equal(np.stack(frames)[MASK == 0], plate[MASK == 0])
     return np.stack(frames)
+
+
+def test_report_says_how_the_start_frame_was_treated(tmp_path):
+    run(tmp_path, mode="both", start=0.0, end=0.5)
+    said = json.loads((tmp_path / "result" / "report.json").read_text())["hygiene"]
+    assert (said["mode"], said["low_passed_steps"]) == ("both", [1, 2])
+    assert (said["blurred"], said["largest_radius"]) == (1.0, pytest.approx(1.5, abs=1e-3))
+    assert said["score_blurred"] <= said["score"]
 
 
 def test_mode_off_ignores_the_map(tmp_path):
@@ -74,18 +84,77 @@ def test_soft_without_a_map_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "result").exists()
 
 
-@pytest.mark.parametrize("deliver", [True, False])
-def test_start_frame_of_image_to_video_is_delivered_bit_for_bit(tmp_path, deliver):
+def five_b(tmp_path, name: str, **settings) -> tuple[np.ndarray, dict]:
+    """Frames and report of a run of an untrained 5B model; frame 0 is given."""
+    model, folder = tmp_path / "ti2v", tmp_path / name
+    if not model.exists():
+        write_untrained(model, "ti2v")
+    plate = noise_plate(FRAMES, 64, 64)
+    mask = np.full((FRAMES, 64, 64), 65535, np.uint16)
+    mask[0] = 0
+    named = {f"hygiene__{key}": value for key, value in settings.items()}
+    make_job(
+        folder, plate, mask, model__path=str(model), sampling__steps=2, output__full_frames=True,
+        **named,
+    )  # fmt: skip
+    write_radius(folder / jobs.RADIUS, np.full((64, 64), 2.0, np.float32))
+    report = pipeline.generate(folder, Watch(folder))
+    files = [folder / "result" / "frames" / jobs.frame_name(i) for i in range(FRAMES)]
+    np.testing.assert_array_equal(read_png(files[0]), plate[0])
+    assert report["max_latent_diff_kept"] == 0
+    return np.stack([read_png(file) for file in files]), report
+
+
+@pytest.mark.parametrize("mode", ["soft", "scheduled", "both"])
+def test_5b_model_is_shown_the_treated_start_and_delivers_the_original(tmp_path, mode):
+    plain, report = five_b(tmp_path, "off")
+    assert "hygiene" not in report
+    treated, report = five_b(tmp_path, mode, mode=mode, end=0.5)
+    assert report["hygiene"]["mode"] == mode
+    assert (treated[1:] != plain[1:]).any()
+
+
+def test_5b_model_with_a_schedule_that_never_begins_changes_nothing(tmp_path):
+    plain, _ = five_b(tmp_path, "off")
+    same, report = five_b(tmp_path, "never", mode="scheduled", end=0.0)
+    np.testing.assert_array_equal(same, plain)
+    assert len(report["hygiene"]["notes"]) == 1
+
+
+def animate(tmp_path, start: np.ndarray, **settings) -> tuple[np.ndarray, np.ndarray, dict]:
+    """First and second frame, and the report, of an image-to-video run from start.png."""
     model = write_untrained(tmp_path / "i2v", "i2v")
-    folder, start = tmp_path / "job", noise_plate(1, H, W)[0][::-1]
+    folder = tmp_path / "job"
     make_job(
         folder, noise_plate(FRAMES, H, W), np.full((FRAMES, H, W), 65535, np.uint16),
-        model__path=str(model), hygiene__mode="both", hygiene__deliver_original=deliver,
-        output__full_frames=True, sampling__steps=2,
+        model__path=str(model), hygiene__mode="both", output__full_frames=True,
+        sampling__steps=2, **settings,
     )  # fmt: skip
     write_png(folder / jobs.START, start)
     write_radius(folder / jobs.RADIUS, np.full((H, W), 1.5, np.float32))
-    pipeline.generate(folder, Watch(folder))
+    report = pipeline.generate(folder, Watch(folder))
     first, second = (read_png(folder / "result/frames" / jobs.frame_name(i)) for i in (0, 1))
+    return first, second, report
+
+
+@pytest.mark.parametrize("deliver", [True, False])
+def test_start_frame_of_image_to_video_is_delivered_bit_for_bit(tmp_path, deliver):
+    start = noise_plate(1, H, W)[0][::-1]
+    first, second, report = animate(tmp_path, start, hygiene__deliver_original=deliver)
     assert (first == start).all() == deliver
     assert (second != start).any()
+    assert report["hygiene"]["notes"] == []
+
+
+def test_start_frame_of_another_size_is_delivered_resized_and_that_is_said(tmp_path):
+    start = np.repeat(np.repeat(noise_plate(1, H, W)[0], 2, 0), 2, 1)
+    first, _, report = animate(tmp_path, start)
+    assert np.abs(first.astype(int) - start[::2, ::2]).max() <= 1
+    assert f"{2 * W} x {2 * H}" in report["hygiene"]["notes"][0]
+
+
+def test_start_frame_of_more_bits_is_delivered_rounded_and_that_is_said(tmp_path):
+    start = noise_plate(1, H, W, np.uint16)[0]
+    first, _, report = animate(tmp_path, start)
+    assert np.abs(first.astype(float) - start / 257).max() <= 0.5
+    assert "16 bits" in report["hygiene"]["notes"][0]

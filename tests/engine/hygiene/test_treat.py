@@ -11,13 +11,16 @@ from tools.hygiene_set import scenes
 from tools.hygiene_set.rooms import ROOMS
 from wan_blender.engine.hygiene import pictures
 from wan_blender.engine.hygiene.treatment import Treatment, low_pass
-from wan_blender.errors import InvalidJob, SizeMismatch
+from wan_blender.engine.region import Region, whole_frame
+from wan_blender.errors import InvalidJob, SizeMismatch, WrongModel
 from wan_blender.hygiene import blur
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import find_sinks
 from wan_blender.job import RADIUS, Hygiene, Job, Shot
+from wan_blender.latent_grid import Grid
 
 SEEDS = range(3000, 3012)
+WHOLE = whole_frame(1, 48, 64)
 
 
 @functools.cache
@@ -219,12 +222,53 @@ def test_job_folder_gives_the_treatment_back(tmp_path):
     radius = np.linspace(0, blur.MAX_RADIUS, 48 * 64, dtype=np.float32).reshape(48, 64)
     pictures.write_radius(tmp_path / RADIUS, radius)
     job = Job(Shot(width=64, height=48), hygiene=Hygiene(mode="soft"))
-    np.testing.assert_allclose(pictures.read_treatment(tmp_path, job).radius, radius, atol=1e-4)
+    read = pictures.read_treatment(tmp_path, job, WHOLE, "i2v")
+    np.testing.assert_allclose(read.radius, radius, atol=1e-4)
+
+
+def test_map_is_cut_to_what_the_model_sees_and_keeps_its_radii(tmp_path):
+    """Radii are pixels of the model's size: a smaller model frame is not blurred less."""
+    radius = np.zeros((48, 64), np.float32)
+    radius[16:32, 32:64] = 1.5
+    pictures.write_radius(tmp_path / RADIUS, radius)
+    region = Region(32, 16, 32, 32, Grid(1, 16, 16, 8, 2))
+    job = Job(Shot(width=64, height=48), hygiene=Hygiene(mode="soft"))
+    read = pictures.read_treatment(tmp_path, job, region, "vace").radius
+    assert read.shape == (16, 16)
+    np.testing.assert_allclose(read[:8], 1.5, atol=1e-3)
+    np.testing.assert_allclose(read[8:], 0, atol=1e-3)
 
 
 def test_soft_mode_without_a_map_says_what_is_missing(tmp_path):
     shot = Shot(width=64, height=48)
     with pytest.raises(InvalidJob, match=RADIUS):
-        pictures.read_treatment(tmp_path, Job(shot, hygiene=Hygiene(mode="soft")))
+        pictures.read_treatment(tmp_path, Job(shot, hygiene=Hygiene(mode="soft")), WHOLE, "i2v")
     scheduled = Job(shot, hygiene=Hygiene(mode="scheduled"))
-    assert pictures.read_treatment(tmp_path, scheduled).phase_at(0.0) == "low"
+    assert pictures.read_treatment(tmp_path, scheduled, WHOLE, "i2v").phase_at(0.0) == "low"
+
+
+@pytest.mark.parametrize("mode", ["soft", "scheduled", "both"])
+def test_a_model_that_is_shown_no_picture_is_refused(tmp_path, mode):
+    pictures.write_radius(tmp_path / RADIUS, radii())
+    job = Job(Shot(width=64, height=48), hygiene=Hygiene(mode=mode))
+    with pytest.raises(WrongModel, match="text-to-video"):
+        pictures.read_treatment(tmp_path, job, WHOLE, "t2v")
+
+
+def test_report_says_what_was_blurred_and_low_passed():
+    radius = radii(0.0)
+    radius[:24] = 1.0
+    treatment = Treatment(Hygiene(mode="both", start=0.25, end=0.5, strength=0.5), radius)
+    said = treatment.describe(frame(), 8)
+    assert said["mode"] == "both"
+    assert said["blurred"] == 0.5
+    assert said["largest_radius"] == 0.5
+    assert said["score_blurred"] < said["score"]
+    assert said["low_passed_steps"] == [3, 4]
+    assert said["notes"] == []
+
+
+def test_report_notes_what_had_no_effect():
+    scheduled = Treatment(Hygiene(mode="both", start=0.5, end=0.5)).describe(frame(), 8)
+    assert "low_passed_steps" not in scheduled
+    assert len(scheduled["notes"]) == 2

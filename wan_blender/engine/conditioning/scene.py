@@ -19,13 +19,14 @@ from ..video import Shot, read_png, to_mask, to_model
 @dataclass(frozen=True)
 class Scene:
     """Frames past the shot's end repeat its last frame. ``check`` may raise Cancelled; ``look``
-    is what hygiene makes of a picture, and whether it is the first, before it is shown."""
+    is what hygiene makes of a picture at the model's size, and whether it is the first, before it
+    is shown; None shows pictures as they are."""
 
     shot: Shot
     region: Region
     settings: jobs.ModelMask
     check: Callable[[], None] = lambda: None
-    look: Callable[[np.ndarray, bool], np.ndarray] = lambda picture, is_first: picture
+    look: Callable[[np.ndarray, bool], np.ndarray] | None = None
 
     @property
     def frames(self) -> int:
@@ -35,7 +36,7 @@ class Scene:
     def picture(self, index: int) -> np.ndarray:
         """(H, W, 3) float32 in [-1, 1], padded to the model's size."""
         picture = to_model(self.shot.plate(self._inside(index)))
-        return self.region.crop_padded(self.look(picture, index == 0))
+        return self._seen(self.region.crop_padded(picture), index == 0)
 
     def mask(self, index: int) -> np.ndarray:
         """The model's mask (H, W) in [0, 1], 1 = generate; the padding holds nothing to make."""
@@ -58,16 +59,21 @@ class Scene:
             return None
         picture = to_model(read_colour(path))
         if picture.shape[:2] == (self.shot.height, self.shot.width):
-            return self.region.crop_padded(self.look(picture, name == jobs.START))
-        picture = self.look(picture, False)
-        return _fill(picture, self.region.grid.padded_width, self.region.grid.padded_height)
+            fitted = self.region.crop_padded(picture)
+        else:
+            grid = self.region.grid
+            fitted = fill_size(picture, grid.padded_width, grid.padded_height)
+        return self._seen(fitted, name == jobs.START)
 
     def references(self) -> list[np.ndarray]:
         """Pictures of what to generate, whole, on white, at the model's size."""
         files = sorted((self.shot.folder / jobs.REFERENCES).glob("*.png"))
         size = self.region.grid.padded_width, self.region.grid.padded_height
-        pictures = [self.look(to_model(read_colour(path)), False) for path in files]
-        return [_fit_on_white(picture, *size) for picture in pictures]
+        pictures = [_scale_inside(to_model(read_colour(path)), *size) for path in files]
+        return [_on_white(self._seen(picture, False), *size) for picture in pictures]
+
+    def _seen(self, picture: np.ndarray, is_first: bool) -> np.ndarray:
+        return self.look(picture, is_first) if self.look else picture
 
     def _inside(self, index: int) -> int:
         return min(index, len(self.shot) - 1)
@@ -95,7 +101,7 @@ def read_colour(path: Path) -> np.ndarray:
     return picture
 
 
-def _fill(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+def fill_size(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     """Scaled to cover width x height, the surplus cut off evenly."""
     scale = max(width / picture.shape[1], height / picture.shape[0])
     w, h = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
@@ -104,10 +110,13 @@ def _fill(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return big[y : y + height, x : x + width]
 
 
-def _fit_on_white(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scaled to fit inside width x height, centred on white, as VACE was trained."""
+def _scale_inside(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     scale = min(width / picture.shape[1], height / picture.shape[0])
-    small = _resize(picture, round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    return _resize(picture, round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+
+
+def _on_white(small: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Centred on white, as VACE was trained."""
     canvas = np.ones((height, width, 3), np.float32)
     y, x = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
     canvas[y : y + small.shape[0], x : x + small.shape[1]] = small

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from ... import job as jobs
-from ...errors import InvalidJob, UnsupportedClip, from_os_error
+from ...errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
 from ...hygiene.sinks import Box
+from ..region import Region
 from .treatment import SOFT, Treatment
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
@@ -86,19 +87,30 @@ def write_radius(path: Path, radius: np.ndarray) -> None:
     write_picture(path, radius / MAX_RADIUS)
 
 
-def read_treatment(folder: Path, job: jobs.Job) -> Treatment:
-    """What the job in ``folder`` does about fine detail.
+def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Treatment:
+    """What the job in ``folder`` does about fine detail, on the part of the canvas that a model of
+    ``kind`` sees.
 
-    Raises InvalidJob when the mode asks for a blur map and the folder has none.
+    Raises InvalidJob when the mode asks for a blur map and the folder has none, WrongModel when
+    the model is shown no picture that could be treated.
     """
-    if job.hygiene.mode not in SOFT:
+    mode = job.hygiene.mode
+    if mode != "off" and kind == "t2v":
+        raise WrongModel(
+            f"hygiene.mode is {mode!r}, but a text-to-video model is shown no picture: nothing "
+            "would change.",
+            "Set the mode to 'off', or choose an image-to-video, VACE or 5B model.",
+        )
+    if mode not in SOFT:
         return Treatment(job.hygiene)
     radius = read_radius(folder / jobs.RADIUS, job.shot.width, job.shot.height)
-    if radius is None and job.hygiene.mode == "soft":
+    if radius is None and mode == "soft":
         raise InvalidJob(
             f"hygiene.mode is 'soft', and {folder / jobs.RADIUS} is missing.",
             "Tick sinks or paint a blur map, or set the mode to 'off' or 'scheduled'.",
         )
+    if radius is not None:
+        radius = region.crop_padded(radius).clip(0, MAX_RADIUS)
     return Treatment(job.hygiene, radius)
 
 

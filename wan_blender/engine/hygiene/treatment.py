@@ -16,18 +16,21 @@ the composite, stay the source's.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import SizeMismatch
 from ...hygiene.bands import resize
 from ...hygiene.blur import MAX_RADIUS, soften
+from ...hygiene.matrix import analyse
 from ...job import Hygiene
 
 SOFT, SCHEDULED = ("soft", "both"), ("scheduled", "both")
 
 
 class Treatment:
-    """``radius`` (H, W): blur radii in pixels at the plate's size, None = nothing is painted."""
+    """``radius`` (H, W): blur radii in pixels at the model's size, None = nothing is painted."""
 
     def __init__(self, settings: Hygiene, radius: np.ndarray | None = None) -> None:
         self.settings = settings
@@ -46,6 +49,35 @@ class Treatment:
     def phases(self, steps: int) -> list[str]:
         """The phase of each of ``steps`` steps."""
         return [self.phase_at(step / steps) for step in range(steps)]
+
+    def describe(self, first: np.ndarray, steps: int) -> dict[str, Any]:
+        """What was done, for the report: ``first`` (H, W, 3) in -1..1 is the start frame at the
+        model's size. Scores are 0..100, ``blurred`` is a share of the picture, radii are pixels."""
+        phases = self.phases(steps)
+        said: dict[str, Any] = {"mode": self.settings.mode}
+        said["score"] = round(analyse((first + 1) / 2).score, 2)
+        if self.radius is not None:
+            radius = (self.radius * self.settings.strength).clip(0, MAX_RADIUS)
+            said["blurred"] = round(float((radius > 0.05).mean()), 4)
+            said["largest_radius"] = round(float(radius.max()), 3)
+            said["score_blurred"] = round(analyse((self._soft(first) + 1) / 2).score, 2)
+        if "low" in phases:
+            last = len(phases) - phases[::-1].index("low")
+            said["low_passed_steps"] = [phases.index("low") + 1, last]
+            said["factor"] = self.settings.factor
+        said["notes"] = self._notes("low" in phases)
+        return said
+
+    def _notes(self, is_low_passed: bool) -> list[str]:
+        notes = []
+        if self.settings.mode == "both" and self.radius is None:
+            notes.append("The clip has no blur map, so its start frame was only low-passed.")
+        if self.settings.mode in SCHEDULED and not is_low_passed:
+            notes.append(
+                f"No step lies between {self.settings.start:g} and {self.settings.end:g} of the "
+                "run, so nothing was low-passed."
+            )
+        return notes
 
     def see(self, phase: str, picture: np.ndarray, is_first: bool = True) -> np.ndarray:
         """``picture`` (H, W, 3) in -1..1 as the model sees it in ``phase``.
