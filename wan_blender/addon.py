@@ -10,6 +10,7 @@ from . import (
     headless,
     hygiene_view,
     installation,
+    library,
     mask_view,
     operators,
     panels,
@@ -18,7 +19,7 @@ from . import (
 )
 from .panels import hygiene_overlay, mask_overlay
 
-CLASSES = (preferences.WanPreferences, *operators.CLASSES, *panels.CLASSES)
+CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
 
 _command: object = None
 
@@ -33,6 +34,7 @@ def register() -> None:
     hygiene_overlay.register()
     mask_overlay.register()
     event_pump.register(preferences.home() / "engine.log", preferences.engine_python)
+    library.register(preferences.home(), preferences.engine_python, preferences.model_places)
     for menu in _menus():
         menu.append(_draw_menu)
     _command = bpy.utils.register_cli_command("wan_blender", headless.main)
@@ -43,6 +45,7 @@ def unregister() -> None:
     for menu in _menus():
         menu.remove(_draw_menu)
     installation.close()
+    library.unregister()
     event_pump.unregister()
     mask_overlay.unregister()
     hygiene_overlay.unregister()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import CollectionProperty, EnumProperty, StringProperty
 
 from . import engine_env, installation, process
 
@@ -21,6 +21,16 @@ VERBS = {
     "outdated": "Upgrade",
     "broken": "Repair",
 }
+
+
+class WAN_PG_model_folder(bpy.types.PropertyGroup):
+    """One folder that models are looked for in."""
+
+    path: StringProperty(
+        name="Folder",
+        description="Looked through for model folders and single files, also in the folders inside",
+        subtype="DIR_PATH",
+    )
 
 
 class WanPreferences(bpy.types.AddonPreferences):
@@ -38,6 +48,13 @@ class WanPreferences(bpy.types.AddonPreferences):
         "saved file, or the extension's own folder while the file is not saved",
         subtype="DIR_PATH",
     )
+
+    models: StringProperty(
+        name="Model Folder",
+        description="Where downloaded models are kept. Empty is the extension's own folder",
+        subtype="DIR_PATH",
+    )
+    model_folders: CollectionProperty(type=WAN_PG_model_folder, name="More Models")
 
     backend: EnumProperty(
         name="Build of torch",
@@ -61,10 +78,21 @@ class WanPreferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "jobs")
+        self._draw_models(layout.box())
         box = layout.box()
         box.prop(self, "python")
         if not self.python:
             self._draw_installation(box)
+
+    def _draw_models(self, layout: bpy.types.UILayout) -> None:
+        layout.prop(self, "models")
+        for index, folder in enumerate(self.model_folders):
+            row = layout.row(align=True)
+            row.prop(folder, "path", text="Look Also In" if index == 0 else " ")
+            row.operator("wan.remove_model_folder", text="", icon="X").index = index
+        row = layout.row()
+        row.operator("wan.add_model_folder", icon="ADD")
+        row.operator("wan.scan_models", icon="FILE_REFRESH")
 
     def _draw_installation(self, layout: bpy.types.UILayout) -> None:
         status = engine_env.status(home())
@@ -85,6 +113,9 @@ class WanPreferences(bpy.types.AddonPreferences):
             row.operator("wan.uninstall_engine", icon="TRASH")
 
 
+CLASSES = (WAN_PG_model_folder, WanPreferences)
+
+
 def get() -> WanPreferences:
     return bpy.context.preferences.addons[ADDON_ID].preferences
 
@@ -102,6 +133,13 @@ def engine_python() -> Path:
 
 def folder(path: str) -> Path | None:
     return Path(bpy.path.abspath(path)) if path else None
+
+
+def model_places() -> list[Path]:
+    """The folders to look for models in; the first is the one that downloads go to."""
+    chosen = get()
+    own = folder(chosen.models) or home() / "models"
+    return [own, *(folder(item.path) for item in chosen.model_folders if item.path)]
 
 
 def jobs_root() -> Path:

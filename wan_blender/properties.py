@@ -8,7 +8,7 @@ and in the file by itself. Nothing about a run is kept here: that is the session
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import bpy
@@ -146,6 +146,22 @@ def _read(value: Any, rules: dict[str, Any]) -> Any:
     return value
 
 
+def assign(scene: bpy.types.Scene, values: Mapping[str, Any]) -> None:
+    """Set settings by their dotted names: {"sampling.shift": 5.0, "stages": [...]}; the items of a
+    list are settings objects or what JSON says of them. Raises InvalidJob, and then sets none."""
+    asked = job.Job(shot=job.Shot())
+    for path, value in values.items():
+        group, _, name = path.rpartition(".")
+        setattr(getattr(asked, group) if group else asked, name, value)
+    checked = schema.from_dict(job.Job, {**schema.to_dict(asked), "shot": {}}, "scene.wan")
+    for path in values:
+        group, _, name = path.rpartition(".")
+        settings, owner = (getattr(o, group) if group else o for o in (checked, scene.wan))
+        _write_setting(
+            owner, name, getattr(settings, name), dict(schema.settings(type(settings)))[name]
+        )
+
+
 def write(scene: bpy.types.Scene, settings: job.Job) -> None:
     """Put the settings of a job into ``scene``."""
     _write_settings(scene.wan, settings)
@@ -155,19 +171,24 @@ def write(scene: bpy.types.Scene, settings: job.Job) -> None:
 
 def _write_settings(owner: bpy.types.PropertyGroup, settings: Any) -> None:
     for key, rules in schema.settings(type(settings)):
-        value = getattr(settings, key)
-        if is_number_list(rules):
-            setattr(owner, key, ", ".join(str(part) for part in value))
-        elif rules["kind"] == "many":
-            items = getattr(owner, key)
-            items.clear()
-            for part in value:
-                if isinstance(part, str):
-                    items.add().text = part
-                else:
-                    _write_settings(items.add(), part)
-        else:
-            setattr(owner, key, value)
+        _write_setting(owner, key, getattr(settings, key), rules)
+
+
+def _write_setting(
+    owner: bpy.types.PropertyGroup, key: str, value: Any, rules: dict[str, Any]
+) -> None:
+    if is_number_list(rules):
+        setattr(owner, key, ", ".join(str(part) for part in value))
+    elif rules["kind"] == "many":
+        items = getattr(owner, key)
+        items.clear()
+        for part in value:
+            if isinstance(part, str):
+                items.add().text = part
+            else:
+                _write_settings(items.add(), part)
+    else:
+        setattr(owner, key, value)
 
 
 def chosen_mattes(scene: bpy.types.Scene, plate: str) -> list[MatteChoice]:

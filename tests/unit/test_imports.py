@@ -10,11 +10,11 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "wan_blender"
 BPY = {"bpy", "bpy_extras", "bl_ui", "bl_operators", "addon_utils", "mathutils", "gpu", "blf"}
 BPY_PARTS = {
-    "addon", "event_pump", "headless", "hygiene_view", "mask_view", "operators", "panels",
-    "preferences", "properties", "session", "tasks", "timeline",
+    "addon", "event_pump", "headless", "hygiene_view", "library", "mask_view", "operators",
+    "panels", "preferences", "properties", "session", "tasks", "timeline",
 }  # fmt: skip
 STDLIB_ONLY = {
-    "engine_env", "errors", "installation", "installer", "interrupts", "process", "protocol",
+    "claim", "engine_env", "errors", "installation", "installer", "interrupts", "process", "protocol",
     "schema",
 }  # fmt: skip
 NUMPY_ONLY = {
@@ -22,18 +22,19 @@ NUMPY_ONLY = {
     "stages", "traits",
 }  # fmt: skip
 SHARED = {
-    "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview", "protocol",
+    "claim", "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview", "protocol",
     "schedule", "schedule_check", "schema", "stages", "traits",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {"process", "interrupts", "local_job", "session"}
 INTERFACE = SESSION | {
-    "engine_env", "event_pump", "hygiene_view", "installation", "mask_view", "printed_progress",
-    "preferences", "properties", "tasks",
+    "engine_env", "event_pump", "hygiene_view", "installation", "library", "mask_view",
+    "printed_progress", "preferences", "properties", "tasks",
 }  # fmt: skip
 # part of the package -> parts it may import
 ALLOWED = {
     "errors": set(),
+    "claim": {"errors"},
     "protocol": {"errors"},
     "schema": {"errors"},
     "job": {"errors", "schema", "latent_grid"},
@@ -49,6 +50,7 @@ ALLOWED = {
     "process": {"errors", "protocol"},
     "engine_env": {"errors", "process", "installer"},
     "installer": {"errors", "process"},
+    "engine_call": {"errors", "process"},
     "interrupts": set(),
     "engine": SHARED | {"engine"},
     "timeline": TIMELINE,
@@ -60,6 +62,7 @@ ALLOWED = {
     "preferences": {"engine_env", "installation", "process"},
     "properties": TIMELINE,
     "hygiene_view": TIMELINE,
+    "library": {"engine_call", "errors", "job"},
     "mask_view": TIMELINE | {"properties"},
     "tasks": TIMELINE | {"properties"},
     "operators": INTERFACE | {"operators"},

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from .. import job as jobs
 from ..errors import WanError
 from ..protocol import Progress
 from .hygiene import command as hygiene_command
@@ -25,6 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="generate the job in a folder")
     run.add_argument("job", type=Path)
+    run.add_argument(
+        "--with-and-without",
+        action="store_true",
+        help="also make the take without hygiene, in a folder beside, and compare both",
+    )
     check = commands.add_parser("check", help="dry run: sizes, masks, memory; loads no model")
     check.add_argument("job", type=Path)
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
@@ -33,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser("hygiene", help="attention sinks of pictures: see, soften, compare")
     )
     models = commands.add_parser(
-        "models", help="list, scan, identify, fetch, compose", add_help=False
+        "models", help="list, scan, identify, describe, fetch, compose", add_help=False
     )
     models.add_argument("rest", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
@@ -51,15 +57,29 @@ def _run(options: argparse.Namespace) -> int:
     cancelled = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: cancelled.set())
     signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
+    if options.with_and_without:
+        from .hygiene.takes import make_without
+
+        without = make_without(options.job)
+        if jobs.result_folder(without) is None:
+            _generate(without, cancelled)
+    return _print(_generate(options.job, cancelled), out)
+
+
+def _generate(folder: Path, cancelled: threading.Event) -> dict[str, Any]:
+    from ..claim import Claim
+    from . import worker
     from .pipeline import generate
     from .watch import Watch
 
     try:
-        report = generate(options.job, Watch(options.job, _print_progress, cancelled))
+        jobs.read(folder)
+        with Claim(folder):
+            jobs.clear_cancel(folder)  # of a run before
+        return generate(folder, Watch(folder, _print_progress, cancelled))
     except Exception as error:
-        worker.record_failure(options.job, error)
+        worker.record_failure(folder, error)
         raise worker.describe(error) from error
-    return _print(report, out)
 
 
 def _check(options: argparse.Namespace) -> int:

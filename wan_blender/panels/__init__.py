@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar. Panels draw and do nothing else."""
 
-from . import hygiene, mask_overlay, presets, settings
+from . import hygiene, mask_overlay, model, presets, settings
 from .generate import WAN_PT_generate
 from .results import WAN_PT_results
 from .shot import WAN_PT_shot
@@ -14,5 +14,6 @@ CLASSES = (
     WAN_PT_results,
     *mask_overlay.CLASSES,
     *hygiene.CLASSES,
+    *model.CLASSES,
     *settings.CLASSES,
 )

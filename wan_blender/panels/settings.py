@@ -12,6 +12,7 @@ from ..timeline import compat
 from .layout import WanPanel
 from .presets import draw_in_header
 
+OWN_PANELS = ("model",)
 PROMPT, SAMPLING, FIRST_ORDER = "prompt", "sampling", 10
 
 
@@ -82,7 +83,7 @@ def _panel(order: int, name: str, **body: Any) -> type:
 
 
 def _panels() -> list[type]:
-    shown = [(name, {"settings": cls}) for name, cls in properties.groups()]
+    shown = [(n, {"settings": cls}) for n, cls in properties.groups() if n not in OWN_PANELS]
     shown += [(name, {"rules": rules}) for name, rules in schema.settings(job.Job)]
     return [_panel(order, name, **body) for order, (name, body) in enumerate(shown, FIRST_ORDER)]
 

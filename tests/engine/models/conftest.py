@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 
-from wan_blender.engine.models.untrained import write_untrained
+from tests.engine.untrained import write_untrained
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import component, describe, official_transformer_name, renamed, save, write_gguf
 
+from tests.engine.untrained import write_untrained
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.stages import StageModels
-from wan_blender.engine.models.untrained import write_untrained
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, denoise, make_noise
 from wan_blender.errors import InvalidJob

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.engine.models list|scan|identify|fetch|compose
+"""python -m wan_blender.engine.models list|scan|identify|describe|fetch|compose
 
 Results are JSON on stdout, progress goes to stderr as JSON lines. ``fetch`` is the only command
 that uses the network; Blender starts it after a click, when online access is allowed. Ctrl-C or
@@ -20,8 +20,9 @@ from typing import Any
 from ...errors import Cancelled, WanError
 from .catalogue import catalogue, find_entry, lora_catalogue
 from .download import Transfer, complete, fetch, fetch_files
-from .finding import candidates, scan, write_candidate
+from .finding import candidates, compose, scan, write_candidate
 from .identify import identify
+from .shelf import describe, look
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,12 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
     looked.add_argument("folders", type=Path, nargs="*")
     named = commands.add_parser("identify", help="what a file is, by its tensors")
     named.add_argument("file", type=Path)
+    described = commands.add_parser("describe", help="what a model folder can do and lacks")
+    described.add_argument("folder")
     fetched = commands.add_parser("fetch", help="download a model or LoRA of the catalogue")
     fetched.add_argument("key")
     fetched.add_argument("--to", type=Path, required=True, help="folder for models")
     composed = commands.add_parser("compose", help="make a model folder of files that were found")
     composed.add_argument("name")
-    composed.add_argument("folders", type=Path, nargs="+")
+    composed.add_argument("folders", type=Path, nargs="*")
+    composed.add_argument(
+        "--part", action="append", default=[], metavar="PART=FILE",
+        help="put together these files instead of what is found in folders; repeat for each",
+    )  # fmt: skip
     composed.add_argument("--to", type=Path, required=True, help="folder for models")
     options = parser.parse_args(arguments)
     try:
@@ -57,23 +64,26 @@ def _list(options: argparse.Namespace) -> Any:
 
 
 def _scan(options: argparse.Namespace) -> Any:
-    found = scan(options.folders)
-    return {
-        "folders": found.folders,
-        "files": [asdict(file) | {"title": file.title} for file in found.files],
-        "models": [asdict(made) for made in candidates(found)],
-        "unusable": {str(path): why for path, why in found.unusable.items()},
-    }
+    stop = _stop_on_signals()
+
+    def watch(doing: str) -> None:
+        if stop.is_set():
+            raise Cancelled
+        print(json.dumps({"looking": doing}), file=sys.stderr, flush=True)
+
+    return look(options.folders, watch)
 
 
 def _identify(options: argparse.Namespace) -> Any:
     return [asdict(found) | {"title": found.title} for found in identify(options.file)]
 
 
+def _describe(options: argparse.Namespace) -> Any:
+    return asdict(describe(options.folder))
+
+
 def _fetch(options: argparse.Namespace) -> Any:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_on_signals()
 
     def tell(transfer: Transfer) -> None:
         if stop.is_set():
@@ -88,7 +98,17 @@ def _fetch(options: argparse.Namespace) -> Any:
     return {"model": fetch(find_entry(options.key), options.to, tell)}
 
 
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
 def _compose(options: argparse.Namespace) -> Any:
+    if options.part:
+        chosen = [part.partition("=")[::2] for part in options.part]
+        return asdict(describe(str(compose(options.name, chosen, options.to))))
     made = {c.name: c for c in candidates(scan(options.folders))}
     if options.name not in made:
         raise WanError(f"No {options.name!r} was found.", f"Found: {', '.join(made) or 'nothing'}.")
@@ -103,6 +123,7 @@ _COMMANDS = {
     "list": _list,
     "scan": _scan,
     "identify": _identify,
+    "describe": _describe,
     "fetch": _fetch,
     "compose": _compose,
 }

@@ -8,6 +8,7 @@ one small wan_blender.json that points to them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,12 +16,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import WanError
+from ...errors import BadRequest, WanError
 from .identify import Identity, identify
 
 _DEPTH = 5
+_PARTS = (
+    "transformer", "transformer_2", "vace", "vace_2", "text_encoder", "tokenizer", "vae",
+    "image_encoder",
+)  # fmt: skip
 _MODEL_FILES = (".safetensors", ".gguf")
-_BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
+BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,14 @@ def hugging_face_cache() -> Path:
     home = os.environ.get("HF_HOME")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
     return (Path(home).expanduser() if home else base) / "hub"
+
+
+def comfyui_folders() -> list[Path]:
+    """The model folders of ComfyUI where its installers put it, and where COMFYUI_PATH says."""
+    homes = [Path.home() / "ComfyUI", Path.home() / "Documents" / "ComfyUI"]
+    if chosen := os.environ.get("COMFYUI_PATH"):
+        homes.insert(0, Path(chosen).expanduser())
+    return [home / "models" for home in homes if (home / "models").is_dir()]
 
 
 def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: None) -> Scan:
@@ -143,7 +156,7 @@ def _candidate(
             missing.append("the tokenizer of google/umt5-xxl")
     else:
         missing.append("the UMT5-XXL text encoder")
-    boundary = _BOUNDARY.get(high.kind) if high.expert else None
+    boundary = BOUNDARY.get(high.kind) if high.expert else None
     name = re.sub(r"(high|low)[\W_]*(noise)?[\W_]*", "", high.path.stem, flags=re.I)
     return Candidate(name, high.kind, components, boundary, tuple(missing))
 
@@ -172,11 +185,40 @@ def _with_vace(
     )
 
 
+def compose(name: str, chosen: Iterable[tuple[str, str]], root: Path) -> Path:
+    """A model folder of ``chosen`` (part, file): transformer, transformer_2, vace, vace_2,
+    text_encoder, tokenizer, vae, image_encoder. Raises BadRequest when a part is not one of these
+    or the file of a part is not given."""
+    components: dict[str, str | list[str]] = {}
+    for part, file in chosen:
+        if part not in _PARTS:
+            raise BadRequest(f"There is no part {part!r}.", f"Known: {', '.join(_PARTS)}.")
+        components[part] = file
+    for part in ("transformer", "text_encoder", "vae"):
+        if part not in components:
+            raise BadRequest(f"No file is chosen for the {part.replace('_', ' ')}.")
+    kind = identify(Path(components["transformer"]))[0].kind
+    for module, part in (("vace", "transformer"), ("vace_2", "transformer_2")):
+        if file := components.pop(module, ""):
+            components[part] = [components[part], file]
+            kind = "vace"
+    boundary = BOUNDARY.get(kind) if "transformer_2" in components else None
+    return write_candidate(Candidate(name, kind, components, boundary, ()), root)
+
+
 def write_candidate(candidate: Candidate, root: Path) -> Path:
     """A model folder for ``candidate`` under ``root``: one wan_blender.json, no weights."""
-    folder = root / re.sub(r"[^\w.+-]+", "-", candidate.name).strip("-")
-    folder.mkdir(parents=True, exist_ok=True)
     data = {"components": candidate.components, "boundary": candidate.boundary}
-    text = json.dumps({k: v for k, v in data.items() if v is not None}, indent=2)
-    (folder / "wan_blender.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({k: v for k, v in data.items() if v is not None}, indent=2) + "\n"
+    name = re.sub(r"[^\w.+-]+", "-", candidate.name).strip("-")
+    folder = root / name
+    if _holds_another(folder, text):  # other parts under the same name are another model
+        folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "wan_blender.json").write_text(text, encoding="utf-8")
     return folder
+
+
+def _holds_another(folder: Path, text: str) -> bool:
+    path = folder / "wan_blender.json"
+    return path.is_file() and path.read_text(encoding="utf-8") != text

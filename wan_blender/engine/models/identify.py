@@ -54,7 +54,7 @@ def identify(path: Path) -> list[Identity]:
     infos = read_gguf(path)[0] if path.suffix.lower() == ".gguf" else read_header(path)
     found = roles(infos)
     if not found:
-        return [Identity(path, "", precision=_precision(infos))]
+        return [Identity(path, "", precision=precision(infos))]
     return [_identity(path, role, prefix, infos) for role, prefix in found.items()]
 
 
@@ -63,7 +63,7 @@ def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo
     common = {
         "path": path,
         "role": role,
-        "precision": _precision(inside),
+        "precision": precision(inside),
         "parameters_b": round(sum(math.prod(i.shape) for i in inside.values()) / 1e9, 3),
     }
     if role == "lora":
@@ -94,7 +94,7 @@ def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo
     return Identity(**common)
 
 
-def _precision(infos: Mapping[str, TensorInfo]) -> str:
+def precision(infos: Mapping[str, TensorInfo]) -> str:
     """The type that most weights have."""
     weight = Counter()
     for info in infos.values():

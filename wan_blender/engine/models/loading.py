@@ -29,17 +29,15 @@ import torch
 from diffusers import AutoencoderKLWan
 from transformers import CLIPVisionModel
 
-from ...errors import UnsafeWeights, WeightsMissing, WrongModel
+from ...errors import WeightsMissing, WrongModel
 from ...traits import Traits, read_traits
+from .layout import find_folder, place_of, places, read_settings, revision
 from .memory import MemoryPlan
-from .parts import Part, Watch, read_json
-from .tensor_files import fingerprint, refuse_pickle
+from .parts import Part, Watch
+from .tensor_files import fingerprint
 from .text import encode_prompts, open_tokenizer
-from .untrained import untrained_model
 
-NANO = Path(__file__).parents[1] / "nano" / "vace"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_LIBRARIES = ("diffusers", "transformers", None)
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Bundle:
         self._tokenizer: Any = None
         files = [file for part in parts.values() for file in part.files]
         self.fingerprint = fingerprint(files)
-        self.revision = _revision(folder) or self.fingerprint[:12]
+        self.revision = revision(folder) or self.fingerprint[:12]
 
     @property
     def device(self) -> torch.device:
@@ -144,8 +142,8 @@ def open_model(
     """
     where = torch.device(pick_device(device))
     precision = pick_dtype(dtype, where)
-    folder, name = _folder(path)
-    index, settings = _read_settings(folder)
+    folder, name = find_folder(path)
+    index, settings = read_settings(folder)
     boundary = settings.get("boundary", index.get("boundary_ratio"))
     precisions = {"vae": torch.float32, "image_encoder": torch.float32}
     if precision == torch.float16:
@@ -159,7 +157,7 @@ def open_model(
             watch or (lambda _doing: None),
             keep_packed,
         )
-        for part, place in _places(folder, settings, boundary).items()
+        for part, place in places(folder, settings, boundary).items()
     }
     _check_company(parts)
     traits = read_traits(
@@ -170,7 +168,7 @@ def open_model(
         settings.get("native_pixels"),
         settings.get("shift"),
     )
-    return Bundle(name, folder, traits, parts, _place(folder, settings, "tokenizer"))
+    return Bundle(name, folder, traits, parts, place_of(folder, settings, "tokenizer"))
 
 
 def _check_company(parts: dict[str, Part]) -> None:
@@ -206,66 +204,3 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     return _DTYPES[dtype]
-
-
-def _folder(path: str | Path) -> tuple[Path, str]:
-    if path:
-        folder = Path(path).expanduser()
-        return folder, folder.name
-    if (NANO / "model_index.json").is_file():
-        return NANO, "Nano Wan"
-    return untrained_model(), "untrained tiny Wan"
-
-
-def _read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """model_index.json and wan_blender.json; one of them has to be there."""
-    if folder.is_file():
-        refuse_pickle(folder)
-        raise WrongModel(
-            f"{folder} is a single file; a run needs a VAE and a text encoder too.",
-            "Make a model folder of it with: python -m wan_blender.engine.models compose",
-        )
-    if not folder.is_dir():
-        raise WeightsMissing(f"There is no model folder {folder}.")
-    settings = read_json(folder / "wan_blender.json", optional=True)
-    described = "transformer" in settings.get("components", {})
-    index = read_json(folder / "model_index.json", optional=described)
-    for part, entry in index.items():
-        if isinstance(entry, list) and entry and entry[0] not in _LIBRARIES:
-            raise UnsafeWeights(
-                f"{folder} asks to run its own code for its {part} ({entry[0]}).",
-                "Use a model that consists of weights only.",
-            )
-    return index, settings
-
-
-def _place(folder: Path, settings: dict[str, Any], part: str) -> Path | list[Path]:
-    entry = settings.get("components", {}).get(part, part)
-    if isinstance(entry, list):
-        return [(folder / name).resolve() for name in entry]
-    return (folder / entry).resolve()
-
-
-def _places(
-    folder: Path, settings: dict[str, Any], boundary: float | None
-) -> dict[str, Path | list[Path]]:
-    """Where each part is. A part that a model may do without is left out when it is absent."""
-    names = ["transformer", "vae", "text_encoder"]
-    given = settings.get("components", {})
-    if boundary is not None:
-        if "transformer_2" not in given and not (folder / "transformer_2").is_dir():
-            raise WeightsMissing(
-                f"{folder} is one half of a pair: its boundary is {boundary}, but it has no "
-                "transformer_2.",
-                "Download the low-noise expert too.",
-            )
-        names.append("transformer_2")
-    if "image_encoder" in given or (folder / "image_encoder").is_dir():
-        names.append("image_encoder")
-    return {name: _place(folder, settings, name) for name in names}
-
-
-def _revision(folder: Path) -> str:
-    """The commit, when ``folder`` is a snapshot in the Hugging Face cache."""
-    snapshot = folder.absolute()
-    return snapshot.name if snapshot.parent.name == "snapshots" else ""

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from diffusers.hooks import apply_group_offloading
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from ...errors import WeightsMissing, WrongModel
+from ...errors import WrongModel
 from .assemble import assemble, check
-from .configs import infer_config
+from .layout import complete, locate
 from .stored import quantise
-from .tensor_files import component_files, refuse_pickle
 from .weights import Weights
 
 _DIFFUSERS = {
@@ -31,7 +29,6 @@ _LIMITS = {
     "num_layers": 512, "num_hidden_layers": 512, "num_res_blocks": 64, "rope_max_seq_len": 1 << 16,
     "attention_head_dim": 4096, "vocab_size": 1 << 22,
 }  # fmt: skip
-_CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}
 
 Watch = Callable[[str], None]
 
@@ -51,13 +48,13 @@ class Part:
     ) -> None:
         self.name = name
         self.device, self.dtype, self.keep_packed = device, dtype, keep_packed
-        self.files, known = _locate(place)
+        self.files, known = locate(place)
         self.source = str(self.files[0] if len(self.files) == 1 else self.files[0].parent)
         self.quantise, self.resident_blocks = False, -1  # see memory.MemoryPlan
         self._watch = watch
         self._model: nn.Module | None = None
         self.weights = Weights(self.files, name)
-        self.config = _complete(name, known, self.weights)
+        self.config = complete(name, known, self.weights.infos)
         empty = self._empty()
         expected = {key: tuple(t.shape) for key, t in empty.state_dict().items()}
         ignored = getattr(empty, "_keys_to_ignore_on_load_unexpected", None)
@@ -143,48 +140,3 @@ def stream_blocks(model: nn.Module, device: torch.device, resident: int) -> None
     for tensor in [*model.parameters(), *model.buffers()]:
         if id(tensor) not in inside:
             tensor.data = tensor.data.to(device)
-
-
-def _locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
-    """The files of a component, and the configuration beside them, if any."""
-    if isinstance(place, list):
-        files = place
-    elif place.suffix.lower() in (".safetensors", ".gguf"):
-        files = [place]
-    elif place.is_file():
-        refuse_pickle(place)
-        raise WeightsMissing(f"{place} is neither a .safetensors nor a .gguf file.")
-    else:
-        return component_files(place), read_json(place / "config.json")
-    return files, read_json(files[0].parent / "config.json", optional=True)
-
-
-def _complete(name: str, known: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
-    """``known`` when it is a configuration of diffusers or transformers for this component, else
-    read from shapes: a single file may lie beside another one's configuration."""
-    role = name.removesuffix("_2")
-    if role in _CLASSES and "dim" not in known:
-        if known.get("_class_name", "").startswith(_CLASSES[role]):
-            return dict(known)
-    elif "model_type" in known:
-        return dict(known)
-    return infer_config(role, weights.infos, known)
-
-
-def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
-    """A JSON object. Raises WeightsMissing; an absent file is {} when ``optional``."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if optional:
-            return {}
-        raise WeightsMissing(
-            f"{path} is missing.",
-            "Choose a folder in diffusers layout (it holds model_index.json), or download the "
-            "model again.",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
-    if not isinstance(data, dict):
-        raise WeightsMissing(f"{path} is not a JSON object.", "Download it again.")
-    return data

@@ -16,3 +16,4 @@ _HERE = Path(__file__).parent
 # low-noise half, as Wan 2.2 has them.
 VARIANTS: dict[str, Path] = {name: _HERE / name for name in ("vace", "i2v", "experts")}
 DEFAULT = "vace"
+TITLES = {"vace": "VACE", "i2v": "I2V", "experts": "VACE, two experts"}

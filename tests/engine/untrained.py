@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -19,19 +16,6 @@ _TRANSFORMER = {
     "num_attention_heads": 2, "attention_head_dim": 32, "text_dim": 32, "freq_dim": 64,
     "ffn_dim": 128, "num_layers": 2,
 }  # fmt: skip
-
-
-def untrained_model() -> Path:
-    """The folder of a t2v + vace model, made once in the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wan_blender"
-    folder = cache / "untrained-1"
-    if not (folder / "model_index.json").is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            made = write_untrained(Path(temporary) / "model", "vace")
-            shutil.rmtree(folder, ignore_errors=True)
-            made.rename(folder)
-    return folder
 
 
 def write_untrained(folder: Path, kind: str, seed: int = 0, boundary: float | None = None) -> Path:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the parts of a model are and how they are configured, from its folder's JSON files and the
+headers of its weights. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import UnsafeWeights, WeightsMissing, WrongModel
+from .. import nano
+from .configs import infer_config
+from .tensor_files import TensorInfo, component_files, refuse_pickle
+
+_LIBRARIES = ("diffusers", "transformers", None)
+_CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}
+
+
+def find_folder(path: str | Path) -> tuple[Path, str]:
+    """The folder and the name of a model; "" and "nano/i2v" are bundled ones."""
+    words = str(path) or f"nano/{nano.DEFAULT}"
+    bundled = words.removeprefix("nano/")
+    if words.startswith("nano/") and bundled in nano.VARIANTS:
+        return nano.VARIANTS[bundled], f"Nano Wan {nano.TITLES[bundled]}"
+    folder = Path(path).expanduser()
+    return folder, folder.name
+
+
+def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """model_index.json and wan_blender.json; one of them has to be there."""
+    if folder.is_file():
+        refuse_pickle(folder)
+        raise WrongModel(
+            f"{folder} is a single file; a run needs a VAE and a text encoder too.",
+            "Make a model folder of it with: python -m wan_blender.engine.models compose",
+        )
+    if not folder.is_dir():
+        raise WeightsMissing(f"There is no model folder {folder}.")
+    settings = read_json(folder / "wan_blender.json", optional=True)
+    described = "transformer" in settings.get("components", {})
+    index = read_json(folder / "model_index.json", optional=described)
+    for part, entry in index.items():
+        if isinstance(entry, list) and entry and entry[0] not in _LIBRARIES:
+            raise UnsafeWeights(
+                f"{folder} asks to run its own code for its {part} ({entry[0]}).",
+                "Use a model that consists of weights only.",
+            )
+    return index, settings
+
+
+def place_of(folder: Path, settings: dict[str, Any], part: str) -> Path | list[Path]:
+    entry = settings.get("components", {}).get(part, part)
+    if isinstance(entry, list):
+        return [(folder / name).resolve() for name in entry]
+    return (folder / entry).resolve()
+
+
+def places(
+    folder: Path, settings: dict[str, Any], boundary: float | None
+) -> dict[str, Path | list[Path]]:
+    """Where each part is. A part that a model may do without is left out when it is absent."""
+    names = ["transformer", "vae", "text_encoder"]
+    given = settings.get("components", {})
+    if boundary is not None:
+        if "transformer_2" not in given and not (folder / "transformer_2").is_dir():
+            raise WeightsMissing(
+                f"{folder} is one half of a pair: its boundary is {boundary}, but it has no "
+                "transformer_2.",
+                "Download the low-noise expert too.",
+            )
+        names.append("transformer_2")
+    if "image_encoder" in given or (folder / "image_encoder").is_dir():
+        names.append("image_encoder")
+    return {name: place_of(folder, settings, name) for name in names}
+
+
+def revision(folder: Path) -> str:
+    """The commit, when ``folder`` is a snapshot in the Hugging Face cache."""
+    snapshot = folder.absolute()
+    return snapshot.name if snapshot.parent.name == "snapshots" else ""
+
+
+def locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
+    """The files of a component, and the configuration beside them, if any."""
+    if isinstance(place, list):
+        files = place
+    elif place.suffix.lower() in (".safetensors", ".gguf"):
+        files = [place]
+    elif place.is_file():
+        refuse_pickle(place)
+        raise WeightsMissing(f"{place} is neither a .safetensors nor a .gguf file.")
+    else:
+        return component_files(place), read_json(place / "config.json")
+    return files, read_json(files[0].parent / "config.json", optional=True)
+
+
+def complete(
+    name: str, known: Mapping[str, Any], infos: Mapping[str, TensorInfo]
+) -> dict[str, Any]:
+    """``known`` when it is a configuration of diffusers or transformers for this component, else
+    read from shapes: a single file may lie beside another one's configuration."""
+    role = name.removesuffix("_2")
+    if role in _CLASSES and "dim" not in known:
+        if known.get("_class_name", "").startswith(_CLASSES[role]):
+            return dict(known)
+    elif "model_type" in known:
+        return dict(known)
+    return infer_config(role, infos, known)
+
+
+def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
+    """A JSON object. Raises WeightsMissing; an absent file is {} when ``optional``."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if optional:
+            return {}
+        raise WeightsMissing(
+            f"{path} is missing.",
+            "Choose a folder in diffusers layout (it holds model_index.json), or download the "
+            "model again.",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
+    if not isinstance(data, dict):
+        raise WeightsMissing(f"{path} is not a JSON object.", "Download it again.")
+    return data

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The models on this machine as the engine found them, kept between sessions, and the calls to the
+engine that look for more. Nothing of it is saved in a .blend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from . import job
+from .engine_call import EngineCall
+from .errors import Cancelled, WanError
+
+TICK_S = 0.2
+FILE = "models.json"
+BUNDLED = "nano/"
+
+
+class Library:
+    """``find_python`` gives the engine's Python or raises EngineMissing, ``places`` the folders to
+    look in, the first of them the one that is written to. ``error`` is what went wrong last, until
+    something else is asked.
+    """
+
+    def __init__(
+        self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
+    ) -> None:
+        self.error: WanError | None = None
+        self._file = home / FILE
+        self._find_python, self._places = find_python, places
+        self._found: dict[str, Any] = _read(self._file)
+        self._calls: dict[str, tuple[EngineCall, Callable[[Any], None]]] = {}
+        self._tried = False
+
+    # -- what is there
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was ever looked for."""
+        return bool(self._found)
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """What engine/models/shelf.py's Shown says of each, bundled ones first."""
+        return self._found.get("models", [])
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Weight files that cannot be used, with the reason."""
+        return self._found.get("unusable", {})
+
+    def model(self, path: str) -> dict[str, Any] | None:
+        """The model that ``model.path`` means."""
+        wanted = path if is_bundled(path) else str(Path(bpy.path.abspath(path)))
+        return next((m for m in self.models if m["path"] == wanted and not m["components"]), None)
+
+    def files(self, *roles: str) -> list[dict[str, Any]]:
+        """Single weight files: what engine/models/identify.py's Identity says, and a title."""
+        return [file for file in self._found.get("files", []) if file["role"] in roles]
+
+    # -- what is asked of the engine
+
+    def progress(self, name: str) -> dict[str, Any] | None:
+        """The newest progress of a call ("scan", "compose"); None when it does not run."""
+        return self._calls[name][0].progress if name in self._calls else None
+
+    def scan(self) -> None:
+        """Look for models. Raises EngineMissing."""
+        self._tried = True
+        self._start("scan", self._keep, "scan", *map(str, self._places()))
+
+    def scan_first(self) -> None:
+        """Look once where nobody has looked yet, if the engine is there."""
+        if not self.known and not self._tried:
+            with contextlib.suppress(WanError):  # nobody asked; Generate says what is missing
+                self.scan()
+
+    def compose(self, name: str, parts: list[tuple[str, str]]) -> None:
+        """Make a model of single files (part, file), and choose it. Raises EngineMissing."""
+        given = [word for part, file in parts for word in ("--part", f"{part}={file}")]
+        self._start("compose", self._use, "compose", name, "--to", str(self._places()[0]), *given)
+
+    def describe(self, path: Path) -> None:
+        """Look at one folder, wherever it is, and choose it. Raises EngineMissing."""
+        self._start("compose", self._use, "describe", str(path))
+
+    def cancel(self, name: str) -> None:
+        """Stop a call; what it has done so far stays."""
+        if name in self._calls:
+            self._calls[name][0].cancel()
+
+    def tick(self) -> bool:
+        """Take what has ended; whether a call still runs."""
+        for name, (call, then) in list(self._calls.items()):
+            if call.finished:
+                del self._calls[name]
+                try:
+                    then(call.result())
+                except Cancelled:
+                    pass
+                except WanError as error:
+                    self.error = error
+        return bool(self._calls)
+
+    def wait(self) -> None:
+        """Until every call has ended, for scripts, where timers do not run. Raises WanError."""
+        while self._calls:
+            for call, _ in list(self._calls.values()):
+                call.wait()
+            self.tick()
+        if self.error:
+            raise self.error
+
+    def close(self) -> None:
+        for call, _ in self._calls.values():
+            call.kill()
+        self._calls.clear()
+
+    # -- inside
+
+    def _start(self, name: str, then: Callable[[Any], None], *arguments: str) -> None:
+        if name in self._calls:
+            return
+        self.error = None
+        self._calls[name] = EngineCall(self._find_python(), "models", *arguments), then
+        if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+            bpy.app.timers.register(_tick, persistent=True)
+
+    def _use(self, model: dict[str, Any]) -> None:
+        """Put a model on the list, and choose it as one undo step."""
+        others = [m for m in self.models if m["path"] != model["path"] or m["components"]]
+        self._keep({**self._found, "models": [*others, model]})
+        window = next(iter(bpy.context.window_manager.windows), None)
+        with bpy.context.temp_override(window=window) if window else contextlib.nullcontext():
+            bpy.ops.wan.use_model("EXEC_DEFAULT", True, path=model["path"])
+
+    def _keep(self, found: dict[str, Any]) -> None:
+        self._found = found
+        with contextlib.suppress(OSError):  # it is found again
+            job.write_json(self._file, found)
+
+
+def is_bundled(path: str) -> bool:
+    return not path or path.startswith(BUNDLED)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+_library: Library | None = None
+
+
+def library() -> Library:
+    return _library
+
+
+def register(home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]) -> None:
+    global _library
+    _library = Library(home, find_python, places)
+
+
+def unregister() -> None:
+    global _library
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    _library.close()
+    _library = None
+
+
+def _tick() -> float | None:
+    running = _library.tick()
+    redraw()
+    return TICK_S if running else None
+
+
+def redraw() -> None:
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "SEQUENCE_EDITOR":
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which model generates, what it can do, and what else was found on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..library import BUNDLED, library
+from ..timeline import compat
+from .layout import WanPanel, draw_wrapped
+
+PART_NAMES = {
+    "transformer": "Transformer",
+    "transformer_2": "Low-Noise Expert",
+    "text_encoder": "Text Encoder",
+    "vae": "VAE",
+    "image_encoder": "CLIP",
+}
+
+
+class WAN_MT_models(bpy.types.Menu):
+    bl_label = "Models"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        draw_models(self.layout, -1)
+
+
+class WAN_PT_model(WanPanel, bpy.types.Panel):
+    bl_label = "Model"
+    bl_order = 6
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, shelf = self.layout, library()
+        shelf.scan_first()
+        settings = compat.sequencer_scene(context).wan.model
+        model = shelf.model(settings.path)
+        row = layout.row(align=True)
+        row.menu(
+            "WAN_MT_models", text=_name(settings.path, model), icon="OUTLINER_OB_GROUP_INSTANCE"
+        )
+        row.operator("wan.open_model", text="", icon="FILE_FOLDER")
+        row.operator("wan.scan_models", text="", icon="FILE_REFRESH")
+        if (progress := shelf.progress("scan")) is not None:
+            _draw_call(layout, "scan", f"Looking in {Path(progress.get('looking', '')).name}")
+        if shelf.progress("compose") is not None:
+            layout.label(text="Looking at the model", icon="SORTTIME")
+        if model:
+            _draw_abilities(layout, context, model)
+        if shelf.error:
+            draw_wrapped(layout, context, str(shelf.error), "ERROR")
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(settings, "path")
+        column.prop(settings, "device")
+        column.prop(settings, "dtype")
+
+
+class WAN_PT_model_files(WanPanel, bpy.types.Panel):
+    """The parts of a model of single files."""
+
+    bl_label = "Files"
+    bl_parent_id = "WAN_PT_model"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        shelf = library()
+        model = shelf.model(compat.sequencer_scene(context).wan.model.path)
+        for part, files in (model["parts"] if model else {}).items():
+            row = self.layout.row()
+            row.label(text=PART_NAMES.get(part, part))
+            row.label(text=" + ".join(Path(file).name for file in files))
+        self.layout.operator("wan.compose_model", icon="ADD")
+        for path, why in shelf.unusable.items():
+            draw_wrapped(self.layout, context, f"{Path(path).name}: {why}", "ERROR")
+
+
+def draw_models(layout: bpy.types.UILayout, stage: int) -> None:
+    """Menu entries of all models that were found; ``stage`` is who takes the chosen one."""
+    models = library().models
+    for group in (_is_bundled, _is_folder, _is_loose):
+        for model in filter(group, models):
+            _draw_choice(layout, model, stage)
+        layout.separator()
+    if not models:
+        layout.label(text="Nothing was looked for yet")
+
+
+def _is_bundled(model: dict[str, Any]) -> bool:
+    return not model["components"] and (not model["path"] or model["path"].startswith(BUNDLED))
+
+
+def _is_folder(model: dict[str, Any]) -> bool:
+    return not model["components"] and not _is_bundled(model)
+
+
+def _is_loose(model: dict[str, Any]) -> bool:
+    return bool(model["components"])
+
+
+def _draw_choice(layout: bpy.types.UILayout, model: dict[str, Any], stage: int) -> None:
+    words = [word for word in (model["kind"].upper(), model["precision"]) if word]
+    text = f"{model['name']}  ({', '.join(words)})" if words else model["name"]
+    icon = "ERROR" if model["missing"] else "CHECKMARK"
+    if model["components"]:
+        choice = layout.operator("wan.compose_model", text=f"{text} …", icon=icon)
+        choice.source = model["name"]
+    else:
+        choice = layout.operator("wan.use_model", text=text, icon=icon)
+        choice.path, choice.stage = model["path"], stage
+
+
+def _name(path: str, model: dict[str, Any] | None) -> str:
+    return model["name"] if model else Path(path).name or "Nano Wan VACE"
+
+
+def _draw_abilities(
+    layout: bpy.types.UILayout, context: bpy.types.Context, model: dict[str, Any]
+) -> None:
+    for lack in model["missing"]:
+        draw_wrapped(layout, context, f"It lacks: {lack}", "ERROR")
+    if model["tasks"]:
+        words = ", ".join(model["tasks"])
+        experts = "; two experts" if model["boundary"] is not None else ""
+        draw_wrapped(layout, context, f"For: {words}{experts}.", "CHECKMARK")
+    facts = []
+    if model["parameters_b"]:
+        facts.append(f"{model['parameters_b']:.2g} billion parameters, {model['precision']}")
+    if model["sizes"]:
+        facts.append(f"made for {', '.join(model['sizes'])}")
+    if facts:
+        draw_wrapped(layout, context, "; ".join(facts) + ".", "INFO")
+    if model["defaults"]:
+        layout.operator("wan.use_model_defaults", icon="LOOP_BACK")
+
+
+def _draw_call(layout: bpy.types.UILayout, name: str, text: str) -> None:
+    row = layout.row(align=True)
+    row.label(text=text, icon="SORTTIME")
+    row.operator("wan.stop_call", text="", icon="CANCEL").name = name
+
+
+CLASSES = (WAN_MT_models, WAN_PT_model, WAN_PT_model_files)
