@@ -7,13 +7,16 @@
     model_mask/         the same for the model's eyes, when model_mask.shape is "own"
     start.png end.png   given first and last frame, when they are not the plate's own
     references/         pictures of what to generate, for VACE
+    compare_with        name of the folder beside it with the take without hygiene; optional
     radius.png          16-bit gray blur map of the start frame, white = 2.5 px; optional
     cancel              its presence stops the run within one step
+    lock                held by the process that works on the job: claim.py
     state.jsonl         append-only journal: what happened, when
     log.txt             the engine's log of this job
     result/             appears whole by one rename when the run is done
         patch/          RGBA frames, alpha = composite matte
         frames/         full frames, on request
+        takes.png       both takes, where there is one to compare with
         report.json
 
 All paths inside are relative, so the folder can be moved to another machine and run there.
@@ -38,8 +41,8 @@ from .latent_grid import REDUCTIONS
 SCHEMA = 1
 PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
 START, END, REFERENCES = "start.png", "end.png", "references"
-RADIUS = "radius.png"
-PATCH, FRAMES, REPORT = "patch", "frames", "report.json"
+RADIUS, COMPARE_WITH = "radius.png", "compare_with"
+PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
 DTYPES = {
     "auto": "bfloat16 on a GPU, float32 on the CPU",
     "float32": "32 bit",
@@ -344,9 +347,10 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Name for the result strip: the prompt's beginning and the seed."""
+        """Name for the result strip: the prompt's beginning, the seed, and the hygiene mode."""
         words = re.sub(r"\s+", " ", self.prompt.text).strip() or "Wan"
-        return f"{words[:40].rstrip()} [{self.sampling.seed}]"
+        treated = "" if self.hygiene.mode == "off" else f" {self.hygiene.mode}"
+        return f"{words[:40].rstrip()} [{self.sampling.seed}{treated}]"
 
 
 def create(folder: Path, job: Job) -> Path:

@@ -18,6 +18,7 @@ from .cache import cached
 from .conditioning import Condition, Scene, make_condition
 from .conditioning.text import guided_velocity
 from .fitting import Fitting
+from .hygiene.takes import compare_with
 from .models.loading import Bundle
 from .models.stages import StageModels
 from .output import write_frames
@@ -60,6 +61,7 @@ def generate(folder: Path, watch: Watch) -> dict[str, Any]:
             report = make_report(plan, watch)
             report["memory"]["measures_taken"] = fitting.measures
             report |= measured(watch.check) | describe_hygiene(plan, scene)
+            report |= compare_with(folder, part, watch.check)
             report["max_latent_diff_kept"] = largest_kept_difference(latents, source)
             jobs.write_json(part / jobs.REPORT, report)
             publish(folder, part)

@@ -5,7 +5,8 @@
     pictures.py   start frames and blur maps from files, faces in them
     report.py     two pictures side by side: numbers and a plot
     batch.py      a folder of pictures: CSV and contact sheet
-    motion.py     motion, crawl and first-frame fidelity of clips; pairs of takes
+    motion.py     motion, crawl and first-frame fidelity of clips; many pairs in numbers
+    takes.py      two takes of one job, with hygiene and without
     command.py    the subcommand of the engine's command line
 
 The analysis itself is shared with Blender: wan_blender.hygiene, numpy only. No torch here.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.engine hygiene matrix|sinks|treat|compare|batch|motion
+"""python -m wan_blender.engine hygiene matrix|sinks|treat|compare|batch|motion|takes
 
 All pictures are brought to --size (the generation size) first. Results are JSON on stdout.
 """
@@ -17,7 +17,7 @@ from ...errors import BadRequest, LengthMismatch
 from ...hygiene.blur import radius_map, soften, treat
 from ...hygiene.matrix import analyse
 from ...hygiene.sinks import Sink, find_sinks
-from . import batch, motion, pictures, report
+from . import batch, motion, pictures, report, takes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder = actions.add_parser("batch", help="judge a folder: CSV and contact sheet")
     folder.add_argument("folder", type=Path)
     folder.add_argument("out", type=Path)
-    clips = actions.add_parser("motion", help="compare two takes of one seed (folders of frames)")
+    clips = actions.add_parser("motion", help="compare two clips (folders of frames)")
     clips.add_argument("without", type=Path)
     clips.add_argument("treated", type=Path)
     clips.add_argument("start", type=Path, help="the start frame")
+    pair = actions.add_parser("takes", help="compare two finished job folders of one seed")
+    pair.add_argument("without", type=Path)
+    pair.add_argument("treated", type=Path)
+    pair.add_argument("sheet", type=Path, help="where to write the contact sheet")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -126,6 +130,11 @@ def _motion(options: argparse.Namespace) -> dict[str, object]:
     return motion.pair(without, treated, start)
 
 
+def _takes(options: argparse.Namespace) -> dict[str, object]:
+    pair = takes.Take.read(options.without), takes.Take.read(options.treated)
+    return takes.compare(*pair, options.sheet)
+
+
 def _clip(folder: Path, size: tuple[int, int]) -> np.ndarray:
     files = sorted(p for p in folder.glob("*") if p.suffix.lower() in pictures.SUFFIXES)
     if len(files) < 2:
@@ -163,4 +172,5 @@ ACTIONS = {
     "compare": _compare,
     "batch": _batch,
     "motion": _motion,
+    "takes": _takes,
 }

@@ -10,6 +10,7 @@ and not the twiddling of single pixels.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -35,14 +36,16 @@ class Motion:
     first_ssim: float  # structural similarity, 1 = equal
 
 
-def measure(frames: np.ndarray, start: np.ndarray | None = None) -> Motion:
-    """``frames`` (T, H, W, 3) in 0..1, T >= 2; ``start`` (H, W, 3): what frame 0 ought to be.
+def measure(frames: Iterable[np.ndarray], start: np.ndarray | None = None) -> Motion:
+    """``frames`` are two or more pictures (H, W, 3) in 0..1, taken one at a time; ``start``
+    (H, W, 3) is what the first ought to be.
 
     Raises LengthMismatch for a single frame, SizeMismatch when ``start`` has another size.
     """
-    if len(frames) < 2:
-        raise LengthMismatch(f"Motion needs at least 2 frames; the clip has {len(frames)}.")
-    planes = [luminance(frame.astype(np.float32)) for frame in frames]
+    frames = iter(frames)
+    one = list(itertools.islice(frames, 1))
+    fidelity = (np.nan, np.nan) if start is None else _fidelity(one[0], start)
+    planes = (luminance(frame.astype(np.float32)) for frame in itertools.chain(one, frames))
     speeds, moving, residual, detail = [], [], [], []
     for now, after in itertools.pairwise(planes):
         flow = optical_flow(now, after)
@@ -52,8 +55,9 @@ def measure(frames: np.ndarray, start: np.ndarray | None = None) -> Motion:
         left, energy = _crawl(now, after, flow)
         residual.append(left)
         detail.append(energy)
+    if not speeds:
+        raise LengthMismatch(f"Motion needs at least 2 frames; the clip has {len(one)}.")
     crawl, fine = np.sqrt(np.mean(residual)), np.sqrt(np.mean(detail))
-    fidelity = (np.nan, np.nan) if start is None else _fidelity(frames[0], start)
     return Motion(
         motion=float(np.mean(speeds)),
         moving=float(np.mean(moving)),
@@ -122,8 +126,10 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float((top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean())
 
 
-def pair(without: np.ndarray, treated: np.ndarray, start: np.ndarray) -> dict[str, object]:
-    """Two takes of one seed, (T, H, W, 3) each, measured against the same start frame."""
+def pair(
+    without: Iterable[np.ndarray], treated: Iterable[np.ndarray], start: np.ndarray
+) -> dict[str, object]:
+    """Two takes of one seed, pictures as for ``measure``, against the same start frame."""
     a, b = asdict(measure(without, start)), asdict(measure(treated, start))
     return {"without": a, "with": b, "change": {name: b[name] - a[name] for name in a}}
 
