@@ -13,6 +13,7 @@ WanError                  message, hint, code, exit_code
 |   |   +-- UnsafeWeights     pickles, remote code
 |   |   +-- WeightsMissing    a model folder or file is absent or incomplete
 |   |   +-- WrongModel        the model cannot do what the job asks
+|   +-- JobBusy           another process works in the job folder
 |   +-- EngineMissing     no Python with torch to run the engine
 |   +-- OutOfMemory
 |   +-- DiskFull          also read-only folders
@@ -26,6 +27,8 @@ WanError                  message, hint, code, exit_code
 from __future__ import annotations
 
 import errno
+import shutil
+from pathlib import Path
 
 
 class WanError(Exception):
@@ -96,6 +99,10 @@ class WrongModel(BadRequest):
     pass
 
 
+class JobBusy(UserError):
+    pass
+
+
 class EngineMissing(UserError):
     pass
 
@@ -142,6 +149,15 @@ def from_dict(data: dict[str, str]) -> WanError:
     """The error that ``to_dict`` described; an unknown code becomes an EngineError."""
     cls = _subclasses(WanError).get(data.get("code", ""), EngineError)
     return cls(data.get("message", "unknown error"), data.get("hint", ""))
+
+
+def disk_full(message: str, folder: Path) -> DiskFull:
+    """For writers that do not say why they failed: ``message``, and what is free in ``folder``."""
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    return DiskFull(
+        f"{message} {free_mb:.1f} MB are free in {folder}.",
+        "Free some space or choose another job folder, then run the job again.",
+    )
 
 
 def from_os_error(error: OSError, doing: str) -> WanError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import job, protocol, schema
+from .claim import Claim, is_claimed
 from .errors import InvalidJob, UserError, WanError, from_os_error
 from .timeline.background import BackgroundExport
 from .timeline.place import Placement
@@ -31,7 +32,7 @@ class Phase(enum.Enum):
 
 @dataclass
 class LocalJob:
-    """One job folder. ``request`` and ``exporter`` are there while it is exporting."""
+    """One job folder. ``request``, ``exporter`` and ``claim`` are there while it is exporting."""
 
     folder: Path
     settings: job.Job
@@ -40,6 +41,7 @@ class LocalJob:
     phase: Phase
     request: ShotRequest | None = None
     exporter: BackgroundExport | None = None
+    claim: Claim | None = None
     progress: protocol.Progress | None = None
     error: WanError | None = None
     cancelling: bool = False
@@ -88,13 +90,14 @@ def read_folder(folder: Path) -> LocalJob:
 
 
 def find_open_ends(root: Path) -> list[LocalJob]:
-    """Results in ``root`` that were never placed and jobs that never ended, oldest first."""
+    """Results in ``root`` that were never placed and jobs that never ended, oldest first. Those
+    that run in another Blender are its own."""
     found = []
     for path in sorted(root.glob("*/job.json"), reverse=True)[:FOUND_LIMIT]:
         events = _events(path.parent)
         settled = {"placed", "dismissed"} & set(events)
         ended = events and events[-1] in ("failed", "cancelled")
-        if not settled and not ended:
+        if not settled and not ended and not is_claimed(path.parent):
             with contextlib.suppress(WanError):
                 found.insert(0, read_folder(path.parent))
     return found

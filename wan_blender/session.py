@@ -22,6 +22,7 @@ from pathlib import Path
 import bpy
 
 from . import job, protocol
+from .claim import Claim
 from .errors import Cancelled, InvalidJob, UserError, WanError, from_dict, from_os_error
 from .interrupts import interrupts
 from .local_job import LocalJob, Phase, find_open_ends, read_folder
@@ -68,11 +69,13 @@ class Session:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, "creating the job folder") from error
+        local.claim = Claim(folder)
         if not bpy.app.background:
             local.exporter = BackgroundExport()
             try:
                 local.exporter.start(request, folder)
             except WanError:
+                local.claim.close()
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
         self._add(local)
@@ -87,7 +90,8 @@ class Session:
         if local.phase is Phase.DONE:
             raise InvalidJob(f"{folder} is done already.", "Place its result, or generate anew.")
         self.start_engine()
-        job.clear_cancel(folder)
+        with Claim(folder):
+            job.clear_cancel(folder)
         if known:
             self.jobs.remove(known)
         local.phase, local.error = Phase.QUEUED, None
@@ -267,7 +271,8 @@ class Session:
     def _exported(self, local: LocalJob, shot: job.Shot) -> None:
         local.settings = replace(local.settings, shot=shot)
         local.write()
-        local.request = local.exporter = local.progress = None
+        local.claim.close()
+        local.request = local.exporter = local.claim = local.progress = None
         local.phase = Phase.QUEUED
         self._changed()
 
@@ -314,18 +319,21 @@ class Session:
         if phase is Phase.FAILED:
             self.error = error
         if local.request:  # an unfinished export is of no use to anybody
-            threading.Thread(target=_discard, args=(local.exporter, local.folder)).start()
-            local.request = local.exporter = None
+            threading.Thread(
+                target=_discard, args=(local.exporter, local.folder, local.claim)
+            ).start()
+            local.request = local.exporter = local.claim = None
             self.jobs.remove(local)
         elif phase is Phase.CANCELLED:
             self.jobs.remove(local)
         self._changed()
 
 
-def _discard(exporter: BackgroundExport | None, folder: Path) -> None:
+def _discard(exporter: BackgroundExport | None, folder: Path, claim: Claim) -> None:
     """On a thread of its own: thousands of frames take a while to delete."""
     if exporter:
         exporter.cancel()
+    claim.close()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +142,52 @@ def test_killed_engine_leaves_a_job_that_runs_again(engine, tmp_path):
     assert json.loads(out)["max_diff_outside"] == 0
 
 
+def test_job_that_runs_is_not_run_by_another_process(engine, tmp_path):
+    folder = _job(tmp_path / "a", steps=1000)
+    engine.send(protocol.Run(str(folder)))
+    while not (isinstance(m := engine.read(), protocol.Progress) and m.phase == "denoising"):
+        pass
+    with Engine("run", str(folder)) as other:
+        out, err = other.child.communicate()
+    assert (other.child.returncode, out) == (1, "")
+    assert f"JobBusy: Process {engine.child.pid} on" in err
+    assert isinstance(engine.read(), (protocol.Progress, protocol.Heartbeat))
+    assert _events(folder)[-1] != "failed"
+
+
+def test_job_whose_host_is_gone_counts_as_interrupted(engine, tmp_path):
+    running, waiting = _job(tmp_path / "a", steps=1000), _job(tmp_path / "b")
+    for folder in (running, waiting):
+        engine.send(protocol.Run(str(folder)))
+    while not (isinstance(m := engine.read(), protocol.Progress) and m.phase == "denoising"):
+        pass
+    engine.child.stdin.close()
+    assert engine.child.wait(timeout=60) == 0
+    assert _events(running)[-1] == _events(waiting)[-1] == "interrupted"
+
+
+def _events(folder):
+    lines = (folder / "state.jsonl").read_text().splitlines()
+    return [json.loads(line)["event"] for line in lines]
+
+
+def test_run_ignores_the_cancel_of_a_run_before(tmp_path):
+    folder = _job(tmp_path / "a", steps=1)
+    jobs.request_cancel(folder)
+    with Engine("run", str(folder)) as engine:
+        _, err = engine.child.communicate()
+    assert engine.child.returncode == 0, err
+
+
+def test_folder_that_holds_no_job_is_left_as_it_is(tmp_path):
+    for command in ("run", "check"):
+        with Engine(command, str(tmp_path)) as engine:
+            _, err = engine.child.communicate()
+        assert engine.child.returncode == 2
+        assert "is not a job folder" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_prints_of_libraries_do_not_reach_the_protocol(tmp_path):
     code = (
         "import sys; from wan_blender.engine import worker; out = worker.claim_stdout();"
@@ -204,23 +249,11 @@ def test_doctor_and_check_answer_on_stdout(tmp_path):
         assert out
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 400 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here (needs root)")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 def test_full_disk_is_said_and_leaves_no_half_result(small_disk, tmp_path, monkeypatch):
     monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path / "tensors"))
     mask = np.full((5, 128, 128), 65535, np.uint16)
     folder = make_job(
-        small_disk / "job", noise_plate(5, 128, 128), mask, sampling__steps=1,
+        small_disk(400) / "job", noise_plate(5, 128, 128), mask, sampling__steps=1,
         output__full_frames=True,
     )  # fmt: skip
     with Engine("run", str(folder)) as engine:
@@ -229,3 +262,18 @@ def test_full_disk_is_said_and_leaves_no_half_result(small_disk, tmp_path, monke
     assert "DiskFull: The disk is full" in err
     assert "Traceback" not in err
     assert sorted(p.name for p in folder.iterdir() if "result" in p.name) == []
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_read_only_job_is_checked_and_refused_to_run(small_disk, make_read_only, command):
+    disk = small_disk(400)
+    folder = _job(disk / "job")
+    make_read_only(disk)
+    with Engine(command, str(folder)) as engine:
+        out, err = engine.child.communicate()
+    assert "Traceback" not in err
+    if command == "check":
+        assert json.loads(out)["mask"]["frames"] == 5
+    else:
+        assert engine.child.returncode == 1
+        assert "cannot be written" in err

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from .. import job as jobs
+from ..claim import Claim
 from . import vae as codec
 from .cache import cached
 from .conditioning import Condition, Scene, make_condition
@@ -40,6 +41,12 @@ def generate(folder: Path, watch: Watch) -> dict[str, Any]:
 
     Raises a WanError; then no result and no half-written file is left.
     """
+    jobs.read(folder)  # a folder that holds no job is left as it is
+    with Claim(folder):
+        return _generate(folder, watch)
+
+
+def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
     part = folder / "result.part"
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     try:
@@ -201,8 +208,12 @@ def largest_kept_difference(latents: Tensor, source: Source) -> float:
 
 
 def publish(folder: Path, part: Path) -> None:
-    """The one rename that means done; an earlier result of the same job gives way."""
-    result = folder / jobs.RESULT
-    shutil.rmtree(result, ignore_errors=True)
+    """The one rename that means done. An earlier result of the same job gives way whole: one that
+    is half deleted would look finished to whoever comes after a kill."""
+    result, earlier = folder / jobs.RESULT, folder / "result.earlier"
+    shutil.rmtree(earlier, ignore_errors=True)
+    if result.exists():
+        os.replace(result, earlier)
     os.replace(part, result)
+    shutil.rmtree(earlier, ignore_errors=True)
     jobs.append_state(folder, "done")

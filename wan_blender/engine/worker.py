@@ -20,7 +20,7 @@ import psutil
 
 from .. import job as jobs
 from .. import protocol
-from ..errors import Cancelled, EngineError, OutOfMemory, WanError, from_os_error
+from ..errors import Cancelled, EngineError, JobBusy, OutOfMemory, WanError, from_os_error
 
 HEARTBEAT_S = 2.0
 GRACE_S = 10.0  # for a running job to stop after the host is gone
@@ -42,6 +42,7 @@ class Worker:
         self._lock = threading.Lock()
         self._cancelled: dict[str, threading.Event] = {}
         self._busy = ""
+        self._host_gone = False
 
     def serve(self) -> int:
         """Until Shutdown or EOF. Returns the exit code."""
@@ -74,6 +75,7 @@ class Worker:
         self._host_is_gone()
 
     def _host_is_gone(self) -> None:
+        self._host_gone = True
         for event in list(self._cancelled.values()):
             event.set()
         self._inbox.put(protocol.Shutdown())
@@ -105,7 +107,7 @@ class Worker:
             answer = task(Path(job))
         except Exception as error:  # noqa: BLE001 - every failure becomes a message
             answer = protocol.Failed(job, describe(error).to_dict())
-            record_failure(Path(job), error)
+            record_failure(Path(job), error, self._host_gone)
         finally:
             self._busy = ""
             self._cancelled.pop(job, None)
@@ -160,16 +162,21 @@ def describe(error: BaseException) -> WanError:
     )
 
 
-def record_failure(folder: Path, error: BaseException) -> None:
-    """Traceback of a bug to stderr and log.txt, the event to the journal."""
-    trace = "" if isinstance(error, (Cancelled, WanError)) else traceback.format_exc()
-    print(trace or f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+def record_failure(folder: Path, error: BaseException, host_gone: bool = False) -> None:
+    """The event to the journal, the traceback of a bug to stderr and log.txt. A job that was
+    stopped because its host is gone was not cancelled by anybody: it is found again."""
+    described = describe(error)
+    trace = traceback.format_exc() if isinstance(described, EngineError) else ""
+    print(trace or f"{described.code}: {described}", file=sys.stderr, flush=True)
+    if isinstance(error, JobBusy) or not (folder / "job.json").is_file():
+        return  # not ours to write in
+    event = "cancelled" if isinstance(error, Cancelled) else "failed"
+    if event == "cancelled" and host_gone:
+        event = "interrupted"
     try:
-        if folder.is_dir():
-            event = "cancelled" if isinstance(error, Cancelled) else "failed"
-            jobs.append_state(folder, event, **describe(error).to_dict())
-            if trace:
-                with open(folder / "log.txt", "a", encoding="utf-8") as log:
-                    log.write(trace)
+        jobs.append_state(folder, event, **described.to_dict())
+        if trace:
+            with open(folder / "log.txt", "a", encoding="utf-8") as log:
+                log.write(trace)
     except OSError as problem:
         print(f"The journal cannot be written: {problem}", file=sys.stderr)

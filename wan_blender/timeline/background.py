@@ -70,6 +70,9 @@ class BackgroundExport:
                 errors="replace",
                 env={k: v for k, v in os.environ.items() if k not in PYTHON_OF_HOST},
             )
+        except errors.WanError:
+            self._clean()
+            raise
         except OSError as error:
             self._clean()
             raise errors.from_os_error(error, "starting the export") from error
@@ -150,8 +153,10 @@ def _save_copy(path: Path) -> None:
         bpy.ops.wm.save_as_mainfile(
             filepath=str(path), copy=True, relative_remap=True, compress=False, check_existing=False
         )
-    except RuntimeError as error:
-        raise OSError(None, str(error).strip(), str(path)) from error
+    except RuntimeError as error:  # on a full disk it says "No such file or directory"
+        said = str(error).strip()
+        copy = f"A copy of the file could not be saved as {path} ({said})."
+        raise errors.disk_full(copy, path.parent) from error
     finally:
         preferences.filepaths.file_preview_type = preview
         preferences.is_dirty = dirty

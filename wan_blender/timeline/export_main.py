@@ -30,15 +30,21 @@ def main() -> None:
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def say(**message: object) -> None:
-        messages.write(json.dumps(message) + "\n")
-        messages.flush()
-
-    _end_with_host(request_file.parent)
     data = json.loads(request_file.read_text(encoding="utf-8"))
+    request, folder = ShotRequest.from_dict(data["request"]), Path(data["folder"])
+    ended = threading.Event()
+    watch = _end_with_host(request_file.parent, folder, ended)
+
+    def say(**message: object) -> None:
+        try:
+            messages.write(json.dumps(message) + "\n")
+            messages.flush()
+        except BrokenPipeError:  # as stdin has ended too
+            ended.clear()
+            watch.join()
+
     if not bpy.data.filepath:
         bpy.ops.wm.open_mainfile(filepath=data["blend"])
-    request, folder = ShotRequest.from_dict(data["request"]), Path(data["folder"])
     shot = None
 
     def on_frame(done: int, total: int) -> None:
@@ -50,21 +56,30 @@ def main() -> None:
         else:
             shot = asdict(export(request, folder, on_frame))
     except WanError as error:
+        ended.set()
         say(error=error.to_dict())
     else:
+        ended.set()
         say(shot=shot, done=1, total=1)
 
 
-def _end_with_host(scratch: Path) -> None:
-    """Exit when stdin ends: the Blender that started this one is gone, or is done with it."""
+def _end_with_host(scratch: Path, folder: Path, ended: threading.Event) -> threading.Thread:
+    """Exit when stdin ends: the Blender that started this one is done with it, or is gone. Then
+    nobody else removes the frames of an export that has not ``ended``."""
 
     def watch() -> None:
         while os.read(0, 4096):  # not sys.stdin, whose lock a dying interpreter wants
             pass
         shutil.rmtree(scratch, ignore_errors=True)
+        tries = 0
+        while not ended.is_set() and folder.exists() and tries < 100:  # one more may be written
+            shutil.rmtree(folder, ignore_errors=True)
+            tries += 1
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
 
 
 main()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+LAST_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"
 HEADER_AT, PIXELS_AT = 16, 33  # where write_gray16 puts the IHDR's content and the IDAT chunk
 
 
@@ -37,6 +39,14 @@ def read_gray16(path: Path) -> np.ndarray:
     scanlines = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(height, 1 + 2 * width)
     rows = np.cumsum(scanlines[:, 1:], axis=0, dtype=np.uint8)  # undoes filter "up"
     return rows.view(">u2").astype(np.float32) / 65535
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a PNG file has its last chunk."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - len(LAST_CHUNK), 0))
+        return file.read() == LAST_CHUNK
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import bpy
 
-from ..errors import BadRequest, UnsupportedClip
-from . import compat
+from ..errors import BadRequest, UnsupportedClip, disk_full
+from . import compat, exr, png
 
 FRAMES_A_CALL = 8
+IS_WHOLE = {"PNG": png.is_whole, "OPEN_EXR": exr.is_whole}
 NEUTRAL_VIEW = {"exposure": 0.0, "gamma": 1.0, "use_curve_mapping": False}
 
 
@@ -144,8 +145,9 @@ def render(scene: bpy.types.Scene, frames: range, folder: Path) -> Iterator[Path
 
     As animations: a still of a scene that no window shows is rendered with the values that
     keyframes left behind, not with those of the frame. And several frames at a time: each call
-    costs as much as half a frame.
+    costs as much as half a frame. Raises DiskFull: Blender itself does not notice.
     """
+    is_whole = IS_WHOLE[scene.render.image_settings.file_format]
     pattern = str(folder).replace("{", "{{").replace("}", "}}")  # braces name variables
     scene.render.filepath = os.path.join(pattern, "render######")
     for first in range(frames.start, frames.stop, FRAMES_A_CALL):
@@ -158,4 +160,6 @@ def render(scene: bpy.types.Scene, frames: range, folder: Path) -> Iterator[Path
                 raise UnsupportedClip(
                     f"Blender wrote no picture for frame {frame}.", "Its console says why."
                 )
+            if not is_whole(rendered):
+                raise disk_full(f"The picture of frame {frame} could not be written.", folder)
             yield rendered

@@ -197,7 +197,7 @@ def test_child_ends_when_its_host_is_killed(timeline, bpy):
     while is_alive(pid):
         assert time.monotonic() < deadline, "the child outlived its host"
         time.sleep(0.05)
-    assert not (job / "export").exists()
+    assert not job.exists()
     assert blend.exists()
 
 

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job folder belongs to one process at a time, for no longer than that lives."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wan_blender.claim import Claim, is_claimed
+from wan_blender.errors import JobBusy
+
+REPO = Path(__file__).parents[2]
+HOLD = (
+    "import sys, time; from pathlib import Path; from wan_blender.claim import Claim\n"
+    "claim = Claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], cwd=REPO, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "held\n"
+    yield child
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def test_second_process_is_told_who_holds_the_job(holder, tmp_path):
+    with pytest.raises(JobBusy, match=rf"Process {holder.pid} on .*{tmp_path}.*end it there"):
+        Claim(tmp_path)
+    assert is_claimed(tmp_path)
+
+
+def test_claim_dies_with_its_owner(holder, tmp_path):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "lock").exists()
+    assert not is_claimed(tmp_path)
+    with Claim(tmp_path):
+        assert is_claimed(tmp_path)
+    assert not is_claimed(tmp_path)
+
+
+def test_one_process_cannot_claim_twice(tmp_path):
+    with Claim(tmp_path), pytest.raises(JobBusy, match=str(os.getpid())):
+        Claim(tmp_path)
