@@ -17,7 +17,7 @@ from . import (
     preferences,
     properties,
 )
-from .panels import hygiene_overlay, mask_overlay
+from .panels import hygiene_overlay, mask_overlay, schedule_plot
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
 
@@ -33,6 +33,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     hygiene_overlay.register()
     mask_overlay.register()
+    schedule_plot.register()
     event_pump.register(preferences.home() / "engine.log", preferences.engine_python)
     library.register(preferences.home(), preferences.engine_python, preferences.model_places)
     for menu in _menus():
@@ -47,6 +48,7 @@ def unregister() -> None:
     installation.close()
     library.unregister()
     event_pump.unregister()
+    schedule_plot.unregister()
     mask_overlay.unregister()
     hygiene_overlay.unregister()
     for cls in reversed(CLASSES):

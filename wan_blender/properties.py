@@ -29,6 +29,7 @@ from .timeline.span import Span
 
 SPELLINGS = {
     **{word: word.upper() for word in ("cpu", "cuda", "mps", "fps", "vae", "vace", "id")},
+    "dtype": "Precision",
     "lora": "LoRA",
     "loras": "LoRAs",
 }
@@ -235,6 +236,7 @@ def register() -> None:
     bpy.utils.register_class(WAN_PG_line)
     _registered[:] = [WAN_PG_matte, WAN_PG_line]
     annotations = {"mattes": CollectionProperty(type=WAN_PG_matte), **_annotations(job.Job)}
+    annotations["active_stage"] = IntProperty(options=set())  # shown in the list of stages
     annotations["span_plate"] = StringProperty(options=set())  # the one that span is for
     for name, cls in (*groups(), ("span", Span)):
         group = _class(f"WAN_PG_{name}", _annotations(cls))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Run:
 
     sampling: jobs.Sampling
     plan: StagePlan
+    stages: list[jobs.Stage]
     traits: Traits
     distilled: bool  # a step-distill LoRA is on in the last stage
     width: int
@@ -69,7 +70,7 @@ def check_schedule(
     plan = plan_stages(job.sampling, job.stages, traits.boundary)
     last = plan.spans[-1].stage.loras if plan.spans else []
     distilled = any(is_distilled(use.file) for use in job.loras + last)
-    run = Run(job.sampling, plan, traits, distilled, width, height, frames, windowed)
+    run = Run(job.sampling, plan, job.stages, traits, distilled, width, height, frames, windowed)
     return [finding for rule in _RULES for finding in rule(run)]
 
 
@@ -154,7 +155,7 @@ def _distilled_with_guidance(run: Run) -> Iterator[Finding]:
             "distilled-guidance",
             f"A step-distill LoRA is on and guidance is {guidance:g}. The LoRA has guidance built "
             "in: more of it burns the picture and doubles the time.",
-            {"sampling.guidance": 1.0},
+            _guidance_of_the_end(run, 1.0),
         )
     if run.steps > 12 and len(run.plan.spans) < 3:
         yield Finding(
@@ -162,6 +163,18 @@ def _distilled_with_guidance(run: Run) -> Iterator[Finding]:
             f"A step-distill LoRA is on and there are {run.steps} steps; it was made for 4 to 8.",
             {"sampling.steps": 6},
         )
+
+
+def _guidance_of_the_end(run: Run, guidance: float) -> dict[str, Any]:
+    """The setting that gives the last stage this guidance: its own, where it has one."""
+    last = run.plan.spans[-1].stage
+    if last.guidance < 0:
+        return {"sampling.guidance": guidance}
+    return {
+        "stages": [
+            replace(stage, guidance=guidance) if stage == last else stage for stage in run.stages
+        ]
+    }
 
 
 def _too_few_steps(run: Run) -> Iterator[Finding]:
@@ -190,7 +203,8 @@ def _length(run: Run) -> Iterator[Finding]:
         yield Finding(
             "length",
             f"{run.frames} frames are more than the {limit} this model was trained on; without "
-            "context windows the motion tends to loop back. Split the shot.",
+            "context windows the motion tends to loop back. Use windows, or split the shot.",
+            {"windows.frames": limit},
         )
 
 

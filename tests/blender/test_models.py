@@ -122,3 +122,85 @@ def test_scan_without_an_engine_says_what_to_do(addon, part, monkeypatch):
     monkeypatch.setenv("WAN_ENGINE_PYTHON", "/no/such/python")
     with pytest.raises(RuntimeError, match="/no/such/python"):
         addon.ops.wan.scan_models()
+
+
+@pytest.fixture
+def looked(engine, chosen, part):
+    """After a scan: the bundled models are known."""
+    engine.ops.wan.scan_models()
+    engine.context.scene.render.resolution_x = 160
+    engine.context.scene.render.resolution_y = 96
+    return engine.context.scene
+
+
+def test_finding_is_fixed_by_its_button(looked, engine, part):
+    wan, outlook = looked.wan, part("outlook")
+    wan.model.path = "nano/experts"
+    wan.sampling.steps, wan.sampling.shift = 20, 0.3
+    found = {finding.rule for finding in outlook.outlook(looked).findings}
+    assert {"few-decisions", "shift"} <= found
+    engine.ops.wan.fix_schedule(rule="shift")
+    assert wan.sampling.shift == 3.0
+    assert outlook.outlook(looked).findings == []
+    with pytest.raises(RuntimeError, match="nothing to fix"):
+        engine.ops.wan.fix_schedule(rule="shift")
+
+
+def test_presets_set_up_the_stages_of_the_chosen_model(looked, engine, part):
+    wan, outlook = looked.wan, part("outlook")
+    wan.model.path = "nano/experts"
+    engine.ops.wan.use_stages(preset="experts")
+    assert [(s.expert, round(s.end, 4)) for s in wan.stages] == [("high", 0.875), ("low", -1.0)]
+    split = outlook.outlook(looked).plan.spans[0].stop
+    engine.ops.wan.use_stages(preset="three")
+    assert [s.name for s in wan.stages] == ["exploration", "decision", "refinement"]
+    spans = outlook.outlook(looked).plan.spans
+    assert len(spans) == 3
+    assert spans[1].stop >= split
+    engine.ops.wan.move_item(path="stages", index=2, up=True)
+    assert (wan.stages[1].name, wan.active_stage) == ("refinement", 1)
+    engine.ops.wan.use_stages(preset="one")
+    assert len(wan.stages) == 0
+    with pytest.raises(RuntimeError, match="needs a step-distill LoRA"):
+        engine.ops.wan.use_stages(preset="distilled")
+
+
+def test_distilled_preset_takes_the_loras_that_fit(looked, engine, part, monkeypatch):
+    library = part("library").library()
+    width = library.model("nano/experts")["width"]
+    loras = [
+        {"role": "lora", "path": f"/l/t2v_lightx2v_{e}_noise.safetensors", "expert": e, "width": w}
+        for e, w in (("high", width), ("low", width), ("high", width + 1))
+    ]
+    loras.append({**loras[0], "path": "/l/i2v_lightx2v_high_noise.safetensors"})
+    monkeypatch.setitem(library._found, "files", loras)
+    looked.wan.model.path = "nano/experts"
+    engine.ops.wan.use_stages(preset="distilled")
+    assert looked.wan.sampling.steps == 4
+    assert [(Path(use.file).name, use.expert) for use in looked.wan.loras] == [
+        ("t2v_lightx2v_high_noise.safetensors", "high"),
+        ("t2v_lightx2v_low_noise.safetensors", "low"),
+    ]
+    engine.ops.wan.add_lora(path="loras", file=loras[1]["path"])
+    assert looked.wan.loras[2].expert == "low"
+
+
+def test_model_of_a_stage_is_chosen_apart(looked, engine):
+    engine.ops.wan.use_stages(preset="three")
+    engine.ops.wan.use_model(path="nano/vace", stage=1)
+    assert [stage.model for stage in looked.wan.stages] == ["", "nano/vace", ""]
+    assert looked.wan.model.path == ""
+
+
+def test_plot_shows_each_step_in_the_colour_of_its_stage(looked, engine, part):
+    looked.wan.model.path = "nano/experts"
+    view, plot = part("outlook").outlook(looked), part("panels.schedule_plot")
+    colours = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
+    picture = plot.paint(view.plan, 0.875, colours)
+    assert picture.shape == (plot.SIZE, plot.SIZE, 4)
+    bottom = picture[0, picture[0, :, 3] > 0.5, :3]
+    share = view.plan.spans[0].stop / (len(view.plan.sigmas) - 1)
+    assert abs((bottom == colours[0]).all(1).mean() - share) < 0.03
+    assert (bottom == colours[1]).all(1).any()
+    full = (picture[..., 0] == 1) & (picture[..., 1] == 0)
+    assert full[:, 0].sum() > full[:, int(share * plot.SIZE) - 4].sum()  # noise falls

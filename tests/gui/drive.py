@@ -57,9 +57,10 @@ def pixels() -> np.ndarray:
     return np.frombuffer(raw, np.uint8).reshape(HEIGHT, WIDTH, 3)
 
 
-def buttons() -> list[tuple[int, int, int, int]]:
-    """(x, y, width, height) of the tool buttons on screen, top to bottom."""
-    tell("paint on")
+def buttons(kind: str = "tool") -> list[tuple[int, int, int, int]]:
+    """(x, y, width, height) of the buttons of a kind on screen, top to bottom: "tool" for
+    operators, "menu" for menus."""
+    tell(f"paint {kind}")
     image = pixels().astype(int)
     tell("paint off")
     pink = (image[..., 0] > 200) & (image[..., 1] < 90) & (image[..., 2] > 200)
@@ -197,4 +198,5 @@ def main() -> None:
 
 
 BEGAN = time.monotonic()
-main()
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 """Run inside the Blender under test: shows the Wan tab, writes what it sees to state.json every
 tenth of a second, does what stands in command.txt, and times the main thread.
 
-    blender FILE --python probe.py -- FOLDER
+    blender FILE --python probe.py -- FOLDER [PANEL ...]      only these panels, open
 """
 
 import json
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import bpy
 
-FOLDER = Path(sys.argv[sys.argv.index("--") + 1])
+FOLDER, *PANELS = sys.argv[sys.argv.index("--") + 1 :]
+FOLDER = Path(FOLDER)
 ADDON = "bl_ext.user_default.wan_blender.wan_blender"
-event_pump, session, generate, panels = (
+event_pump, session, generate, library, panels = (
     import_module(f"{ADDON}.{name}")
-    for name in ("event_pump", "session", "operators.generate", "panels")
+    for name in ("event_pump", "session", "operators.generate", "library", "panels")
 )
 longest_ms: dict[str, float] = {}
 loop = {"last": time.perf_counter(), "gaps_ms": []}
@@ -55,6 +56,8 @@ def show_sequencer() -> None:
     screen = bpy.context.window_manager.windows[0].screen
     area = max(screen.areas, key=lambda area: area.width * area.height)
     area.type = "SEQUENCE_EDITOR"
+    if PANELS:
+        show_only(PANELS)
     area.spaces.active.view_type = "SEQUENCER"
     area.spaces.active.show_region_ui = True
     bpy.app.timers.register(show_tab, first_interval=1.0)
@@ -95,6 +98,10 @@ def report() -> float:
         "engine": current.engine_state.value,
         "engine_pid": current.engine.pid if current.engine else 0,
         "error": str(current.error or ""),
+        "model": scene.wan.model.path,
+        "sampling": {n: getattr(scene.wan.sampling, n) for n in ("steps", "shift", "guidance")},
+        "stages": [stage.name for stage in scene.wan.stages],
+        "found": [model["name"] for model in library.library().models],
         "frame": scene.frame_current,
         "sidebar": sidebar(),
         "strips": {
@@ -109,16 +116,33 @@ def report() -> float:
     return 0.1
 
 
+def show_only(names: list[str]) -> None:
+    """Only these panels, open, so that they fit the screen."""
+    kinds = [cls for cls in panels.CLASSES if issubclass(cls, bpy.types.Panel)]
+    ours = [cls for cls in kinds if getattr(cls, "bl_category", "") == "Wan"]
+    for cls in reversed(ours):
+        if cls.is_registered:
+            bpy.utils.unregister_class(cls)
+    for cls in ours:
+        if cls.__name__ in names:
+            cls.bl_options = {o for o in getattr(cls, "bl_options", ()) if o != "DEFAULT_CLOSED"}
+            bpy.utils.register_class(cls)
+    sequencer_area().tag_redraw()
+
+
 def obey() -> None:
     path = FOLDER / "command.txt"
     if not path.exists():
         return
     command, _, value = path.read_text().strip().partition(" ")
     path.unlink()
-    if command == "paint":  # tool buttons get a colour that a screenshot can be searched for
-        colours = bpy.context.preferences.themes[0].user_interface.wcol_tool
-        colours.inner = (1, 0, 1, 1) if value == "on" else (0.329, 0.329, 0.329, 1)
+    if command == "paint":  # buttons get a colour that a screenshot can be searched for
+        theme = bpy.context.preferences.themes[0].user_interface
+        for kind, colours in (("tool", theme.wcol_tool), ("menu", theme.wcol_menu)):
+            colours.inner = (1, 0, 1, 1) if value == kind else (0.329, 0.329, 0.329, 1)
         sequencer_area().tag_redraw()
+    elif command == "only":
+        show_only(value.split())
     elif command == "steps":
         bpy.data.scenes["Scene"].wan.sampling.steps = int(value)
     elif command == "python":

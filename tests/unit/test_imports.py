@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "wan_blender"
 BPY = {"bpy", "bpy_extras", "bl_ui", "bl_operators", "addon_utils", "mathutils", "gpu", "blf"}
 BPY_PARTS = {
     "addon", "event_pump", "headless", "hygiene_view", "library", "mask_view", "operators",
-    "panels", "preferences", "properties", "session", "tasks", "timeline",
+    "outlook", "panels", "preferences", "properties", "session", "tasks", "timeline",
 }  # fmt: skip
 STDLIB_ONLY = {
     "claim", "engine_env", "errors", "installation", "installer", "interrupts", "process", "protocol",
@@ -29,7 +29,7 @@ TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {"process", "interrupts", "local_job", "session"}
 INTERFACE = SESSION | {
     "engine_env", "event_pump", "hygiene_view", "installation", "library", "mask_view",
-    "printed_progress", "preferences", "properties", "tasks",
+    "outlook", "printed_progress", "preferences", "properties", "tasks",
 }  # fmt: skip
 # part of the package -> parts it may import
 ALLOWED = {
@@ -61,9 +61,10 @@ ALLOWED = {
     "installation": {"engine_env", "errors"},
     "preferences": {"engine_env", "installation", "process"},
     "properties": TIMELINE,
-    "hygiene_view": TIMELINE,
+    "hygiene_view": TIMELINE | {"engine_call"},
     "library": {"engine_call", "errors", "job"},
     "mask_view": TIMELINE | {"properties"},
+    "outlook": TIMELINE | {"library", "properties"},
     "tasks": TIMELINE | {"properties"},
     "operators": INTERFACE | {"operators"},
     "panels": INTERFACE | {"panels"},

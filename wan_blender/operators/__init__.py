@@ -3,6 +3,7 @@
 
 from .add_hygiene_matte import WAN_OT_add_hygiene_matte
 from .add_item import WAN_OT_add_item
+from .add_lora import WAN_OT_add_lora
 from .add_matte import WAN_OT_add_matte
 from .add_model_folder import WAN_OT_add_model_folder
 from .add_sampling_preset import WAN_OT_add_sampling_preset
@@ -13,9 +14,11 @@ from .compose_model import WAN_OT_compose_model
 from .dismiss_error import WAN_OT_dismiss_error
 from .dismiss_job import WAN_OT_dismiss_job
 from .find_results import WAN_OT_find_results
+from .fix_schedule import WAN_OT_fix_schedule
 from .generate import WAN_OT_generate
 from .install_engine import WAN_OT_install_engine
 from .limit_frames import WAN_OT_limit_frames
+from .move_item import WAN_OT_move_item
 from .open_hygiene_view import WAN_OT_open_hygiene_view
 from .open_job_folder import WAN_OT_open_job_folder
 from .open_log import WAN_OT_open_log
@@ -25,11 +28,14 @@ from .place_result import WAN_OT_place_result
 from .remove_item import WAN_OT_remove_item
 from .remove_matte import WAN_OT_remove_matte
 from .remove_model_folder import WAN_OT_remove_model_folder
+from .report_frequencies import WAN_OT_report_frequencies
 from .roll_back_engine import WAN_OT_roll_back_engine
 from .run_again import WAN_OT_run_again
 from .run_job import WAN_OT_run_job
+from .save_treated_frame import WAN_OT_save_treated_frame
 from .scan_models import WAN_OT_scan_models
 from .setup_task import WAN_OT_setup_task
+from .show_picture import WAN_OT_show_picture
 from .start_engine import WAN_OT_start_engine
 from .stop_call import WAN_OT_stop_call
 from .stop_engine import WAN_OT_stop_engine
@@ -39,10 +45,12 @@ from .uninstall_engine import WAN_OT_uninstall_engine
 from .update_overlay import WAN_OT_update_overlay
 from .use_model import WAN_OT_use_model
 from .use_model_defaults import WAN_OT_use_model_defaults
+from .use_stages import WAN_OT_use_stages
 
 CLASSES = (
     WAN_OT_add_hygiene_matte,
     WAN_OT_add_item,
+    WAN_OT_add_lora,
     WAN_OT_add_matte,
     WAN_OT_add_model_folder,
     WAN_OT_add_sampling_preset,
@@ -53,9 +61,11 @@ CLASSES = (
     WAN_OT_dismiss_error,
     WAN_OT_dismiss_job,
     WAN_OT_find_results,
+    WAN_OT_fix_schedule,
     WAN_OT_generate,
     WAN_OT_install_engine,
     WAN_OT_limit_frames,
+    WAN_OT_move_item,
     WAN_OT_open_hygiene_view,
     WAN_OT_open_job_folder,
     WAN_OT_open_log,
@@ -65,11 +75,14 @@ CLASSES = (
     WAN_OT_remove_item,
     WAN_OT_remove_matte,
     WAN_OT_remove_model_folder,
+    WAN_OT_report_frequencies,
     WAN_OT_roll_back_engine,
     WAN_OT_run_again,
     WAN_OT_run_job,
+    WAN_OT_save_treated_frame,
     WAN_OT_scan_models,
     WAN_OT_setup_task,
+    WAN_OT_show_picture,
     WAN_OT_start_engine,
     WAN_OT_stop_call,
     WAN_OT_stop_engine,
@@ -79,4 +92,5 @@ CLASSES = (
     WAN_OT_update_overlay,
     WAN_OT_use_model,
     WAN_OT_use_model_defaults,
+    WAN_OT_use_stages,
 )

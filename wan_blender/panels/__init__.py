@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar. Panels draw and do nothing else."""
 
-from . import hygiene, mask_overlay, model, presets, settings
+from . import hygiene, mask_overlay, model, presets, settings, stages
 from .generate import WAN_PT_generate
 from .results import WAN_PT_results
 from .shot import WAN_PT_shot
@@ -15,5 +15,6 @@ CLASSES = (
     *mask_overlay.CLASSES,
     *hygiene.CLASSES,
     *model.CLASSES,
+    *stages.CLASSES,
     *settings.CLASSES,
 )

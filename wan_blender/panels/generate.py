@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import bpy
 
-from .. import event_pump, preferences
+from .. import event_pump, outlook, preferences
+from ..errors import WanError
+from ..library import library
 from ..local_job import LocalJob, Phase
 from ..process import State
 from ..session import Session
+from ..timeline import compat
 from .layout import WanPanel, draw_wrapped, duration
+from .stages import draw_findings
 
 # Each state of the engine: one sentence, one button.
 ENGINE = {
@@ -31,11 +37,18 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
         row = layout.row()
         row.scale_y = 1.4
         row.operator("wan.generate", icon="RENDER_ANIMATION")
+        _draw_advice(layout, context)
         for local in session.active:
             _draw_job(layout, local)
         if session.error:
             _draw_error(layout, context, session)
         _draw_engine(layout, session)
+
+
+def _draw_advice(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    library().scan_first()
+    with contextlib.suppress(WanError):  # Generate says it when it is pressed
+        draw_findings(layout, context, outlook.outlook(compat.sequencer_scene(context)))
 
 
 def _draw_job(layout: bpy.types.UILayout, local: LocalJob) -> None:

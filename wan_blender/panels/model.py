@@ -73,7 +73,7 @@ class WAN_PT_model_files(WanPanel, bpy.types.Panel):
         for part, files in (model["parts"] if model else {}).items():
             row = self.layout.row()
             row.label(text=PART_NAMES.get(part, part))
-            row.label(text=" + ".join(Path(file).name for file in files))
+            row.label(text=" + ".join(_file_name(Path(file)) for file in files))
         self.layout.operator("wan.compose_model", icon="ADD")
         for path, why in shelf.unusable.items():
             draw_wrapped(self.layout, context, f"{Path(path).name}: {why}", "ERROR")
@@ -114,6 +114,12 @@ def _draw_choice(layout: bpy.types.UILayout, model: dict[str, Any], stage: int) 
         choice.path, choice.stage = model["path"], stage
 
 
+def _file_name(path: Path) -> str:
+    """In a diffusers folder all files have the same few names; their folder tells them apart."""
+    generic = path.name.startswith(("diffusion_pytorch_model", "model"))
+    return f"{path.parents[1].name}/{path.parent.name}" if generic else path.name
+
+
 def _name(path: str, model: dict[str, Any] | None) -> str:
     return model["name"] if model else Path(path).name or "Nano Wan VACE"
 
@@ -129,7 +135,9 @@ def _draw_abilities(
         draw_wrapped(layout, context, f"For: {words}{experts}.", "CHECKMARK")
     facts = []
     if model["parameters_b"]:
-        facts.append(f"{model['parameters_b']:.2g} billion parameters, {model['precision']}")
+        count = model["parameters_b"]
+        size = f"{count:.3g} billion" if count >= 0.1 else f"{1000 * count:.0f} million"
+        facts.append(f"{size} parameters, {model['precision']}")
     if model["sizes"]:
         facts.append(f"made for {', '.join(model['sizes'])}")
     if facts:

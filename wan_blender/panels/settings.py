@@ -7,63 +7,70 @@ from typing import Any
 
 import bpy
 
-from .. import job, properties, schema
+from .. import properties, schema
 from ..timeline import compat
 from .layout import WanPanel
 from .presets import draw_in_header
 
-OWN_PANELS = ("model",)
+OWN_PANELS = ("model", "loras", "stages")
 PROMPT, SAMPLING, FIRST_ORDER = "prompt", "sampling", 10
 
 
 class SettingsPanel(WanPanel):
-    """Mixin: draws ``scene.wan.<name>``, a group or a list."""
+    """Mixin: draws the group ``scene.wan.<name>``."""
 
     name = ""
-    rules: dict[str, Any] | None = None  # of a list
-    settings: type | None = None  # of a group
+    settings: type | None = None
 
     def draw(self, context: bpy.types.Context) -> None:
         wan = compat.sequencer_scene(context).wan
         self.layout.use_property_split = True
         self.layout.use_property_decorate = False
         column = self.layout.column()
-        if self.rules:
-            _draw_list(column, wan, self.name, self.rules, "")
-        else:
-            _draw_settings(column, getattr(wan, self.name), self.settings, f"{self.name}.")
+        draw_settings(column, getattr(wan, self.name), self.settings, f"{self.name}.")
 
 
-def _draw_settings(
-    layout: bpy.types.UILayout, owner: bpy.types.PropertyGroup, cls: type, path: str
+def draw_settings(
+    layout: bpy.types.UILayout,
+    owner: bpy.types.PropertyGroup,
+    cls: type,
+    path: str,
+    leave_out: tuple[str, ...] = (),
 ) -> None:
     """``path``: where ``owner`` is in scene.wan, with its dot."""
     for name, rules in schema.settings(cls):
+        if name in leave_out:
+            continue
         if rules.get("subtype") == "multiline":
             layout.prop(owner, name, text="", placeholder=rules["about"])
         elif rules["kind"] == "many" and not properties.is_number_list(rules):
-            _draw_list(layout, owner, name, rules, path)
+            draw_list(layout, owner, name, rules, path)
         else:
             layout.prop(owner, name)
 
 
-def _draw_list(
+def draw_list(
     layout: bpy.types.UILayout,
     owner: bpy.types.PropertyGroup,
     name: str,
     rules: dict[str, Any],
     path: str,
+    menu: str = "",
 ) -> None:
+    """Its items in boxes; ``menu`` takes the place of the button that adds an empty one."""
     row = layout.row()
     row.label(text=properties.label(name))
-    row.operator("wan.add_item", text="", icon="ADD", emboss=False).path = path + name
+    if menu:
+        row.menu(menu, text="", icon="ADD")
+    else:
+        row.operator("wan.add_item", text="", icon="ADD", emboss=False).path = path + name
     for index, item in enumerate(getattr(owner, name)):
         row = layout.box().row()
         column = row.column()
         if rules["item"] is str:
             column.prop(item, "text", text="")
         else:
-            _draw_settings(column, item, rules["item"], f"{path}{name}[{index}].")
+            draw_settings(column, item, rules["item"], f"{path}{name}[{index}].")
         remove = row.operator("wan.remove_item", text="", icon="X", emboss=False)
         remove.path, remove.index = path + name, index
 
@@ -84,7 +91,6 @@ def _panel(order: int, name: str, **body: Any) -> type:
 
 def _panels() -> list[type]:
     shown = [(n, {"settings": cls}) for n, cls in properties.groups() if n not in OWN_PANELS]
-    shown += [(name, {"rules": rules}) for name, rules in schema.settings(job.Job)]
     return [_panel(order, name, **body) for order, (name, body) in enumerate(shown, FIRST_ORDER)]
 
 

@@ -78,6 +78,13 @@ def test_distilled_lora_with_guidance_is_told_and_cured():
     assert rules(sick, PAIR) == {}
 
 
+def test_guidance_of_the_last_stage_itself_is_cured_there():
+    stages = [Stage(end=0.875), Stage(guidance=4.0, loras=[FAST])]
+    sick = job(stages=stages, steps=8, guidance=1.0)
+    sick.stages = rules(sick, PAIR)["distilled-guidance"].fix["stages"]
+    assert "distilled-guidance" not in rules(sick, PAIR)
+
+
 def test_guidance_in_the_exploration_of_three_stages_is_no_fault():
     stages = [
         Stage("exploration", steps=3, end=0.95, guidance=3.5),
@@ -95,7 +102,7 @@ def test_five_b_needs_multiples_of_32():
 
 
 def test_length_is_told_unless_windowed():
-    assert "length" in rules(job(steps=20), T2V, frames=82)
+    assert rules(job(steps=20), T2V, frames=82)["length"].fix == {"windows.frames": 81}
     assert "length" not in rules(job(steps=20), T2V, frames=81)
     assert "length" not in rules(job(steps=20), T2V, frames=200, windowed=True)
     assert "length" not in rules(job(steps=20), FIVE_B, 1280, 704, frames=121)

@@ -101,20 +101,25 @@ def test_every_plan_falls_to_zero_and_covers_every_step_once(steps, shift, stren
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_settings_that_make_a_plan(name):
-    changes = preset(name, 0.9, "fast.safetensors")
+    changes = preset(name, 0.9, ("high.safetensors", "low.safetensors"))
     sampling = Sampling()
     for key, value in changes.items():
         if key.startswith("sampling."):
             setattr(sampling, key.removeprefix("sampling."), value)
     plan = plan_stages(sampling, changes["stages"], 0.9)
     assert plan.sigmas[-1] == 0
-    if name == "three":
+    if name == "three_fast":
         assert [s.stage.name for s in plan.spans] == ["exploration", "decision", "refinement"]
         assert plan.spans[0].guidance == 3.5
         assert plan.spans[0].stage.loras == []
-        assert plan.spans[2].stage.loras == [Lora("fast.safetensors")]
+        assert plan.spans[2].stage.loras == [Lora("low.safetensors")]
     with pytest.raises(InvalidJob, match="nonsense"):
         preset("nonsense", 0.9)
+
+
+def test_preset_without_the_lora_it_takes_is_refused():
+    with pytest.raises(InvalidJob, match="needs a step-distill LoRA"):
+        preset("distilled", 0.9, ("high.safetensors", ""))
 
 
 def run_source(seed=0):

@@ -49,6 +49,7 @@ class Shown:
     sizes: tuple[str, ...] = ()
     parameters_b: float = 0.0
     precision: str = ""
+    width: int = 0  # channels of the transformer
     boundary: float | None = None
     traits: Traits | None = None
     parts: dict[str, list[str]] = field(default_factory=dict)  # files, by part
@@ -118,7 +119,9 @@ def describe(path: str) -> Shown:
         )
     except WanError as error:
         return replace(shown, missing=(*shown.missing, str(error)))
-    return _known(replace(shown, kind=traits.kind, traits=traits), str(folder))
+    heads = configs["transformer"].get("num_attention_heads", 0)
+    width = heads * configs["transformer"].get("attention_head_dim", 0)
+    return _known(replace(shown, kind=traits.kind, width=width, traits=traits), str(folder))
 
 
 def _read_part(

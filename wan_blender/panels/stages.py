@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The schedule of a run as a picture, and its stages: who takes which steps with what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+
+from .. import job, outlook, schema
+from ..errors import WanError
+from ..library import library
+from ..stages import StagePlan
+from ..timeline import compat
+from . import schedule_plot
+from .layout import WanPanel, draw_wrapped
+from .model import draw_models
+from .settings import draw_list, draw_settings
+
+LORA_LISTS = {"WAN_MT_loras": "loras", "WAN_MT_stage_loras": "stages[{}].loras"}
+
+
+class WAN_UL_stages(bpy.types.UIList):
+    def draw_item(self, context, layout, data, item, icon, active_data, active_property, index=0):
+        row = layout.row(align=True)
+        row.prop(item, "name", text="", emboss=False, icon=schedule_plot.icon_of(index))
+        share = row.row()
+        share.alignment = "RIGHT"
+        model = Path(item.model).name if item.model else "the run's model"
+        share.label(text=f"{model}{'' if item.dtype == 'auto' else ', ' + item.dtype}")
+
+
+class WAN_MT_stage_models(bpy.types.Menu):
+    bl_label = "Model of the Stage"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        stage = compat.sequencer_scene(context).wan.active_stage
+        own = self.layout.operator("wan.use_model", text="The run's model", icon="CHECKMARK")
+        own.path, own.stage = "", stage
+        self.layout.separator()
+        draw_models(self.layout, stage)
+
+
+class LoraMenu:
+    """Mixin: adds one of the LoRAs that were found to a list."""
+
+    bl_label = "Add LoRA"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        stage = compat.sequencer_scene(context).wan.active_stage
+        path = LORA_LISTS[self.bl_idname].format(stage)
+        for lora in library().files("lora"):
+            text = Path(lora["path"]).stem
+            add = self.layout.operator("wan.add_lora", text=text, icon="ADD")
+            add.path, add.file = path, lora["path"]
+        self.layout.separator()
+        self.layout.operator("wan.add_item", text="Choose a File", icon="FILE_FOLDER").path = path
+
+
+class WAN_MT_loras(LoraMenu, bpy.types.Menu):
+    bl_idname = "WAN_MT_loras"
+
+
+class WAN_MT_stage_loras(LoraMenu, bpy.types.Menu):
+    bl_idname = "WAN_MT_stage_loras"
+
+
+class WAN_PT_schedule(WanPanel, bpy.types.Panel):
+    bl_label = "Schedule"
+    bl_order = 7
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        scene, layout = compat.sequencer_scene(context), self.layout
+        layout.operator_menu_enum("wan.use_stages", "preset", text="Preset", icon="PRESET")
+        try:
+            view = outlook.outlook(scene)
+        except WanError as error:
+            draw_wrapped(layout, context, str(error), "ERROR")
+            return
+        boundary = view.traits.boundary if view.traits else None
+        schedule_plot.draw(layout, context, view.plan, boundary)
+        _draw_shares(layout, view.plan)
+        if view.traits is None:
+            draw_wrapped(layout, context, "The model is not known yet: find models.", "INFO")
+
+
+class WAN_PT_stages(WanPanel, bpy.types.Panel):
+    bl_label = "Stages"
+    bl_parent_id = "WAN_PT_schedule"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        wan, layout = compat.sequencer_scene(context).wan, self.layout
+        row = layout.row()
+        row.template_list("WAN_UL_stages", "", wan, "stages", wan, "active_stage", rows=3)
+        column = row.column(align=True)
+        column.operator("wan.add_item", text="", icon="ADD").path = "stages"
+        if not wan.stages:
+            draw_wrapped(layout, context, "Without stages each expert takes its own steps.", "INFO")
+        if wan.active_stage >= len(wan.stages):
+            return
+        remove = column.operator("wan.remove_item", text="", icon="REMOVE")
+        remove.path, remove.index = "stages", wan.active_stage
+        for up, icon in ((True, "TRIA_UP"), (False, "TRIA_DOWN")):
+            move = column.operator("wan.move_item", text="", icon=icon)
+            move.path, move.index, move.up = "stages", wan.active_stage, up
+        self._draw_stage(wan.stages[wan.active_stage], f"stages[{wan.active_stage}].")
+
+    def _draw_stage(self, stage: bpy.types.PropertyGroup, path: str) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        row = layout.row(align=True)
+        row.prop(stage, "model")
+        row.menu("WAN_MT_stage_models", text="", icon="DOWNARROW_HLT")
+        draw_settings(layout, stage, job.Stage, path, leave_out=("name", "model", "loras"))
+        _draw_loras(layout, stage, job.Stage, path, "WAN_MT_stage_loras")
+
+
+class WAN_PT_loras(WanPanel, bpy.types.Panel):
+    """LoRAs of the whole run."""
+
+    bl_label = "LoRAs"
+    bl_parent_id = "WAN_PT_schedule"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        self.layout.use_property_split = True
+        self.layout.use_property_decorate = False
+        wan = compat.sequencer_scene(context).wan
+        _draw_loras(self.layout, wan, job.Job, "", "WAN_MT_loras")
+
+
+def _draw_loras(
+    layout: bpy.types.UILayout, owner: bpy.types.PropertyGroup, cls: type, path: str, menu: str
+) -> None:
+    rules = dict(schema.settings(cls))["loras"]
+    draw_list(layout, owner, "loras", rules, path, menu)
+
+
+def _draw_shares(layout: bpy.types.UILayout, plan: StagePlan) -> None:
+    """One line for each stage: its steps, noise levels, and how it differs."""
+    column = layout.column(align=True)
+    steps = len(plan.sigmas) - 1
+    for number, span in enumerate(plan.spans):
+        name = (span.stage.name or "all steps").capitalize()
+        count = span.stop - span.start
+        high, low = plan.sigmas[span.start], plan.sigmas[span.stop]
+        text = f"{name}: {count} of {steps} steps, noise {high:.2f} to {low:.2f}"
+        column.label(text=text, icon=schedule_plot.icon_of(number))
+
+
+def draw_findings(
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: outlook.Outlook
+) -> None:
+    """What practice advises against, each with its cure as a button."""
+    for finding in view.findings:
+        box = layout.box()
+        draw_wrapped(box, context, finding.message, "INFO")
+        if finding.fix:
+            text = f"Fix: {_describe(finding.fix)}"
+            box.operator("wan.fix_schedule", text=text, icon="CHECKMARK").rule = finding.rule
+
+
+def _describe(fix: dict[str, object]) -> str:
+    """{"sampling.shift": 5.0} as "Shift 5"."""
+    return ", ".join(
+        f"{path.rpartition('.')[2].capitalize()}"
+        + (f" {value:g}" if isinstance(value, (int, float)) else "")
+        for path, value in fix.items()
+    )
+
+
+CLASSES = (
+    WAN_UL_stages,
+    WAN_MT_stage_models,
+    WAN_MT_loras,
+    WAN_MT_stage_loras,
+    WAN_PT_schedule,
+    WAN_PT_stages,
+    WAN_PT_loras,
+)
