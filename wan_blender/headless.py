@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TextIO
 
 import bpy
 
-from . import event_pump, job, preferences, properties, schema, tasks
+from . import event_pump, hygiene_view, job, preferences, properties, schema, tasks
 from .errors import BadRequest, UserError, WanError
 from .local_job import LocalJob
 from .printed_progress import PrintedProgress
@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--model", help="model folder in diffusers layout")
     run.add_argument("--engine", help="Python of the environment that runs the engine")
     run.add_argument("--out", type=Path, help="folder to make the job in")
+    run.add_argument(
+        "--with-and-without",
+        action="store_true",
+        help="also make the take without hygiene, in a folder beside, and compare both",
+    )
     run.add_argument("--save", type=Path, help="place the result and save the file as this")
     return parser
 
@@ -109,23 +114,41 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
     )
     if options.out and options.out.is_dir() and any(options.out.iterdir()):
         raise BadRequest(f"{options.out} is not empty.", "Give --out a new or empty folder.")
-    session = event_pump.session()
-    local = session.submit(
-        request,
-        _settings(scene, options),
-        (options.out or job.new_folder(preferences.jobs_root(), plate.name)).absolute(),
-        Placement.of(scene, request),
-    )
-    local.wants_placing = options.save is not None
-    session.wait(local, PrintedProgress())
+    settings = _settings(scene, options)
+    hygiene_view.require_map(settings.hygiene, plate.name)
+    folder = (options.out or job.new_folder(preferences.jobs_root(), plate.name)).absolute()
+    without = None
+    if options.with_and_without:
+        without = hygiene_view.without_hygiene(settings)
+        without = _run(scene, request, without, folder.with_name(f"{folder.name}-without"), options)
+    local = _run(scene, request, settings, folder, options, without)
     if options.save:
         _save(local, options.save.absolute())
     return {
         "job": str(local.folder),
+        "without": str(without.folder) if without else None,
         "result": str(job.result_folder(local.folder)),
         "saved": str(options.save.absolute()) if options.save else None,
         "report": local.report,
     }
+
+
+def _run(
+    scene: bpy.types.Scene,
+    request: shot.ShotRequest,
+    settings: job.Job,
+    folder: Path,
+    options: argparse.Namespace,
+    compare_with: LocalJob | None = None,
+) -> LocalJob:
+    session = event_pump.session()
+    local = session.submit(request, settings, folder, Placement.of(scene, request))
+    hygiene_view.save_map(folder, request.strip)
+    if compare_with:
+        job.compare_with(folder, compare_with.folder)
+    local.wants_placing = options.save is not None
+    session.wait(local, PrintedProgress())
+    return local
 
 
 def _scene(name: str | None) -> bpy.types.Scene:

@@ -486,6 +486,15 @@ def append_state(folder: Path, event: str, **details: Any) -> None:
         journal.write(line + "\n")
 
 
+def compare_with(folder: Path, other: Path) -> None:
+    """Let the run in ``folder`` end with a comparison with the take in ``other``, beside it.
+    Raises DiskFull."""
+    try:
+        (folder / COMPARE_WITH).write_text(other.name, encoding="utf-8")
+    except OSError as error:
+        raise from_os_error(error, "writing the job") from error
+
+
 def request_cancel(folder: Path) -> None:
     (folder / "cancel").touch()
 

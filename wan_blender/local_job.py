@@ -59,8 +59,9 @@ class LocalJob:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What the result strip carries: enough to run the job again."""
-        return {"job": schema.to_dict(self.settings), **self.choices}
+        """What the result strip carries: enough to run the job again, and how it was treated."""
+        told = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
+        return {"job": schema.to_dict(self.settings), **self.choices, **told}
 
     def write(self) -> None:
         """Write job.json and where the job came from. Raises DiskFull."""
@@ -83,7 +84,11 @@ def read_folder(folder: Path) -> LocalJob:
         raise InvalidJob(f"{path} cannot be read: {error}.", "Export the shot again.") from error
     local = LocalJob(folder, settings, placement, choices, Phase.DONE)
     local.placed = "placed" in _events(folder)
-    if job.result_folder(folder) is None:
+    result = job.result_folder(folder)
+    if result:
+        with contextlib.suppress(OSError, ValueError):
+            local.report = json.loads((result / job.REPORT).read_text(encoding="utf-8"))
+    else:
         local.phase = Phase.FAILED
         local.error = UserError("The job was interrupted.", "Run it again, or dismiss it.")
     return local

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The matrix view in real Blender: opened on a strip, painted, treated, written into the job."""
 
+import json
 import time
 
 import numpy as np
@@ -79,6 +80,7 @@ def test_painting_dims_the_view_there_only(shot, part):
 def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
     shot.ops.wan.open_hygiene_view()
     view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    settle(view)
     score = view.matrix.score
     assert shot.ops.wan.treat_hygiene() == {"FINISHED"}
     settle(view)
@@ -111,6 +113,7 @@ def test_matte_blurs_where_it_is_white_on_this_frame(shot, part):
 
 def test_nothing_ticked_is_said(shot, part):
     shot.ops.wan.open_hygiene_view()
+    settle(part("hygiene_view").view())
     for item in shot.context.window_manager.wan_hygiene.sinks:
         item.treat = False
     with pytest.raises(RuntimeError, match="ticked"):
@@ -166,16 +169,148 @@ def test_opening_leaves_scenes_and_images_as_they_were(shot):
     assert {n for n in after[1] - before[1] if n != "Render Result"} == {"Wan Blur Map: Room"}
 
 
+def test_list_has_a_picture_kind_area_and_score_in_order_of_rank(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    settings = shot.context.window_manager.wan_hygiene
+    assert [item.rank for item in settings.sinks] == list(range(1, len(settings.sinks) + 1))
+    shares = [item.share for item in settings.sinks]
+    assert shares == sorted(shares, reverse=True)
+    first = settings.sinks[0]
+    assert first.name.lower() in part("hygiene.sinks").KINDS
+    assert first.area > 200
+    assert first.score > 10
+    pictures = part("hygiene_view.thumbnails")._pictures
+    assert np.ptp(np.array(pictures["1"].image_pixels_float[:]).reshape(-1, 4)[:, 0]) > 0.5
+
+
+def test_faces_are_looked_for_and_what_lies_on_one_is_gentle(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    settle(view)
+    assert view.questions.error is None
+    assert view.faces == []  # there is none in this picture
+    found = tuple(settings.sinks[0].box)
+    view.questions.ask = lambda python, take, *rest: take({"faces": [found]})
+    view.look_for_faces(None)
+    assert settings.sinks[0].gentle
+    assert not settings.sinks[0].treat
+
+
+def test_gentle_sinks_are_treated_on_request_and_less(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    radii = []
+    for gentle in (False, True):
+        settings.sinks[0].gentle = gentle
+        settle(view)
+        shot.ops.wan.treat_hygiene()
+        settle(view)
+        radii.append(settings.sinks[0].radius)
+        shot.ops.wan.clear_hygiene()
+    assert 0 < radii[1] < radii[0]
+
+
+def test_without_an_engine_the_list_works_and_faces_stay_unknown(shot, part, monkeypatch):
+    monkeypatch.setenv("WAN_ENGINE_PYTHON", "/nowhere/python")
+    assert shot.ops.wan.open_hygiene_view() == {"FINISHED"}
+    view = part("hygiene_view").view()
+    assert view.faces is None
+    assert not view.busy
+    assert len(shot.context.window_manager.wan_hygiene.sinks) == 1
+
+
+def test_frame_is_looked_at_at_the_size_the_model_sees(shot, part):
+    scene = shot.context.scene
+    scene.wan.region.pixels = W * H // 4
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    assert view.size == (W // 2, H // 2)
+    assert tuple(view.image.size) == view.size
+
+
+def test_frequency_report_of_frame_and_treated_frame(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    paint(view, slice(0, H), slice(0, W), 0.6)
+    settle(view)
+    assert shot.ops.wan.report_frequencies(treated=True) == {"FINISHED"}
+    settle(view)
+    assert view.questions.error is None
+    assert view.report["second"]["bands"][0] < 0.5 * view.report["first"]["bands"][0]
+    plot = shot.data.images[part("hygiene_view").REPORT]
+    assert plot.size[0] > 400
+    assert plot.packed_file
+    assert shot.ops.wan.show_picture(image=plot.name) == {"FINISHED"}
+
+
+def test_frequency_report_with_a_file_that_is_no_picture_says_so(shot, part, tmp_path):
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    settle(view)
+    with pytest.raises(RuntimeError, match="no picture"):
+        shot.ops.wan.report_frequencies(filepath=str(tmp_path / "gone.png"))
+    (tmp_path / "text.png").write_text("no picture")
+    shot.ops.wan.report_frequencies(filepath=str(tmp_path / "text.png"))
+    settle(view)
+    assert "text.png" in str(view.questions.error)
+    assert view.report is None
+
+
+def test_treated_frame_is_saved_as_it_is_painted(shot, part, tmp_path):
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    paint(view, slice(0, H), slice(0, W), 0.6)
+    assert shot.ops.wan.save_treated_frame(filepath=str(tmp_path / "out")) == {"FINISHED"}
+    image = shot.data.images.load(str(tmp_path / "out.png"))
+    saved = np.array(image.pixels[:], np.float32).reshape(H, W, -1)[::-1, :, :3]
+    settle(view)
+    np.testing.assert_allclose(saved, view.treated, atol=0.5 / 255 + 1e-4)
+
+
+def test_result_is_looked_at_over_the_clip_it_was_made_from(shot, part, tmp_path):
+    strips = shot.context.scene.sequence_editor.strips
+    pixels = np.zeros((H, W, 4), np.float32)
+    pixels[:20, :30] = 1
+    image = shot.data.images.new("patch", W, H, alpha=True)
+    image.pixels.foreach_set(pixels.ravel())
+    image.filepath_raw, image.file_format = str(tmp_path / "patch.png"), "PNG"
+    image.save()
+    result = strips.new_image("Result", str(tmp_path / "patch.png"), 2, 1)
+    result[part("timeline.place").RECIPE] = json.dumps({"job": {"shot": {"strip": "Room"}}})
+    shot.context.scene.sequence_editor.active_strip = result
+    shot.ops.wan.open_hygiene_view()
+    rgb = part("hygiene_view").view().rgb
+    assert rgb[-5, 5, 0] == pytest.approx(1, abs=0.01)
+    assert rgb[20, 200, 0] == pytest.approx(0.5, abs=0.01)
+    assert len(shot.context.window_manager.wan_hygiene.sinks) >= 1  # the stripes below it
+
+
+def test_soft_mode_without_a_map_is_refused_before_the_export(addon, scene, part, tmp_path):
+    part("preferences").get().jobs = str(tmp_path / "jobs")
+    scene.wan.hygiene.mode = "soft"
+    with pytest.raises(RuntimeError, match="nothing is painted"):
+        addon.ops.wan.generate(strip="plate")
+    assert not list(tmp_path.glob("jobs/*"))
+    assert part("event_pump").session().engine is None
+
+
 def test_compare_makes_two_takes_of_one_seed(addon, scene, part, stub_engine, tmp_path):
     part("preferences").get().jobs = str(tmp_path / "jobs")
     part("event_pump").session()
     scene.wan.hygiene.mode = "scheduled"
     assert addon.ops.wan.compare_hygiene() == {"FINISHED"}
     read = part("job").read
-    jobs = [read(folder) for folder in sorted((tmp_path / "jobs").iterdir())]
+    folders = sorted((tmp_path / "jobs").iterdir())
+    jobs = [read(folder) for folder in folders]
     assert sorted(j.hygiene.mode for j in jobs) == ["off", "scheduled"]
     assert jobs[0].sampling.seed == jobs[1].sampling.seed
     assert scene.wan.hygiene.mode == "scheduled"
+    names = {j.hygiene.mode: folder for folder, j in zip(folders, jobs)}
+    marker = names["scheduled"] / part("job").COMPARE_WITH
+    assert marker.read_text() == names["off"].name
+    assert {local.name for local in part("event_pump").session().jobs} == {
+        "Wan [0]", "Wan [0 scheduled]",
+    }  # fmt: skip
 
 
 def test_compare_with_hygiene_off_says_why_not(addon, scene):

@@ -58,7 +58,7 @@ def find_sinks(rgb: np.ndarray, matrix: Matrix, faces: list[Box] | None = None) 
                 area=int(cells.sum()) * CELL * CELL,
                 score=100 * float(matrix.salience[inside].mean()),
                 share=float(weight[cells].sum()) / total,
-                protected=any(_overlap(box, face) > 0.5 for face in faces or []),
+                protected=is_on_face(box, faces or []),
                 cells=fill(cells) if max(box[2:]) <= WHOLE_PX else cells,
             )
         )
@@ -85,6 +85,11 @@ def _box(cells: np.ndarray, height: int, width: int) -> Box:
     x, y = int(columns[0]) * CELL, int(rows[0]) * CELL
     right, bottom = (int(columns[-1]) + 1) * CELL, (int(rows[-1]) + 1) * CELL
     return x, y, min(right, width) - x, min(bottom, height) - y
+
+
+def is_on_face(box: Box, faces: list[Box]) -> bool:
+    """Whether more than half of ``box`` lies in one of ``faces``."""
+    return any(_overlap(box, face) > 0.5 for face in faces)
 
 
 def _overlap(box: Box, other: Box) -> float:

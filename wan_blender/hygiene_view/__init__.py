@@ -7,13 +7,18 @@ panels/hygiene_overlay.py draws what the map makes of the frame. A timer looks w
 changed; the analysis runs in a thread, on arrays only, so painting never waits for it.
 
     frame_view.py  the open start frame: sinks, map, and what follows from them
+    blur_map.py    the map of a clip, and its way into a job
+    questions.py   what the engine is asked about the frame
+    thumbnails.py  pictures of the sinks
     state.py       what the panels show of it, the timer and the handlers
 """
 
-from .frame_view import View, close_view, open_view, require_view, save_map, view
+from .blur_map import require_map, save_map, without_hygiene
+from .frame_view import View, close_view, open_view, require_view, view
+from .questions import REPORT, write_picture
 from .state import register, start_timer, unregister
 
 __all__ = [
-    "View", "close_view", "open_view", "register", "require_view", "save_map", "start_timer",
-    "unregister", "view",
+    "REPORT", "View", "close_view", "open_view", "register", "require_map", "require_view",
+    "save_map", "start_timer", "unregister", "view", "without_hygiene", "write_picture",
 ]  # fmt: skip

@@ -4,27 +4,31 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
 
-from .. import job
-from ..errors import NothingSelected, from_os_error
+from ..errors import NothingSelected
 from ..hygiene.bands import luminance
 from ..hygiene.blur import MAX_RADIUS, Softened, radius_map, soften, treat
 from ..hygiene.matrix import Matrix, analyse, analyse_plane
-from ..hygiene.sinks import Sink, find_sinks
-from ..timeline import png
-
-MAP_PREFIX = "Wan Blur Map: "
+from ..hygiene.sinks import Sink, find_sinks, is_on_face
+from . import thumbnails
+from .blur_map import MAP_PREFIX, find_map
+from .questions import Questions, keep_report, write_picture
 
 
 class View:
     """One start frame, its blur map and what follows. Arrays are (H, W, ...), top row first."""
 
-    def __init__(self, name: str, rgb: np.ndarray, keep_edges: bool = False) -> None:
+    def __init__(
+        self, name: str, rgb: np.ndarray, keep_edges: bool = False, is_first: bool = True
+    ) -> None:
         self.name = name
+        self.is_first = is_first  # the frame is the clip's first, the one that the map is for
         self.rgb = rgb
         self.keep_edges = keep_edges
         self.matrix: Matrix = analyse(rgb)
@@ -37,6 +41,9 @@ class View:
         self._pool = ThreadPoolExecutor(1, "wan-matrix")
         self._update: Future | None = None
         self._treating: Future | None = None
+        self.questions = Questions()
+        self.report: dict[str, Any] | None = None  # of this frame and another
+        self.faces: list[tuple[int, int, int, int]] | None = None  # None: not looked for
         self._pixels = np.zeros(rgb.shape[0] * rgb.shape[1] * 4, np.float32)
         self._make_map()
         self.tick()
@@ -47,11 +54,11 @@ class View:
 
     @property
     def image(self) -> bpy.types.Image | None:
-        return bpy.data.images.get(self.map_name)
+        return find_map(self.name)
 
     @property
     def busy(self) -> bool:
-        return bool(self._update or self._treating)
+        return bool(self._update or self._treating or self.questions.busy)
 
     def _make_map(self) -> None:
         """The blur map of this frame: the file's own when it has the size, else a black one."""
@@ -67,7 +74,7 @@ class View:
 
     def tick(self) -> bool:
         """Take what the thread has finished, start it when the map changed. True: draw again."""
-        changed = False
+        changed = self.questions.tick()
         if self._treating and self._treating.done():
             self._write_map(self._treating.result())
             self._treating = None
@@ -79,16 +86,20 @@ class View:
             self._update = self._pool.submit(self._compute, self.radius, self.keep_edges)
         return changed
 
+    def painted(self) -> np.ndarray:
+        """(H, W) radii of the map as it is this moment, analysed or not."""
+        image = self.image
+        if image is None or tuple(image.size) != self.size:
+            return self.radius
+        image.pixels.foreach_get(self._pixels)
+        return self._pixels.reshape(*self.rgb.shape[:2], 4)[::-1, :, 0].clip(0, 1) * MAX_RADIUS
+
     def _read_map(self) -> bool:
         """Read the map into ``radius``; whether it differs from what was read before."""
-        image = self.image
-        if image is None or tuple(image.size) != self.rgb.shape[1::-1]:
+        radius = self.painted()
+        if np.array_equal(radius, self.radius):
             return False
-        image.pixels.foreach_get(self._pixels)
-        values = self._pixels.reshape(*self.rgb.shape[:2], 4)[::-1, :, 0].clip(0, 1) * MAX_RADIUS
-        if np.array_equal(values, self.radius):
-            return False
-        self.radius = values
+        self.radius = radius
         return True
 
     def _compute(self, radius: np.ndarray, keep_edges: bool) -> Matrix:
@@ -101,6 +112,53 @@ class View:
             made = soften(self.rgb, self.radius, self.keep_edges)
             self._treated = self.version, made
         return self._treated[1]
+
+    def look_for_faces(self, python: Path) -> None:
+        """Ask the engine; ``tick`` unticks what lies on a face. Raises EngineMissing."""
+
+        def take(answer: dict[str, Any]) -> None:
+            self.faces = [tuple(box) for box in answer["faces"]]
+            for item, sink in zip(bpy.context.window_manager.wan_hygiene.sinks, self.sinks):
+                if is_on_face(sink.box, self.faces):
+                    item.treat, item.gentle = False, True
+
+        frame = self.questions.file("frame.png")
+        write_picture(frame, self.rgb)
+        self.questions.ask(python, take, self.size, "faces", frame)
+
+    def compare(self, python: Path, other: Path | None) -> None:
+        """Ask the engine for a frequency report of this frame and the picture in ``other``, or the
+        treated frame. Raises EngineMissing, UserError."""
+        first = self.questions.file("original.png")
+        write_picture(first, self.rgb)
+        if other is None:
+            other = self.questions.file("treated.png")
+            write_picture(other, self.treated_now())
+        plot = self.questions.file("report.png")
+
+        def take(answer: dict[str, Any]) -> None:
+            self.report = {**answer, "name": other.name}
+            keep_report(plot)
+
+        self.questions.ask(python, take, self.size, "compare", first, other, "--plot", plot)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)"""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+    def treated_now(self) -> np.ndarray:
+        """(H, W, 3): as the map is this moment."""
+        return soften(self.rgb, self.painted(), self.keep_edges)
+
+    def ticked(self) -> list[Sink]:
+        """The ticked sinks of the list, as gently as it says."""
+        items = bpy.context.window_manager.wan_hygiene.sinks
+        return [
+            replace(sink, protected=item.gentle)
+            for sink, item in zip(self.sinks, items)
+            if item.treat
+        ]
 
     def treat(self, chosen: list[Sink], seed: int) -> None:
         """Find the blur of the chosen sinks in the thread; ``tick`` adds it to the map."""
@@ -115,14 +173,13 @@ class View:
         settings = bpy.context.window_manager.wan_hygiene
         for region in regions:
             for item, sink in zip(settings.sinks, self.sinks):
-                if sink is region.sink:
+                if sink.cells is region.sink.cells:
                     item.radius, item.warning = region.radius, region.warning()
 
     def add(self, radius: np.ndarray) -> None:
         """Blur by ``radius`` (H, W) pixels too, where the map does not blur more already."""
         if self.image:
-            self._read_map()
-            self._store(self.image, np.maximum(self.radius, radius))
+            self._store(self.image, np.maximum(self.painted(), radius))
 
     def clear(self) -> None:
         if self.image:
@@ -149,6 +206,7 @@ class View:
         return self.rgb if view == "ORIGINAL" else self.treated
 
     def close(self) -> None:
+        self.questions.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -160,19 +218,21 @@ def view() -> View | None:
     return _view
 
 
-def open_view(name: str, rgb: np.ndarray, keep_edges: bool) -> View:
-    """Analyse ``rgb`` (H, W, 3) as the start frame of the strip ``name`` and show its list."""
+def open_view(name: str, rgb: np.ndarray, keep_edges: bool, is_first: bool) -> View:
+    """Analyse ``rgb`` (H, W, 3) as a frame of the strip ``name`` and show its list."""
     global _view
     close_view()
-    _view = View(name, rgb, keep_edges)
+    _view = View(name, rgb, keep_edges, is_first)
     settings = bpy.context.window_manager.wan_hygiene
     settings.sinks.clear()
     settings.plate, settings.score = name, _view.matrix.score
-    for sink in _view.sinks:
+    thumbnails.clear()
+    for rank, sink in enumerate(_view.sinks, 1):
         item = settings.sinks.add()
+        item.rank, item.icon = rank, thumbnails.add(str(rank), rgb, sink.box)
         item.name, item.box = sink.kind.capitalize(), sink.box
         item.score, item.share, item.area = sink.score, sink.share, sink.area
-        item.treat = not sink.protected
+        item.treat = True
     return _view
 
 
@@ -181,26 +241,6 @@ def close_view() -> None:
     if _view:
         _view.close()
     _view = None
-
-
-def save_map(folder: Path, plate: str) -> None:
-    """Write the blur map of the strip ``plate`` into a job folder, if it has one that blurs.
-
-    Raises DiskFull.
-    """
-    image = bpy.data.images.get(MAP_PREFIX + plate)
-    if image is None:
-        return
-    width, height = image.size
-    pixels = np.empty(width * height * 4, np.float32)
-    image.pixels.foreach_get(pixels)
-    values = pixels.reshape(height, width, 4)[::-1, :, 0]
-    if not values.any():
-        return
-    try:
-        png.write_gray16(folder / job.RADIUS, values)
-    except OSError as error:
-        raise from_os_error(error, "writing the blur map") from error
 
 
 def require_view() -> View:

@@ -16,7 +16,9 @@ from bpy.props import (
     StringProperty,
 )
 
-from .frame_view import MAP_PREFIX, close_view, view
+from . import thumbnails
+from .blur_map import MAP_PREFIX
+from .frame_view import close_view, view
 
 TICK_S = 0.04
 VIEWS = [
@@ -76,11 +78,19 @@ def _areas() -> list[bpy.types.Area]:
 class WAN_PG_sink(bpy.types.PropertyGroup):
     """A region of the matrix view, as the list shows it."""
 
+    rank: IntProperty(options={"SKIP_SAVE"})
+    icon: IntProperty(options={"SKIP_SAVE"})
     box: IntVectorProperty(size=4, options={"SKIP_SAVE"})
     area: IntProperty(subtype="PIXEL", options={"SKIP_SAVE"})
     score: FloatProperty(options={"SKIP_SAVE"})
     share: FloatProperty(subtype="FACTOR", options={"SKIP_SAVE"})
     treat: BoolProperty(name="Treat", description="Blur this region lightly", options={"SKIP_SAVE"})
+    gentle: BoolProperty(
+        name="Gentle",
+        description="A face, an eye or a mouth: blur it a third as far as other things. Faces that "
+        "were found are marked, what the detector missed is yours to mark",
+        options={"SKIP_SAVE"},
+    )
     radius: FloatProperty(options={"SKIP_SAVE"})
     warning: StringProperty(options={"SKIP_SAVE"})
 
@@ -132,6 +142,7 @@ CLASSES = (WAN_PG_sink, WAN_PG_hygiene)
 
 
 def register() -> None:
+    thumbnails.register()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.WindowManager.wan_hygiene = PointerProperty(type=WAN_PG_hygiene)
@@ -148,3 +159,4 @@ def unregister() -> None:
     del bpy.types.WindowManager.wan_hygiene
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
+    thumbnails.unregister()

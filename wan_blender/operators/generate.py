@@ -5,6 +5,7 @@ import bpy
 from bpy.props import StringProperty
 
 from .. import event_pump, hygiene_view, job, preferences, properties
+from ..local_job import LocalJob
 from ..printed_progress import PrintedProgress
 from ..timeline import compat, shot
 from ..timeline.place import Placement
@@ -31,18 +32,27 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
         generate(compat.sequencer_scene(context), self.strip)
 
 
-def generate(scene: bpy.types.Scene, strip: str) -> None:
-    """Queue the shot of ``strip`` with the scene's settings; "" is the selected one. In
-    background mode also run it to its end. Raises WanError."""
-    plate = shot.find_plate(scene, strip or None)
+def generate(
+    scene: bpy.types.Scene,
+    strip: str,
+    settings: job.Job | None = None,
+    compare_with: LocalJob | None = None,
+) -> LocalJob:
+    """Queue the shot of ``strip`` with ``settings``, by default the scene's; "" is the selected
+    one. In background mode also run it to its end. Raises WanError."""
+    plate, settings = shot.find_plate(scene, strip or None), settings or properties.read(scene)
+    hygiene_view.require_map(settings.hygiene, plate.name)
     request = properties.read_request(scene, plate)
     session = event_pump.session()
     local = session.submit(
         request,
-        properties.read(scene),
+        settings,
         job.new_folder(preferences.jobs_root(), plate.name),
         Placement.of(scene, request),
     )
     hygiene_view.save_map(local.folder, plate.name)
+    if compare_with:
+        job.compare_with(local.folder, compare_with.folder)
     if bpy.app.background:
         session.wait(local, PrintedProgress())
+    return local

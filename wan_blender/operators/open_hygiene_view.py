@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
+import math
 import tempfile
 from pathlib import Path
 
 import bpy
 import numpy as np
 
-from .. import hygiene_view
-from ..errors import UnsupportedClip
-from ..hygiene.bands import to_rgb
+from .. import crop, hygiene_view, mask_view, preferences, properties
+from ..errors import EngineMissing, UnsupportedClip
+from ..hygiene.bands import resize, to_rgb
 from ..hygiene.blur import MAX_RADIUS
-from ..timeline import compat, shot, solo
+from ..timeline import compat, place, shot, solo
 from .operator import PlateOperator
 
 BRUSH_GRAY = 1.0 / MAX_RADIUS  # one stroke blurs by one pixel
+MOST_PIXELS = 4_000_000  # of the view: it is to follow the brush
 
 
 class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
@@ -27,9 +30,11 @@ class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
         plate = shot.find_plate(scene)
-        view = hygiene_view.open_view(
-            plate.name, read_frame(scene, plate), scene.wan.hygiene.keep_edges
-        )
+        rgb = read_frame(scene, plate)
+        is_first = frame_of(scene, plate) == compat.start(plate)
+        view = hygiene_view.open_view(plate.name, rgb, scene.wan.hygiene.keep_edges, is_first)
+        with contextlib.suppress(EngineMissing):  # the panel says that faces were not looked for
+            view.look_for_faces(preferences.engine_python())
         hygiene_view.start_timer()
         if not bpy.app.background:
             _show(context, view.image)
@@ -43,13 +48,38 @@ def frame_of(scene: bpy.types.Scene, plate: bpy.types.Strip) -> int:
 
 
 def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip) -> np.ndarray:
-    """(H, W, 3) in 0..1: the plate at the playhead, or its first frame when it is elsewhere.
-
-    Rendered alone at canvas size, as it is exported.
-    """
+    """(H, W, 3) in 0..1 at generation size: the strip at the playhead, or its first frame when it
+    is elsewhere. A result lies over the clip that it was made from."""
     frame = frame_of(scene, plate)
+    picture = _render(scene, plate.name, frame)
+    recipe = place.read_recipe(plate)
+    below = recipe and scene.sequence_editor.strips_all.get(recipe["job"]["shot"]["strip"])
+    if below and compat.start(below) <= frame < compat.end(below):
+        under, alpha = _render(scene, below.name, frame), picture[..., 3:]
+        picture = alpha * picture + (1 - alpha) * under
+    return resize(to_rgb(picture), *generation_size(scene))
+
+
+def generation_size(scene: bpy.types.Scene) -> tuple[int, int]:
+    """(width, height) of the canvas at the scale at which the model sees it. Without the mask
+    overlay, which knows the part around the mask that the model sees, that part is the canvas."""
+    canvas = shot.canvas_size(scene)
+    preview = mask_view.view().preview
+    if preview is not None and preview.canvas == canvas:
+        seen = preview.crop
+    else:
+        path = scene.wan.model.path
+        sizes = crop.read_sizes(Path(bpy.path.abspath(path)) if path else mask_view.NANO)
+        region = properties.read(scene).region
+        seen = crop.plan_crop(1, canvas, (0, 0, *canvas), region, sizes)
+    scale = min(seen.grid.width / seen.width, math.sqrt(MOST_PIXELS / (canvas[0] * canvas[1])))
+    return tuple(max(round(side * scale), 1) for side in canvas)
+
+
+def _render(scene: bpy.types.Scene, strip: str, frame: int) -> np.ndarray:
+    """(H, W, 4) in 0..1: the strip alone on its canvas, as it is exported."""
     with tempfile.TemporaryDirectory(prefix="wan-frame-") as folder:
-        with solo.solo_scene(scene, plate.name) as alone:
+        with solo.solo_scene(scene, strip) as alone:
             solo.write_png(alone, "RGBA", 8)
             path = next(iter(solo.render(alone, range(frame, frame + 1), Path(folder))))
         image = bpy.data.images.load(str(path))
@@ -60,7 +90,8 @@ def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip) -> np.ndarray:
 
 
 def read_image(image: bpy.types.Image) -> np.ndarray:
-    """(H, W, 3) in 0..1 of an image datablock. Raises UnsupportedClip when it has no pixels."""
+    """(H, W, channels) in 0..1 of an image datablock, top row first. Raises UnsupportedClip when it
+    has no pixels."""
     width, height = image.size
     if not width * height:
         raise UnsupportedClip(
@@ -68,7 +99,7 @@ def read_image(image: bpy.types.Image) -> np.ndarray:
         )
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
-    return to_rgb(pixels.reshape(height, width, image.channels)[::-1])
+    return pixels.reshape(height, width, image.channels)[::-1]
 
 
 def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
@@ -88,8 +119,5 @@ def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
 
 def _set_brush(tools: bpy.types.ToolSettings) -> None:
     """A gray that blurs lightly; the brush's usual black would paint nothing."""
-    paint = tools.image_paint
-    unified = getattr(paint, "unified_paint_settings", None) or tools.unified_paint_settings
-    for owner in (unified, paint.brush):
-        if owner is not None:
-            owner.color = (BRUSH_GRAY,) * 3
+    for owner in compat.paint_colors(tools):
+        owner.color = (BRUSH_GRAY,) * 3

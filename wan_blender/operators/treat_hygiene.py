@@ -19,12 +19,13 @@ class WAN_OT_treat_hygiene(WanOperator, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("Open the matrix view of a clip first")
         view = hygiene_view.view()
+        if view is not None and view.busy:
+            cls.poll_message_set("The frame is still being looked at")
         return view is not None and not view.busy
 
     def run(self, context: bpy.types.Context) -> None:
         view = hygiene_view.require_view()
-        ticked = context.window_manager.wan_hygiene.sinks
-        chosen = [sink for sink, item in zip(view.sinks, ticked) if item.treat]
+        chosen = view.ticked()
         if not chosen:
             raise NothingSelected("No sink is ticked.", "Tick what is to be blurred in the list.")
         scene = compat.sequencer_scene(context)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The start frame: its score, what glows in it, and what is done about it."""
+"""The start frame: its score, what glows in it, what is done about it, and what that did."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
-from .. import hygiene_view
+from .. import event_pump, hygiene_view, job
 from ..hygiene.matrix import traffic_light
 from ..timeline import compat
+from ..timeline.place import read_recipe
 from .layout import WanPanel, draw_wrapped
 
 LIGHTS = {
@@ -15,18 +18,29 @@ LIGHTS = {
     "amber": ("STRIP_COLOR_03", "look at it"),
     "red": ("STRIP_COLOR_01", "treat it"),
 }
+ROW_UNITS = 2.2  # height of a row of the list: its picture
+MEASURES = (
+    ("motion", "Motion", "px/frame", 2),
+    ("crawl", "Crawl", "levels", 2),
+    ("first_psnr", "First new frame", "dB", 1),
+)
 
 
 class WAN_UL_hygiene(bpy.types.UIList):
     def draw_item(self, context, layout, data, item, icon, active_data, active_property):
         row = layout.row(align=True)
-        row.prop(item, "treat", text="")
-        row.label(text=item.name)
-        share = row.row()
-        share.alignment = "RIGHT"
-        blur = f"{item.radius:.1f} px  " if item.radius else ""
+        row.template_icon(item.icon, scale=ROW_UNITS)
+        column = row.column(align=True)
+        top = column.row(align=True)
+        top.prop(item, "treat", text="")
+        top.label(text=f"{item.rank}. {item.name}")
+        top.prop(item, "gentle", text="", icon="USER", emboss=item.gentle)
+        blur = f", blur {item.radius:.1f} px" if item.radius else ""
         part = f"{item.share:.0%}" if item.share >= 0.01 else "< 1%"
-        share.label(text=blur + part, icon="ERROR" if item.warning else "NONE")
+        column.label(
+            text=f"{part} of the glow, {item.area} px, score {item.score:.0f}{blur}",
+            icon="ERROR" if item.warning else "NONE",
+        )
 
 
 class StartFramePanel:
@@ -40,34 +54,142 @@ class StartFramePanel:
         settings = context.window_manager.wan_hygiene
         layout.operator("wan.open_hygiene_view", icon="HIDE_OFF")
         view = hygiene_view.view()
-        if view is None or view.image is None:
-            return
-        icon, advice = LIGHTS[traffic_light(settings.score)]
-        change = f"{view.matrix.score:.0f} of 100"
-        if view.version:
-            change += f", now {settings.score:.0f}"
-        layout.label(text=f"{settings.plate}: {change}: {advice}", icon=icon)
-        layout.template_list("WAN_UL_hygiene", "", settings, "sinks", settings, "active", rows=4)
-        if settings.active < len(settings.sinks):
-            _draw_sink(layout, context, settings.sinks[settings.active])
-        row = layout.row(align=True)
-        row.operator("wan.treat_hygiene", icon="BRUSHES_ALL")
-        row.operator("wan.clear_hygiene", text="", icon="X")
-        layout.operator_menu_enum("wan.add_hygiene_matte", "matte", icon="MOD_MASK")
+        if view is not None and view.image is not None:
+            _draw_view(layout, context, settings, view)
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
         column.prop(compat.sequencer_scene(context).wan.hygiene, "mode")
         layout.operator("wan.compare_hygiene", icon="DUPLICATE")
+        _draw_result(layout, context)
+
+
+def _draw_view(
+    layout: bpy.types.UILayout,
+    context: bpy.types.Context,
+    settings: bpy.types.PropertyGroup,
+    view: hygiene_view.View,
+) -> None:
+    icon, advice = LIGHTS[traffic_light(settings.score)]
+    change = f"{view.matrix.score:.0f} of 100"
+    if view.version:
+        change += f", now {settings.score:.0f}"
+    layout.label(text=f"{settings.plate}: {change}: {advice}", icon=icon)
+    if not view.is_first:
+        draw_wrapped(
+            layout, context, "This is not the first frame. What is painted blurs the first.", "INFO"
+        )
+    layout.template_list("WAN_UL_hygiene", "", settings, "sinks", settings, "active", rows=3)
+    if settings.active < len(settings.sinks):
+        _draw_sink(layout, context, settings.sinks[settings.active])
+    _draw_faces(layout, context, view)
+    row = layout.row(align=True)
+    row.operator("wan.treat_hygiene", icon="BRUSHES_ALL")
+    row.operator("wan.clear_hygiene", text="", icon="X")
+    layout.operator_menu_enum("wan.add_hygiene_matte", "matte", icon="MOD_MASK")
+    _draw_frequencies(layout, view)
 
 
 def _draw_sink(
     layout: bpy.types.UILayout, context: bpy.types.Context, item: bpy.types.PropertyGroup
 ) -> None:
     _, _, width, height = item.box
-    layout.label(text=f"{width} x {height} px, {item.area} px in all, glow {item.score:.0f}")
+    layout.label(text=f"{item.name}: {width} x {height} px")
     if item.warning:
         draw_wrapped(layout, context, item.warning, "ERROR")
+
+
+def _draw_faces(
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: hygiene_view.View
+) -> None:
+    if view.questions.error:
+        draw_wrapped(layout, context, str(view.questions.error), "ERROR")
+    elif view.faces is None and not view.questions.busy:
+        text = "Faces were not looked for: the engine is not installed. Untick them yourself."
+        draw_wrapped(layout, context, text, "INFO")
+    elif view.faces:
+        count = len(view.faces)
+        text = f"{count} face{'s' if count > 1 else ''} found: not ticked, treated gently"
+        layout.label(text=text, icon="USER")
+
+
+def _draw_frequencies(layout: bpy.types.UILayout, view: hygiene_view.View) -> None:
+    row = layout.row(align=True)
+    row.operator("wan.report_frequencies", text="Compare Treated", icon="GRAPH").treated = True
+    row.operator("wan.report_frequencies", text="Compare With...", icon="FILE_IMAGE")
+    if view.report:
+        _draw_report(layout.box(), view.report)
+    layout.operator("wan.save_treated_frame", icon="FILE_TICK")
+
+
+def _draw_report(layout: bpy.types.UILayout, report: dict[str, Any]) -> None:
+    first, second = report["first"], report["second"]
+    column = layout.column(align=True)
+    column.label(text=f"This frame and {report['name']}")
+    _draw_line(column, "Score", first["score"], second["score"], "", 0)
+    for name, one, two in zip(report["bands"], first["bands"], second["bands"]):
+        _draw_line(column, f"Detail of {name}", one, two, "", 2)
+    show = layout.operator("wan.show_picture", text="Show Plot", icon="IMAGE_DATA")
+    show.image = hygiene_view.REPORT
+
+
+def _draw_line(
+    layout: bpy.types.UILayout,
+    name: str,
+    before: float | None,
+    after: float | None,
+    unit: str,
+    digits: int,
+) -> None:
+    words = ["exact" if v is None else f"{v:.{digits}f}" for v in (before, after)]
+    row = layout.row()
+    row.label(text=name)
+    value = row.row()
+    value.alignment = "RIGHT"
+    value.label(text=f"{words[0]} \N{RIGHTWARDS ARROW} {words[1]} {unit}".rstrip())
+
+
+def _draw_result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """How the active result strip was treated, and what the last pair of takes showed."""
+    editor = compat.sequencer_scene(context).sequence_editor
+    strip = editor.active_strip if editor else None
+    recipe = read_recipe(strip) if strip else None
+    if recipe and recipe.get("hygiene"):
+        _draw_treatment(layout.box(), context, strip.name, recipe["hygiene"])
+    pairs = [local for local in event_pump.session().jobs if local.report.get("takes")]
+    if pairs:
+        _draw_takes(layout.box(), context, pairs[-1].folder, pairs[-1].report["takes"])
+
+
+def _draw_treatment(
+    layout: bpy.types.UILayout, context: bpy.types.Context, name: str, said: dict[str, Any]
+) -> None:
+    layout.label(text=f"{name}: {said['mode']}", icon="MOD_SMOOTH")
+    column = layout.column(align=True)
+    if "score_blurred" in said:
+        _draw_line(column, "Score", said["score"], said["score_blurred"], "", 0)
+        column.label(
+            text=f"{said['blurred']:.0%} blurred, by {said['largest_radius']:.1f} px at most"
+        )
+    if "low_passed_steps" in said:
+        first, last = said["low_passed_steps"]
+        column.label(text=f"Low-passed to {said['factor']:.2g} in steps {first} to {last}")
+    for note in said["notes"]:
+        draw_wrapped(layout, context, note, "INFO")
+
+
+def _draw_takes(
+    layout: bpy.types.UILayout, context: bpy.types.Context, folder: Any, takes: dict[str, Any]
+) -> None:
+    if "error" in takes:
+        draw_wrapped(layout, context, f"The takes were not compared. {takes['error']}", "ERROR")
+        return
+    layout.label(text=f"Without and with {takes['mode']}, seed {takes['seed']}", icon="DUPLICATE")
+    column = layout.column(align=True)
+    for key, name, unit, digits in MEASURES:
+        _draw_line(column, name, takes["without"][key], takes["with"][key], unit, digits)
+    show = layout.operator("wan.show_picture", text="Show Contact Sheet", icon="IMAGE_DATA")
+    show.filepath = str(folder / job.RESULT / job.TAKES)
 
 
 class WAN_PT_start_frame(StartFramePanel, WanPanel, bpy.types.Panel):

@@ -117,6 +117,14 @@ def alpha_over_sockets(node: Any) -> tuple[Any, Any, Any]:
     return node.inputs[1], node.inputs[2], node.inputs[0]
 
 
+def paint_colors(tools: Any) -> list[Any]:
+    """What holds the colour that an image brush paints with: the settings that brushes share,
+    which moved into those of each paint mode in 5.0, and the brush itself."""
+    paint = tools.image_paint
+    unified = getattr(paint, "unified_paint_settings", None) or tools.unified_paint_settings
+    return [owner for owner in (unified, paint.brush) if owner is not None]
+
+
 def set_start(strip: Any, frame: int) -> None:
     """Move the strip so that ``frame`` is the first that shows it."""
     if NEW_TIMES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.engine hygiene matrix|sinks|treat|compare|batch|motion|takes
+"""python -m wan_blender.engine hygiene matrix|sinks|faces|treat|compare|batch|motion|takes
 
 All pictures are brought to --size (the generation size) first. Results are JSON on stdout.
 """
@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     matrix.add_argument("out", type=Path)
     sinks = actions.add_parser("sinks", help="list the attention sinks of an image")
     sinks.add_argument("image", type=Path)
+    faces = actions.add_parser("faces", help="boxes of the faces in an image")
+    faces.add_argument("image", type=Path)
     soft = actions.add_parser("treat", help="write the treated frame and its blur map")
     soft.add_argument("image", type=Path)
     soft.add_argument("out", type=Path)
@@ -74,6 +76,11 @@ def _sinks(options: argparse.Namespace) -> dict[str, object]:
     sinks = find_sinks(picture, matrix, pictures.find_faces(picture))
     listed = [_describe(index, sink) for index, sink in enumerate(sinks)]
     return {"score": round(matrix.score, 2), "light": matrix.light, "sinks": listed}
+
+
+def _faces(options: argparse.Namespace) -> dict[str, object]:
+    picture = pictures.read_picture(options.image, options.size)
+    return {"faces": [list(box) for box in pictures.find_faces(picture)]}
 
 
 def _treat(options: argparse.Namespace) -> dict[str, object]:
@@ -168,6 +175,7 @@ def _numbers(text: str) -> list[int]:
 ACTIONS = {
     "matrix": _matrix,
     "sinks": _sinks,
+    "faces": _faces,
     "treat": _treat,
     "compare": _compare,
     "batch": _batch,

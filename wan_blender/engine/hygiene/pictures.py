@@ -115,14 +115,22 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
 
 
 def find_faces(picture: np.ndarray) -> list[Box]:
-    """Boxes of frontal faces, from OpenCV's own cascade; (H, W, 3) in 0..1.
+    """Boxes of faces by OpenCV's own cascades (Viola and Jones 2001); (H, W, 3) in 0..1.
 
-    It misses turned and small faces: what it finds is protected, what it misses the user unticks.
+    Upright faces from the front and from both sides, from a sixteenth of the picture's smaller side
+    on and at least 24 pixels. It misses tilted, turned away, covered, drawn and smaller ones, and
+    now and then takes something else for a face. Eyes and mouths are found as parts of a face.
     """
     gray = cv2.cvtColor((picture * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
-    cascade = cv2.CascadeClassifier(
-        str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml")
-    )
     smallest = max(min(gray.shape) // 16, 24)
-    found = cascade.detectMultiScale(gray, 1.1, 6, minSize=(smallest, smallest))
-    return [tuple(int(v) for v in box) for box in found]
+
+    def detect(name: str, plane: np.ndarray) -> list[Box]:
+        cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
+        found = cascade.detectMultiScale(plane, 1.1, 6, minSize=(smallest, smallest))
+        return [tuple(int(v) for v in box) for box in found]
+
+    front = detect("haarcascade_frontalface_default.xml", gray)
+    left = detect("haarcascade_profileface.xml", gray)
+    right = detect("haarcascade_profileface.xml", np.ascontiguousarray(gray[:, ::-1]))
+    mirrored = [(gray.shape[1] - x - width, y, width, height) for x, y, width, height in right]
+    return front + left + mirrored

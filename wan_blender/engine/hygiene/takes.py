@@ -61,7 +61,7 @@ def make_without(folder: Path) -> Path:
             ignore = shutil.ignore_patterns(*OWN, jobs.COMPARE_WITH)
             shutil.copytree(folder, other, ignore=ignore, copy_function=_link)
             jobs.create(other, without)
-        (folder / jobs.COMPARE_WITH).write_text(other.name, encoding="utf-8")
+        jobs.compare_with(folder, other)
     except OSError as error:
         raise from_os_error(error, "making the take without hygiene") from error
     return other
