@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -19,7 +20,7 @@ from typing import Any, NoReturn, TextIO
 import bpy
 
 from . import event_pump, hygiene_view, job, preferences, properties, schema, tasks
-from .errors import BadRequest, UserError, WanError
+from .errors import BadRequest, EngineError, UserError, WanError
 from .local_job import LocalJob
 from .printed_progress import PrintedProgress
 from .timeline import mattes, shot
@@ -41,6 +42,10 @@ def main(arguments: list[str]) -> int:
         except WanError as error:
             print(f"wan_blender: {error}", file=sys.stderr)
             answer, code = {"ok": False, "error": error.to_dict()}, error.exit_code
+        except Exception as error:  # noqa: BLE001 - a script waits for an answer, also from a bug
+            traceback.print_exc()
+            bug = EngineError(f"The add-on failed: {type(error).__name__}: {error}.", "See stderr.")
+            answer, code = {"ok": False, "error": bug.to_dict()}, bug.exit_code
         print(json.dumps(answer, ensure_ascii=False), file=stdout)
     return code
 

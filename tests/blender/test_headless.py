@@ -22,15 +22,16 @@ def command(part, scene, stub_engine, tmp_path, capfd):
 
     def run(*arguments: object) -> tuple[int, dict, str]:
         capfd.readouterr()
-        code = part("headless").main(["generate", *map(str, arguments)])
-        out, err = capfd.readouterr()
-        os.dup2(stdout, 1)  # the command keeps it to the end of the process
+        stdout = os.dup(1)
+        try:
+            code = part("headless").main(["generate", *map(str, arguments)])
+            out, err = capfd.readouterr()
+        finally:
+            os.dup2(stdout, 1)  # the command keeps it to the end of the process
+            os.close(stdout)
         return code, json.loads(out.splitlines()[-1]), err
 
-    stdout = os.dup(1)
-    yield run
-    os.dup2(stdout, 1)
-    os.close(stdout)
+    return run
 
 
 def test_done_run_answers_with_folders_and_report(command, tmp_path):
@@ -122,6 +123,22 @@ def test_failed_run_exits_1_with_the_engines_error(command):
     code, answer, _ = command("--strip", "plate", "--prompt", "fail")
     assert code == 1
     assert answer["error"] == {"code": "OutOfMemory", "message": "Needs 80 GB.", "hint": "Buy."}
+
+
+def test_bug_exits_1_with_an_answer_and_its_traceback(command, part, monkeypatch):
+    monkeypatch.setattr(part("timeline.shot"), "read_shot", lambda *_: {}["bug"])
+    code, answer, stderr = command("--strip", "plate")
+    assert (code, answer["error"]["code"]) == (1, "EngineError")
+    assert "KeyError: 'bug'" in answer["error"]["message"]
+    assert "Traceback" in stderr
+
+
+def test_strips_of_one_script_share_an_engine_and_a_bad_one_stops_none(command, part):
+    assert command("--strip", "plate")[0] == 0
+    pid = part("event_pump").session().engine.pid
+    assert command("--strip", "nowhere")[0] == 2
+    assert command("--strip", "plate", "--prompt", "again")[0] == 0
+    assert part("event_pump").session().engine.pid == pid
 
 
 def test_missing_engine_exits_1(command, tmp_path):

@@ -153,7 +153,8 @@ def find_plate(
         return editor.strips_all[strip]
     if strip is not None:
         return strip
-    selected = [s for s in editor.strips_all if s.select]
+    level = editor.meta_stack[-1] if editor.meta_stack else editor  # what the timeline shows
+    selected = [s for s in level.strips if s.select]
     pictures = [s for s in selected if sources.is_picture(s)]
     if editor.active_strip in pictures:
         return editor.active_strip

@@ -44,6 +44,17 @@ def test_active_strip_is_the_plate(timeline, plate):
     assert read_shot(timeline.scene).strip == "plate"
 
 
+def test_only_what_the_timeline_shows_counts_as_selected(timeline, plate):
+    meta = timeline.strips.new_meta(name="meta", channel=3, frame_start=1)
+    plate.move_to_meta(meta)
+    plate.select, meta.select = True, False
+    with pytest.raises(NothingSelected, match="No strip is selected"):
+        find_plate(timeline.scene)
+    timeline.scene.sequence_editor.display_stack(meta)
+    meta.select = True
+    assert find_plate(timeline.scene).name == "plate"
+
+
 def test_selected_mask_strip_does_not_hide_the_plate(timeline, plate):
     select(timeline, plate, timeline.strips["matte"])
     assert find_plate(timeline.scene).name == "plate"
