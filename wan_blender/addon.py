@@ -7,6 +7,7 @@ import bpy
 
 from . import (
     event_pump,
+    forecast,
     headless,
     hygiene_view,
     installation,
@@ -35,6 +36,7 @@ def register() -> None:
     mask_overlay.register()
     schedule_plot.register()
     event_pump.register(preferences.home() / "engine.log", preferences.engine_python)
+    forecast.register(preferences.engine_python)
     library.register(preferences.home(), preferences.engine_python, preferences.model_places)
     for menu in _menus():
         menu.append(_draw_menu)
@@ -47,6 +49,7 @@ def unregister() -> None:
         menu.remove(_draw_menu)
     installation.close()
     library.unregister()
+    forecast.unregister()
     event_pump.unregister()
     schedule_plot.unregister()
     mask_overlay.unregister()

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import crop, job, properties
+from . import crop, job, mask_view, properties
 from .errors import InvalidJob, WanError
 from .library import library
 from .schedule_check import Finding, check_schedule, is_distilled
@@ -22,12 +22,15 @@ from .traits import Traits
 
 @dataclass(frozen=True)
 class Outlook:
-    """``traits`` is None while the model was not looked at; then there are no findings."""
+    """``traits`` is None while the model was not looked at; then there are no findings. ``canvas``
+    (width, height) and ``frames`` are what the model may see of the shot."""
 
     settings: job.Job
     traits: Traits | None
     plan: StagePlan
     findings: list[Finding]
+    canvas: tuple[int, int]
+    frames: int
 
 
 def outlook(scene: bpy.types.Scene) -> Outlook:
@@ -35,8 +38,9 @@ def outlook(scene: bpy.types.Scene) -> Outlook:
     settings = properties.read(scene)
     traits = read_traits(settings.model.path)
     plan = plan_stages(settings.sampling, settings.stages, traits.boundary if traits else None)
-    findings = _check(scene, settings, traits) if traits else []
-    return Outlook(settings, traits, plan, findings)
+    canvas, frames = _see(scene)
+    findings = _check(settings, traits, canvas, frames) if traits else []
+    return Outlook(settings, traits, plan, findings, canvas, frames)
 
 
 def read_traits(path: str) -> Traits | None:
@@ -73,19 +77,26 @@ def fast_loras(path: str) -> tuple[str, str]:
     return best("high"), best("low")
 
 
-def _check(scene: bpy.types.Scene, settings: job.Job, traits: Traits) -> list[Finding]:
-    """Findings on the selected shot, as if its mask were everywhere; without a shot, on the
-    canvas."""
+def _see(scene: bpy.types.Scene) -> tuple[tuple[int, int], int]:
+    """(width, height) and frames of the part of the shot that the model would see at most. The
+    canvas where the mask was not looked at, one frame where no shot is chosen."""
+    canvas = shot.canvas_size(scene)
     try:
         plate = shot.find_plate(scene)
-        chosen = properties.chosen_span(scene, plate.name)
-        frames = len(span.lay_out(scene, plate, chosen).frames)
+        frames = len(span.lay_out(scene, plate, properties.chosen_span(scene, plate.name)).frames)
     except WanError:
-        frames = 1
-    width, height = shot.canvas_size(scene)
+        return canvas, 1
+    view = mask_view.view()
+    if view.preview and not view.stale and (view.scene, view.plate) == (scene.name, plate.name):
+        return (view.preview.crop.width, view.preview.crop.height), frames
+    return canvas, frames
+
+
+def _check(
+    settings: job.Job, traits: Traits, canvas: tuple[int, int], frames: int
+) -> list[Finding]:
     sizes = crop.ModelSizes(traits.cell, traits.patch, traits.native_pixels)
-    box = (0, 0, width, height)
-    grid = crop.plan_crop(frames, (width, height), box, settings.region, sizes).grid
+    grid = crop.plan_crop(frames, canvas, (0, 0, *canvas), settings.region, sizes).grid
     longest = settings.windows.frames
     return check_schedule(
         settings,

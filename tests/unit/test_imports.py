@@ -10,25 +10,25 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "wan_blender"
 BPY = {"bpy", "bpy_extras", "bl_ui", "bl_operators", "addon_utils", "mathutils", "gpu", "blf"}
 BPY_PARTS = {
-    "addon", "event_pump", "headless", "hygiene_view", "library", "mask_view", "operators",
-    "outlook", "panels", "preferences", "properties", "session", "tasks", "timeline",
+    "addon", "event_pump", "forecast", "headless", "hygiene_view", "library", "mask_view",
+    "operators", "outlook", "panels", "preferences", "properties", "session", "tasks", "timeline",
 }  # fmt: skip
 STDLIB_ONLY = {
-    "claim", "engine_env", "errors", "installation", "installer", "interrupts", "process", "protocol",
-    "schema",
+    "claim", "engine_call", "engine_env", "errors", "installation", "installer", "interrupts",
+    "process", "protocol", "schema",
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
     "stages", "traits",
 }  # fmt: skip
 SHARED = {
-    "claim", "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview", "protocol",
-    "schedule", "schedule_check", "schema", "stages", "traits",
+    "claim", "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview",
+    "protocol", "schedule", "schedule_check", "schema", "stages", "traits",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {"process", "interrupts", "local_job", "session"}
 INTERFACE = SESSION | {
-    "engine_env", "event_pump", "hygiene_view", "installation", "library", "mask_view",
+    "engine_env", "event_pump", "forecast", "hygiene_view", "installation", "library", "mask_view",
     "outlook", "printed_progress", "preferences", "properties", "tasks",
 }  # fmt: skip
 # part of the package -> parts it may import
@@ -64,7 +64,8 @@ ALLOWED = {
     "hygiene_view": TIMELINE | {"engine_call"},
     "library": {"engine_call", "errors", "job"},
     "mask_view": TIMELINE | {"properties"},
-    "outlook": TIMELINE | {"library", "properties"},
+    "outlook": TIMELINE | {"library", "mask_view", "properties"},
+    "forecast": {"engine_call", "errors", "library", "outlook", "schema"},
     "tasks": TIMELINE | {"properties"},
     "operators": INTERFACE | {"operators"},
     "panels": INTERFACE | {"panels"},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.engine run|check|serve|doctor|hygiene|models
+"""python -m wan_blender.engine run|check|forecast|serve|doctor|hygiene|models
 
 Exit codes: 0 done, 1 failed, 2 bad request, 130 cancelled. Results are JSON on stdout, progress
 and errors go to stderr.
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     check = commands.add_parser("check", help="dry run: sizes, masks, memory; loads no model")
     check.add_argument("job", type=Path)
+    forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
+    forecast.add_argument("job", help="JSON as in job.json")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
     commands.add_parser("doctor", help="say what is wrong with this installation")
     hygiene_command.add_arguments(
@@ -88,6 +90,16 @@ def _check(options: argparse.Namespace) -> int:
     return _print(check(options.job))
 
 
+def _forecast(options: argparse.Namespace) -> int:
+    from .forecast import forecast
+
+    try:
+        return _print(forecast(options.job))
+    except WanError as error:
+        print(json.dumps({"error": error.to_dict()}), file=sys.stderr, flush=True)
+        return error.exit_code
+
+
 def _serve(options: argparse.Namespace) -> int:
     from . import worker
 
@@ -128,6 +140,7 @@ def _print_progress(message: Progress) -> None:
 COMMANDS = {
     "run": _run,
     "check": _check,
+    "forecast": _forecast,
     "serve": _serve,
     "doctor": _doctor,
     "hygiene": hygiene_command.run,

@@ -52,7 +52,7 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
     try:
         with watch.measure_memory():
             with watch.phase("reading"):
-                plan = make_plan(folder)
+                plan = make_plan(folder, check=watch.check)
                 scene = Scene(plan.shot, plan.region, plan.job.model_mask, watch.check)
             with watch.phase("text"):
                 text = encode_prompts(plan.bundle, plan.job.prompt)
@@ -154,7 +154,15 @@ def sample(
             def one(x, level, latents, number):
                 positive = wanted[number * len(wanted) // len(plan.windows)]
                 return guided_velocity(
-                    transformer, condition, positive, negative, guidance, x, level, latents
+                    transformer,
+                    condition,
+                    positive,
+                    negative,
+                    guidance,
+                    x,
+                    level,
+                    latents,
+                    fitting.memory.batch_guidance,
                 )
 
             done = step * len(plan.windows)

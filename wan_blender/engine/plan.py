@@ -4,8 +4,9 @@ follows."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import job as jobs
@@ -48,10 +49,15 @@ class Plan:
         return len(self.stages.sigmas) - 1
 
 
-def make_plan(folder: Path, on_part: Callable[[str], None] | None = None) -> Plan:
-    """Read and check the job in ``folder``. Raises the WanError that running it would raise."""
+def make_plan(
+    folder: Path,
+    on_part: Callable[[str], None] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Read and check the job in ``folder``. Raises the WanError that running it would raise, and
+    what ``check`` raises, which is called for each frame read, now and later."""
     job = jobs.read(folder)
-    shot = Shot(folder, job)
+    shot = Shot(folder, job, check)
     extent = measure_mask(shot)
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
     canvas = (shot.width, shot.height)
@@ -66,15 +72,7 @@ def make_plan(folder: Path, on_part: Callable[[str], None] | None = None) -> Pla
             f"{len(windows)} windows.",
             "Use fewer sections, or a smaller windows.frames.",
         )
-    machine = measure_machine(bundle.device)
-    _check_length(region, bundle, machine)
-    sizes = measure_run(
-        bundle,
-        _tokens_at_once(region, windows),
-        region.grid.padded_height,
-        region.grid.padded_width,
-    )
-    memory = plan_memory(machine, sizes, guidance=False)  # the two branches are called in turn
+    machine, sizes, memory = fit_memory(job, bundle, region, stages, windows)
     return Plan(
         folder,
         job,
@@ -89,6 +87,45 @@ def make_plan(folder: Path, on_part: Callable[[str], None] | None = None) -> Pla
         sizes,
         memory,
     )
+
+
+def fit_memory(
+    job: jobs.Job, bundle: Bundle, region: Region, stages: StagePlan, windows: list[Window]
+) -> tuple[Machine, Sizes, MemoryPlan]:
+    """What the machine has, what the run takes, and how the one is made to fit the other. Raises
+    OutOfMemory for a shot whose latents alone do not fit."""
+    machine = measure_machine(bundle.device)
+    _check_length(region, bundle, machine)
+    size = (region.grid.padded_height, region.grid.padded_width)
+    tokens, loras = _tokens_at_once(region, windows), _loras_gb(job, stages)
+    sizes = measure_run(bundle, tokens, *size, loras)
+    for other in _stage_models(job, stages):
+        needed = measure_run(other, tokens, *size, loras)
+        if needed.transformer > sizes.transformer:
+            sizes = replace(needed, text_encoder=sizes.text_encoder, vae=sizes.vae)
+    guided = any(span.guidance != 1 for span in stages.spans)
+    return machine, sizes, plan_memory(machine, sizes, guided)
+
+
+def _stage_models(job: jobs.Job, stages: StagePlan) -> list[Bundle]:
+    """The models of stages that do not use the run's."""
+    used = {(span.stage.model, span.stage.dtype) for span in stages.spans} - {("", "auto")}
+    return [
+        open_model(
+            model or job.model.path,
+            job.model.device,
+            job.model.dtype if dtype == "auto" else dtype,
+        )
+        for model, dtype in sorted(used)
+    ]
+
+
+def _loras_gb(job: jobs.Job, stages: StagePlan) -> float:
+    """What the LoRAs of one stage take, where they take most; a file that is absent is told when
+    it is read."""
+    files = [[use.file for use in job.loras + span.stage.loras] for span in stages.spans]
+    sizes = [sum(os.path.getsize(f) for f in used if os.path.isfile(f)) for used in files]
+    return max(sizes, default=0) / 1e9
 
 
 def _check_length(region: Region, bundle: Bundle, machine: Machine) -> None:

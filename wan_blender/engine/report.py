@@ -13,6 +13,7 @@ from .. import job as jobs
 from .. import schema
 from ..mask_notes import mask_notes
 from ..schedule_check import Finding, check_schedule
+from .models.memory import Machine, MemoryPlan, refuse
 from .plan import Plan
 from .watch import Watch
 
@@ -68,7 +69,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "sigmas": [round(sigma, 6) for sigma in plan.stages.sigmas],
             "findings": [finding.to_dict() for finding in check_plan(plan)],
         },
-        "memory": describe_memory(plan),
+        "memory": describe_memory(plan.machine, plan.memory),
     }
 
 
@@ -84,11 +85,14 @@ def check_plan(plan: Plan) -> list[Finding]:
     )
 
 
-def describe_memory(plan: Plan) -> dict[str, Any]:
+def describe_memory(machine: Machine, memory: MemoryPlan) -> dict[str, Any]:
     """Predicted peak of the model's part of the memory, and what is free now."""
     return {
-        "predicted_gb": round(plan.memory.predicted_gb, 3),
-        "free_gb": round(plan.memory.free_gb, 3),
-        "fits": plan.memory.fits,
-        "words": plan.memory.words,
+        "predicted_gb": round(memory.predicted_gb, 3),
+        "free_gb": round(memory.free_gb, 3),
+        "fits": memory.fits,
+        "words": memory.words,
+        "measures": memory.measures,
+        "device": machine.name,
+        "remedy": "" if memory.fits else refuse(memory).hint,
     }

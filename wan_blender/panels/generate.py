@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import bpy
 
-from .. import event_pump, outlook, preferences
-from ..errors import WanError
+from .. import event_pump, forecast, outlook, preferences
+from ..errors import EngineMissing, WanError
 from ..library import library
 from ..local_job import LocalJob, Phase
 from ..process import State
@@ -48,7 +49,33 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
 def _draw_advice(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     library().scan_first()
     with contextlib.suppress(WanError):  # Generate says it when it is pressed
-        draw_findings(layout, context, outlook.outlook(compat.sequencer_scene(context)))
+        view = outlook.outlook(compat.sequencer_scene(context))
+        _draw_memory(layout, context, view)
+        draw_findings(layout, context, view)
+
+
+def _draw_memory(
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: outlook.Outlook
+) -> None:
+    """The predicted peak; while something runs, what is free says nothing of the next run."""
+    if event_pump.session().active:
+        return
+    told = forecast.forecast()
+    told.ask(view)
+    if told.answer:
+        text = ", ".join([_memory_words(told.answer), *told.answer["measures"]])
+        draw_wrapped(layout, context, text, "MEMORY" if told.answer["fits"] else "ERROR")
+        if told.answer["remedy"]:
+            draw_wrapped(layout, context, told.answer["remedy"], "BLANK1")
+    elif told.error and not isinstance(told.error, EngineMissing):
+        draw_wrapped(layout, context, str(told.error), "ERROR")
+    else:
+        layout.label(text="Memory: –", icon="MEMORY")  # noqa: RUF001
+
+
+def _memory_words(told: dict[str, Any]) -> str:
+    needed, free = told["predicted_gb"], told["free_gb"]
+    return f"Memory: about {needed:.1f} of {free:.1f} GB on {told['device']}"
 
 
 def _draw_job(layout: bpy.types.UILayout, local: LocalJob) -> None:

@@ -162,3 +162,12 @@ def test_predicted_activations_are_near_the_measured_peak():
     ).stdout
     told = json.loads(out.splitlines()[-1])
     assert 0.6 < told["predicted"] / told["measured"] < 1.7, told
+
+
+def test_both_branches_in_one_call_only_where_there_is_guidance_and_a_gpu():
+    assert plan_memory(card(80), WAN_14B, guidance=True).batch_guidance
+    alone = plan_memory(card(80), WAN_14B, guidance=False)
+    assert (alone.batch_guidance, alone.measures) == (False, [])
+    slow = plan_memory(Machine("cpu", 80, 80), WAN_14B, guidance=True)
+    assert (slow.batch_guidance, slow.measures) == (False, [])
+    assert plan_memory(card(40), WAN_14B).measures[0] == "guidance in two calls"

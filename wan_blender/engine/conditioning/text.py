@@ -12,6 +12,8 @@ from ..models.loading import Bundle
 from .scene import Scene
 
 Tensor = torch.Tensor
+# Inputs of the transformers that hold one entry for each clip of a batch.
+PER_CLIP = ("hidden_states", "timestep", "control_hidden_states", "encoder_hidden_states_image")
 
 
 class TextOnly:
@@ -47,20 +49,25 @@ def guided_velocity(
     x: Tensor,
     level: float | Tensor,
     latents: Sequence[int],
+    at_once: bool = False,
 ) -> Tensor:
-    """Velocity n - x0 (B, C, t, h, w), float32: v- + guidance (v+ - v-) (arXiv 2207.12598).
+    """Velocity n - x0 (1, C, t, h, w), float32: v- + guidance (v+ - v-) (arXiv 2207.12598).
 
-    Guidance 1 takes one model call instead of two.
+    Guidance 1 takes one model call instead of two; ``at_once`` puts the two branches into one
+    call, which reads the weights once and takes the activations of both.
     """
     inputs = condition.inputs(x, level, latents)
     dtype = positive.dtype
     inputs = {k: v if k == "timestep" else v.to(dtype) for k, v in inputs.items()}
 
-    def velocity(text: Tensor) -> Tensor:
-        return transformer(**inputs, encoder_hidden_states=text, return_dict=False)[0].float()
+    def velocity(text: Tensor, given: dict[str, Any]) -> Tensor:
+        return transformer(**given, encoder_hidden_states=text, return_dict=False)[0].float()
 
-    wanted = velocity(positive)
     if guidance == 1:
-        return wanted
-    unwanted = velocity(negative)
+        return velocity(positive, inputs)
+    if at_once:
+        both = {k: torch.cat([v, v]) if k in PER_CLIP else v for k, v in inputs.items()}
+        wanted, unwanted = velocity(torch.cat([positive, negative]), both).split(1)
+    else:
+        wanted, unwanted = velocity(positive, inputs), velocity(negative, inputs)
     return unwanted + guidance * (wanted - unwanted)

@@ -39,6 +39,7 @@ class Machine:
     device: str  # "cuda", "mps" or "cpu"
     device_gb: float
     ram_gb: float
+    name: str = ""  # as people call it
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class MemoryPlan:
     """``rung`` counts measures taken; ``step_down`` takes the next."""
 
     rung: int
+    guided: bool  # the run has guidance, and the device gains from one call for both branches
     batch_guidance: bool  # both branches in one call: weights are read once
     tiled_decode: bool
     quantise: bool  # matrices to fp8 while loading
@@ -72,19 +74,22 @@ class MemoryPlan:
         return self.predicted_gb <= self.free_gb
 
     @property
-    def words(self) -> str:
-        """For the line beside Generate."""
-        measures = [
+    def measures(self) -> list[str]:
+        """What is done to fit, in words."""
+        return [
             text
             for text, on in (
-                ("guidance in two calls", not self.batch_guidance),
+                ("guidance in two calls", self.guided and not self.batch_guidance),
                 ("tiled decode", self.tiled_decode),
                 ("fp8 weights", self.quantise),
                 (f"{self.resident_blocks} blocks resident", self.resident_blocks >= 0),
             )
             if on
         ]
-        how = f" with {', '.join(measures)}" if measures else ""
+
+    @property
+    def words(self) -> str:
+        how = f" with {', '.join(self.measures)}" if self.measures else ""
         return f"{self.predicted_gb:.1f} of {self.free_gb:.1f} GB{how}"
 
 
@@ -92,11 +97,13 @@ def measure_machine(device: torch.device) -> Machine:
     """Free memory now. A GPU's other users (Blender among them) are already taken off."""
     ram = psutil.virtual_memory().available / _GB
     if device.type == "cuda":
-        return Machine("cuda", torch.cuda.mem_get_info(device)[0] / _GB, ram)
+        name = torch.cuda.get_device_name(device)
+        return Machine("cuda", torch.cuda.mem_get_info(device)[0] / _GB, ram, name)
     if device.type == "mps":
         used = torch.mps.driver_allocated_memory()
-        return Machine("mps", min(ram, (torch.mps.recommended_max_memory() - used) / _GB), ram)
-    return Machine("cpu", ram, ram)
+        free = min(ram, (torch.mps.recommended_max_memory() - used) / _GB)
+        return Machine("mps", free, ram, "the Apple GPU")
+    return Machine("cpu", ram, ram, "the processor")
 
 
 def measure_run(
@@ -125,9 +132,13 @@ def measure_run(
 
 
 def plan_memory(machine: Machine, sizes: Sizes, guidance: bool = True) -> MemoryPlan:
-    """The first rung that fits; the last one when none does (its ``fits`` is False)."""
+    """The first rung that fits; the last one when none does (its ``fits`` is False).
+
+    The CPU computes one branch after the other: it gains nothing from both at once.
+    """
+    at_once = guidance and machine.device != "cpu"
     free = max(0.0, machine.device_gb - (_MARGIN_GB if machine.device != "cpu" else 0.0))
-    start = MemoryPlan(0, guidance, False, False, -1, 0.0, free)
+    start = MemoryPlan(0, at_once, at_once, False, False, -1, 0.0, free)
     plan = replace(start, predicted_gb=predict(start, sizes))
     while not plan.fits:
         lower = step_down(plan, sizes, machine)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each bundled model through the command line, the forecast of memory, and guidance in one call."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.folders import make_job, moving_square, noise_plate
+from tests.engine.untrained import write_untrained
+from wan_blender import job as jobs
+from wan_blender import schema
+from wan_blender.engine.check import check
+from wan_blender.engine.conditioning import Scene, make_condition
+from wan_blender.engine.conditioning.text import guided_velocity
+from wan_blender.engine.forecast import forecast
+from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.plan import make_plan
+from wan_blender.engine.video import read_png, write_png
+from wan_blender.errors import InvalidJob
+
+REPO = Path(__file__).parents[2]
+
+
+def run(*words: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "wan_blender.engine", *map(str, words)]
+    return subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("variant", "kind", "spans"), [("vace", "vace", 1), ("i2v", "i2v", 1), ("experts", "vace", 2)]
+)
+def test_bundled_model_runs_from_the_command_line(tmp_path, monkeypatch, variant, kind, spans):
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path / "cache"))
+    plate, mask = noise_plate(9, 48, 64), moving_square(9, 48, 64)
+    if variant == "i2v":
+        mask[0] = 0  # the start frame is given
+    job = make_job(tmp_path / "job", plate, mask, model__path=f"nano/{variant}", sampling__steps=4)
+    if variant == "i2v":
+        write_png(job / jobs.START, plate[0])
+    done = run("run", job)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["model"]["kind"] == kind
+    assert report["max_diff_outside"] == 0
+    assert report["max_latent_diff_kept"] == 0
+    assert len(make_plan(job).stages.spans) == spans
+    patch = read_png(job / "result" / "patch" / "000008.png")
+    inside = mask[8] > 0
+    assert (patch[..., 3] > 0)[inside].all()
+    assert (patch[inside][:, :3] != plate[8][inside]).any()
+
+
+def test_forecast_is_what_check_says_of_the_same_sizes(tmp_path):
+    mask = np.full((9, 48, 64), 65535, np.uint16)
+    job = make_job(tmp_path, noise_plate(9, 48, 64), mask, model__path="nano/experts")
+    told = forecast(json.dumps(schema.to_dict(jobs.read(job))))
+    checked = check(job)
+    assert told["size"] == [*checked["size"]["model_pixels"], checked["size"]["model_frames"]]
+    assert told["predicted_gb"] == checked["memory"]["predicted_gb"]
+    assert told["device"]
+
+
+def test_forecast_counts_the_largest_model_of_all_stages(tmp_path):
+    shot = {"width": 64, "height": 48, "frame_count": 9, "fps_num": 24}
+    small = {"shot": shot, "model": {"path": "nano/experts"}}
+    stages = [{"end": 0.9}, {"dtype": "float32"}]
+    both = {**small, "model": {"path": "nano/experts", "dtype": "float16"}}
+    half = forecast(json.dumps(both))["predicted_gb"]
+    assert forecast(json.dumps({**both, "stages": stages}))["predicted_gb"] >= half
+    with pytest.raises(InvalidJob, match="not valid JSON"):
+        forecast("{")
+
+
+def test_forecast_command_tells_an_error_as_json():
+    failed = run("forecast", json.dumps({"shot": {"width": 64, "height": 64, "frame_count": 1},
+                                         "model": {"path": "/no/where"}}))  # fmt: skip
+    assert failed.returncode == 2
+    assert json.loads(failed.stderr)["error"]["code"] == "WeightsMissing"
+
+
+@pytest.mark.parametrize("kind", ["t2v", "i2v", "vace", "ti2v"])
+def test_guidance_in_one_call_equals_two(tmp_path, kind):
+    bundle = open_model(write_untrained(tmp_path / "model", kind), "cpu")
+    mask = moving_square(9, 64, 64)
+    mask[0] = 0
+    plan = make_plan(
+        make_job(tmp_path / "job", noise_plate(9, 64, 64), mask, region__mode="whole",
+                 model__path=str(tmp_path / "model"))
+    )  # fmt: skip
+    condition = make_condition(bundle, Scene(plan.shot, plan.region, plan.job.model_mask))
+    t, h, w = plan.region.grid.latent_shape
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(1, bundle.traits.latent_channels, t, h, w, generator=random)
+    level = torch.full((1, 1, t, h, w), 0.7) if kind == "ti2v" else 0.7
+    texts = [bundle.encode_text([words]) for words in ("a red ball", "")]
+    call = (bundle.transformer(0.7), condition, *texts, 4.0, x, level, list(range(t)))
+    with torch.no_grad():
+        two, one = guided_velocity(*call), guided_velocity(*call, at_once=True)
+    assert not torch.equal(two, torch.zeros_like(two))
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        other = guided_velocity(*call[:2], texts[1], texts[0], *call[4:], at_once=True)
+    assert (other - two).abs().max() > 1e-3  # the branches are not mixed up

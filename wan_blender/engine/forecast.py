@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory a run would take, before its shot is exported: nothing but sizes is known."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .. import job as jobs
+from .. import schema
+from ..errors import InvalidJob
+from ..stages import plan_stages
+from .models.loading import open_model
+from .plan import fit_memory
+from .region import plan_region
+from .report import describe_memory
+from .windows import plan_windows
+
+
+def forecast(text: str) -> dict[str, Any]:
+    """The memory plan of the job in ``text``, JSON as in job.json, if its mask were everywhere on
+    the shot's canvas. Opens models by their headers. Raises the WanError that running it would
+    raise on such a shot."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InvalidJob(f"The job is not valid JSON: {error}.") from error
+    job = schema.from_dict(jobs.Job, data, "job")
+    bundle = open_model(job.model.path, job.model.device, job.model.dtype)
+    canvas = (job.shot.width, job.shot.height)
+    box = (0, 0, *canvas)
+    region = plan_region(job.shot.frame_count, canvas, box, job.region, bundle.traits)
+    stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
+    windows = plan_windows(region.grid.latent_shape[0], job.windows)
+    machine, _, memory = fit_memory(job, bundle, region, stages, windows)
+    return {
+        "size": [region.grid.padded_width, region.grid.padded_height, region.grid.padded_frames],
+        **describe_memory(machine, memory),
+    }
