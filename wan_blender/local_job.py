@@ -14,7 +14,7 @@ from . import job, protocol, schema
 from .claim import Claim, is_claimed
 from .errors import InvalidJob, UserError, WanError, from_os_error
 from .timeline.background import BackgroundExport
-from .timeline.place import Placement
+from .timeline.place import Placement, is_missing
 from .timeline.shot import ShotRequest
 
 ORIGIN = "origin.json"  # for the host alone: the engine does not read it
@@ -95,16 +95,19 @@ def read_folder(folder: Path) -> LocalJob:
 
 
 def find_open_ends(root: Path) -> list[LocalJob]:
-    """Results in ``root`` that were never placed and jobs that never ended, oldest first. Those
+    """Results in ``root`` that are on no timeline and jobs that never ended, oldest first. Those
     that run in another Blender are its own."""
     found = []
     for path in sorted(root.glob("*/job.json"), reverse=True)[:FOUND_LIMIT]:
         events = _events(path.parent)
-        settled = {"placed", "dismissed"} & set(events)
         ended = events and events[-1] in ("failed", "cancelled")
-        if not settled and not ended and not is_claimed(path.parent):
+        if "dismissed" not in events and not ended and not is_claimed(path.parent):
             with contextlib.suppress(WanError):
-                found.insert(0, read_folder(path.parent))
+                local = read_folder(path.parent)
+                if is_missing(local.placement, local.folder / job.RESULT):
+                    local.placed = False
+                if not local.placed:
+                    found.insert(0, local)
     return found
 
 

@@ -3,6 +3,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -245,6 +247,48 @@ def test_earlier_results_are_found_once(addon, scene, session, part, tmp_path):
     addon.ops.wan.dismiss_job(folder=str(open_end.folder))
     addon.ops.wan.find_results()
     assert not session.jobs
+
+
+def test_result_placed_in_a_file_that_was_not_saved_is_found_again(
+    addon, scene, session, part, tmp_path
+):
+    blend = str(tmp_path / "a b.blend")
+    addon.ops.wm.save_as_mainfile(filepath=blend)
+    generate(addon)
+    addon.ops.wan.find_results()
+    assert session.jobs[0].placed
+    addon.ops.wm.open_mainfile(filepath=blend)  # as after a crash
+    session.jobs.clear()
+    addon.ops.wan.find_results()
+    (found,) = session.jobs
+    assert not found.placed
+    assert part("timeline.place").find_place(found.placement) == addon.context.scene
+    addon.ops.wan.place_result(folder=str(found.folder))
+    assert len(result_strips(addon.context.scene)) == 1
+    session.jobs.clear()
+    addon.ops.wan.find_results()
+    assert not session.jobs
+
+
+def test_job_of_another_blender_is_neither_found_nor_run(addon, scene, session, part):
+    local = failed_job(addon, session)
+    rewrite_prompt(local, "fail", "slow")
+    (local.folder / "state.jsonl").unlink()  # so far it was only exported
+    session.jobs.clear()
+    code = f"import fcntl, time; f = open({str(local.folder / 'lock')!r}, 'a'); fcntl.flock(f, 2)"
+    other = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print('held', flush=True); time.sleep(600)"],
+        stdout=subprocess.PIPE,
+    )
+    with other:
+        assert other.stdout.readline() == b"held\n"
+        addon.ops.wan.find_results()
+        assert not session.jobs
+        with pytest.raises(RuntimeError, match=r"works on the job in .*Wait for its end"):
+            addon.ops.wan.run_job(folder=str(local.folder))
+        other.kill()
+    addon.ops.wan.find_results()
+    assert [j.folder for j in session.jobs] == [local.folder]
 
 
 def test_interrupted_job_is_found_and_runs(addon, scene, session):

@@ -7,6 +7,7 @@ Arrays are (H, W, 3|4) or (H, W) in the file's own integer type, so nothing is l
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,10 +18,15 @@ from ..errors import InvalidJob, SizeMismatch, from_os_error
 
 
 class Shot:
-    """The frames of a job folder, read when they are needed: a long clip stays on disk."""
+    """The frames of a job folder, read when they are needed: a long clip stays on disk.
 
-    def __init__(self, folder: Path, job: jobs.Job) -> None:
+    ``check`` is called before each frame is read, and may raise Cancelled."""
+
+    def __init__(
+        self, folder: Path, job: jobs.Job, check: Callable[[], None] = lambda: None
+    ) -> None:
         self.folder = folder
+        self._check = check
         self.width, self.height = job.shot.width, job.shot.height
         self.plate_files, self.mask_files = jobs.frame_files(folder, job)
         self._model_mask_files: list[Path] | None = None
@@ -33,6 +39,7 @@ class Shot:
 
     def plate(self, index: int) -> np.ndarray:
         """(H, W, 3) or (H, W, 4), uint8 or uint16, RGB order, straight alpha."""
+        self._check()
         frame = read_png(self.plate_files[index])
         if frame.ndim == 2:
             frame = np.repeat(frame[..., None], 3, 2)
@@ -52,6 +59,7 @@ class Shot:
         return self._gray(self._model_mask_files[index])
 
     def _gray(self, path: Path) -> np.ndarray:
+        self._check()
         frame = read_png(path)
         if frame.ndim == 3:
             raise SizeMismatch(
@@ -65,6 +73,7 @@ class Shot:
         """Content hash of the plate: the cache key of its latents."""
         hasher = hashlib.sha256()
         for path in self.plate_files:
+            self._check()
             hasher.update(path.read_bytes())
         return hasher.hexdigest()
 

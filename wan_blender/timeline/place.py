@@ -164,6 +164,19 @@ def find_frames(result_folder: Path, count: int) -> list[Path]:
     return frames
 
 
+def is_missing(placement: Placement, result_folder: Path) -> bool:
+    """Whether the open file is the result's, and has no strip that shows it: one was placed, and
+    the file was not saved since."""
+    patch = result_folder / job.PATCH
+    here = placement.blend and placement.blend == bpy.data.filepath
+    return bool(here) and not any(
+        strip.type == "IMAGE" and Path(bpy.path.abspath(strip.directory)) == patch
+        for scene in bpy.data.scenes
+        if scene.sequence_editor
+        for strip in scene.sequence_editor.strips_all
+    )
+
+
 def read_recipe(strip: bpy.types.Strip) -> dict[str, Any] | None:
     """The recipe of a result strip; None for other strips."""
     text = strip.get(RECIPE)
