@@ -25,13 +25,14 @@ BUNDLED = "nano/"
 class Library:
     """``find_python`` gives the engine's Python or raises EngineMissing, ``places`` the folders to
     look in, the first of them the one that is written to. ``error`` is what went wrong last, until
-    something else is asked.
+    something else is asked. ``offer`` is the download that was asked about, until it is done.
     """
 
     def __init__(
         self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
     ) -> None:
         self.error: WanError | None = None
+        self.offer: dict[str, Any] | None = None  # what engine/models/__main__.py's price says
         self._file = home / FILE
         self._find_python, self._places = find_python, places
         self._found: dict[str, Any] = _read(self._file)
@@ -54,6 +55,16 @@ class Library:
     def unusable(self) -> dict[str, str]:
         """Weight files that cannot be used, with the reason."""
         return self._found.get("unusable", {})
+
+    @property
+    def catalogue(self) -> list[dict[str, Any]]:
+        """Models that can be fetched: key, title, licence, tasks."""
+        return self._found.get("catalogue", [])
+
+    @property
+    def lora_catalogue(self) -> list[dict[str, Any]]:
+        """LoRAs that can be fetched: key, title."""
+        return self._found.get("loras", [])
 
     def model(self, path: str) -> dict[str, Any] | None:
         """The model that ``model.path`` means."""
@@ -89,6 +100,21 @@ class Library:
     def describe(self, path: Path) -> None:
         """Look at one folder, wherever it is, and choose it. Raises EngineMissing."""
         self._start("compose", self._use, "describe", str(path))
+
+    def price(self, key: str) -> None:
+        """Ask how large a download is; the answer becomes ``offer``. Uses the network. Raises
+        EngineMissing."""
+        self.offer = None
+        self._start("price", self._take_offer, "price", key, "--to", str(self._places()[0]))
+
+    def fetch(self) -> None:
+        """Begin or continue the download on offer. Uses the network. Raises EngineMissing."""
+        to = self.offer["to"]
+        self._start("fetch", self._fetched, "fetch", self.offer["key"], "--to", to)
+
+    def decline(self) -> None:
+        """Take the offer away; what has arrived stays."""
+        self.offer = self.error = None
 
     def cancel(self, name: str) -> None:
         """Stop a call; what it has done so far stays."""
@@ -131,6 +157,13 @@ class Library:
         self._calls[name] = EngineCall(self._find_python(), "models", *arguments), then
         if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
             bpy.app.timers.register(_tick, persistent=True)
+
+    def _take_offer(self, offer: dict[str, Any]) -> None:
+        self.offer = offer
+
+    def _fetched(self, answer: dict[str, str]) -> None:
+        self.offer = None
+        self.scan()
 
     def _use(self, model: dict[str, Any]) -> None:
         """Put a model on the list, and choose it as one undo step."""

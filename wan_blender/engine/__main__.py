@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser("hygiene", help="attention sinks of pictures: see, soften, compare")
     )
     models = commands.add_parser(
-        "models", help="list, scan, identify, describe, fetch, compose", add_help=False
+        "models", help="list, scan, identify, describe, price, fetch, compose", add_help=False
     )
     models.add_argument("rest", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)

@@ -11,8 +11,10 @@ from .cancel import WAN_OT_cancel
 from .clear_hygiene import WAN_OT_clear_hygiene
 from .compare_hygiene import WAN_OT_compare_hygiene
 from .compose_model import WAN_OT_compose_model
+from .decline_model import WAN_OT_decline_model
 from .dismiss_error import WAN_OT_dismiss_error
 from .dismiss_job import WAN_OT_dismiss_job
+from .fetch_model import WAN_OT_fetch_model
 from .find_results import WAN_OT_find_results
 from .fix_schedule import WAN_OT_fix_schedule
 from .generate import WAN_OT_generate
@@ -25,6 +27,7 @@ from .open_log import WAN_OT_open_log
 from .open_model import WAN_OT_open_model
 from .place_in_compositor import WAN_OT_place_in_compositor
 from .place_result import WAN_OT_place_result
+from .price_model import WAN_OT_price_model
 from .remove_item import WAN_OT_remove_item
 from .remove_matte import WAN_OT_remove_matte
 from .remove_model_folder import WAN_OT_remove_model_folder
@@ -58,8 +61,10 @@ CLASSES = (
     WAN_OT_clear_hygiene,
     WAN_OT_compare_hygiene,
     WAN_OT_compose_model,
+    WAN_OT_decline_model,
     WAN_OT_dismiss_error,
     WAN_OT_dismiss_job,
+    WAN_OT_fetch_model,
     WAN_OT_find_results,
     WAN_OT_fix_schedule,
     WAN_OT_generate,
@@ -72,6 +77,7 @@ CLASSES = (
     WAN_OT_open_model,
     WAN_OT_place_in_compositor,
     WAN_OT_place_result,
+    WAN_OT_price_model,
     WAN_OT_remove_item,
     WAN_OT_remove_matte,
     WAN_OT_remove_model_folder,

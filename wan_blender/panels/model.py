@@ -10,7 +10,7 @@ import bpy
 
 from ..library import BUNDLED, library
 from ..timeline import compat
-from .layout import WanPanel, draw_wrapped
+from .layout import WanPanel, draw_wrapped, duration
 
 PART_NAMES = {
     "transformer": "Transformer",
@@ -58,6 +58,50 @@ class WAN_PT_model(WanPanel, bpy.types.Panel):
         column.prop(settings, "path")
         column.prop(settings, "device")
         column.prop(settings, "dtype")
+
+
+class WAN_MT_catalogue(bpy.types.Menu):
+    bl_label = "Download"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        shelf, layout = library(), self.layout
+        for entry in shelf.catalogue:
+            text = f"{entry['title']}: {', '.join(entry['tasks'])}"
+            layout.operator("wan.price_model", text=text).key = entry["key"]
+        layout.separator()
+        for lora in shelf.lora_catalogue:
+            layout.operator("wan.price_model", text=f"LoRA: {lora['title']}").key = lora["key"]
+
+
+class WAN_PT_download(WanPanel, bpy.types.Panel):
+    """Models and LoRAs that can be fetched."""
+
+    bl_label = "Download"
+    bl_parent_id = "WAN_PT_model"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        shelf, layout = library(), self.layout
+        if (progress := shelf.progress("fetch")) is not None:
+            _draw_transfer(layout, shelf.offer, progress)
+            return
+        if shelf.progress("price") is not None:
+            _draw_call(layout, "price", "Asking how large it is")
+        elif shelf.offer:
+            _draw_offer(layout, context, shelf.offer)
+        else:
+            layout.menu("WAN_MT_catalogue", text="Choose What", icon="IMPORT")
+            self._draw_recommended(context)
+        if not bpy.app.online_access:
+            text = "Blender is offline. Allow online access in Preferences > System > Network."
+            draw_wrapped(layout, context, text, "INTERNET_OFFLINE")
+
+    def _draw_recommended(self, context: bpy.types.Context) -> None:
+        model = library().model(compat.sequencer_scene(context).wan.model.path)
+        titles = {lora["key"]: lora["title"] for lora in library().lora_catalogue}
+        for key in model["loras"] if model else ():
+            text = f"LoRA: {titles.get(key, key)}"
+            self.layout.operator("wan.price_model", text=text, icon="IMPORT").key = key
 
 
 class WAN_PT_model_files(WanPanel, bpy.types.Panel):
@@ -152,4 +196,42 @@ def _draw_call(layout: bpy.types.UILayout, name: str, text: str) -> None:
     row.operator("wan.stop_call", text="", icon="CANCEL").name = name
 
 
-CLASSES = (WAN_MT_models, WAN_PT_model, WAN_PT_model_files)
+def _draw_offer(
+    layout: bpy.types.UILayout, context: bpy.types.Context, offer: dict[str, Any]
+) -> None:
+    """Size, licence and free space, before anything is fetched."""
+    column = layout.box().column()
+    column.label(text=offer["title"], icon="IMPORT")
+    arrived = offer["total"] - offer["needed"]
+    size = f"{offer['needed'] / 1e9:.1f} GB to fetch"
+    if arrived > 0:
+        size += f", {arrived / 1e9:.1f} GB are there"
+    draw_wrapped(column, context, f"{size}; {offer['free'] / 1e9:.0f} GB free in {offer['to']}")
+    column.label(text=f"Licence: {offer['licence']}")
+    row = column.row()
+    row.operator("wan.fetch_model", text="Go On" if arrived > 0 else "Download")
+    row.operator("wan.decline_model")
+
+
+def _draw_transfer(
+    layout: bpy.types.UILayout, offer: dict[str, Any] | None, progress: dict[str, Any]
+) -> None:
+    done, total = progress.get("done", 0), progress.get("total", 0)
+    column = layout.column(align=True)
+    column.label(text=offer["title"] if offer else "Download", icon="IMPORT")
+    row = column.row(align=True)
+    text = f"{done / 1e9:.2f} of {total / 1e9:.2f} GB" if total else "Connecting"
+    row.progress(factor=done / total if total else 0.0, text=text)
+    row.operator("wan.stop_call", text="", icon="CANCEL").name = "fetch"
+    if total:
+        left = f", about {duration(progress['eta_s'])} left" if progress["eta_s"] >= 0 else ""
+        column.label(text=f"{progress['speed_mb_s']:.1f} MB/s{left}", icon="TIME")
+
+
+CLASSES = (
+    WAN_MT_models,
+    WAN_MT_catalogue,
+    WAN_PT_model,
+    WAN_PT_download,
+    WAN_PT_model_files,
+)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.engine.models list|scan|identify|describe|fetch|compose
+"""python -m wan_blender.engine.models list|scan|identify|describe|price|fetch|compose
 
-Results are JSON on stdout, progress goes to stderr as JSON lines. ``fetch`` is the only command
-that uses the network; Blender starts it after a click, when online access is allowed. Ctrl-C or
-SIGTERM stops it within a chunk; what has arrived is kept.
+Results are JSON on stdout, progress goes to stderr as JSON lines. ``price`` and ``fetch`` are the
+only commands that use the network; Blender starts them after a click, when online access is
+allowed. Ctrl-C or SIGTERM stops within a chunk; what has arrived is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from ...errors import Cancelled, WanError
 from .catalogue import catalogue, find_entry, lora_catalogue
-from .download import Transfer, complete, fetch, fetch_files
+from .download import Transfer, fetch, fetch_files, lora_places, measure, model_places
 from .finding import candidates, compose, scan, write_candidate
 from .identify import identify
 from .shelf import describe, look
@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     fetched = commands.add_parser("fetch", help="download a model or LoRA of the catalogue")
     fetched.add_argument("key")
     fetched.add_argument("--to", type=Path, required=True, help="folder for models")
+    priced = commands.add_parser("price", help="how much a download is, and its licence")
+    priced.add_argument("key")
+    priced.add_argument("--to", type=Path, required=True, help="folder for models")
     composed = commands.add_parser("compose", help="make a model folder of files that were found")
     composed.add_argument("name")
     composed.add_argument("folders", type=Path, nargs="*")
@@ -91,11 +94,26 @@ def _fetch(options: argparse.Namespace) -> Any:
         print(json.dumps(asdict(transfer)), file=sys.stderr, flush=True)
 
     if options.key in lora_catalogue():
-        file = complete(lora_catalogue()[options.key].file)
-        place = options.to / "loras" / Path(file.path).name
-        fetch_files({file: place}, tell)
-        return {"lora": place}
+        places = lora_places(lora_catalogue()[options.key], options.to)
+        fetch_files(places, tell)
+        return {"lora": next(iter(places.values()))}
     return {"model": fetch(find_entry(options.key), options.to, tell)}
+
+
+def _price(options: argparse.Namespace) -> Any:
+    lora = lora_catalogue().get(options.key)
+    entry = lora or find_entry(options.key)
+    places = lora_places(lora, options.to) if lora else model_places(entry, options.to)
+    needed, free = measure(places)
+    return {
+        "key": entry.key,
+        "title": entry.title,
+        "licence": entry.licence,
+        "total": sum(file.size for file in places),
+        "needed": needed,
+        "free": free,
+        "to": options.to,
+    }
 
 
 def _stop_on_signals() -> threading.Event:
@@ -124,6 +142,7 @@ _COMMANDS = {
     "scan": _scan,
     "identify": _identify,
     "describe": _describe,
+    "price": _price,
     "fetch": _fetch,
     "compose": _compose,
 }

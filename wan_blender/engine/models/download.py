@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DiskFull, UserError, from_os_error
-from .catalogue import Entry, RemoteFile
+from .catalogue import Entry, LoraEntry, RemoteFile
 from .finding import Candidate, write_candidate
 from .tensor_files import PICKLES
 
@@ -54,18 +54,39 @@ def fetch(entry: Entry, root: Path, tell: Tell = lambda _transfer: None) -> Path
     Finished files are kept; a second call goes on where the first stopped. ``tell`` may raise
     Cancelled. Raises UserError when the network fails, DiskFull before anything is fetched.
     """
-    if entry.repository:
-        files = list_repository(entry.repository, entry.revision)
-        folder = root / entry.key
-        places = {file: folder / file.path for file in files}
-    else:
-        files = [complete(file) for file in entry.files]
-        places = {f: root / "files" / f.repository.replace("/", "--") / f.path for f in files}
+    places = model_places(entry, root)
     fetch_files(places, tell)
     if entry.repository:
-        return folder
-    parts = {file.part: str(places[file]) for file in files}
+        return root / entry.key
+    parts = {file.part: str(place) for file, place in places.items()}
     return write_candidate(Candidate(entry.key, entry.kind, parts, entry.boundary, ()), root)
+
+
+def model_places(entry: Entry, root: Path) -> dict[RemoteFile, Path]:
+    """Every file of ``entry``, as its repository lists it, and where it goes under ``root``."""
+    if entry.repository:
+        files = list_repository(entry.repository, entry.revision)
+        return {file: root / entry.key / file.path for file in files}
+    files = [complete(file) for file in entry.files]
+    return {f: root / "files" / f.repository.replace("/", "--") / f.path for f in files}
+
+
+def lora_places(entry: LoraEntry, root: Path) -> dict[RemoteFile, Path]:
+    file = complete(entry.file)
+    return {file: root / "loras" / Path(file.path).name}
+
+
+def measure(places: dict[RemoteFile, Path]) -> tuple[int, int]:
+    """Bytes that are still to be fetched, and bytes that are free where they go."""
+    needed = sum(
+        max(0, file.size - (part.stat().st_size if (part := _part(place)).exists() else 0))
+        for file, place in places.items()
+        if not _complete(file, place)
+    )
+    folder = next(iter(places.values())).parent
+    while not folder.exists():
+        folder = folder.parent
+    return needed, shutil.disk_usage(folder).free
 
 
 def fetch_files(places: dict[RemoteFile, Path], tell: Tell = lambda _transfer: None) -> None:
@@ -174,18 +195,11 @@ def _complete(file: RemoteFile, place: Path) -> bool:
 def _check_space(places: dict[RemoteFile, Path]) -> None:
     if not places:
         return
-    needed = 0
-    for file, place in places.items():
-        part = _part(place)
-        needed += max(0, file.size - (part.stat().st_size if part.exists() else 0))
-    folder = next(iter(places.values())).parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    needed, free = measure(places)
     if needed + _SPARE > free:
         raise DiskFull(
-            f"The download needs {needed / 1e9:.1f} GB and 1 GB to spare; {folder} has "
-            f"{free / 1e9:.1f} GB free.",
+            f"The download needs {needed / 1e9:.1f} GB and 1 GB to spare; "
+            f"{next(iter(places.values())).parent} has {free / 1e9:.1f} GB free.",
             "Free some space or choose another model folder.",
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import WanError
 from ...traits import Traits, read_traits
 from .. import nano
-from .catalogue import Entry, catalogue
+from .catalogue import Entry, catalogue, lora_catalogue
 from .dialects import roles, translate
 from .finding import Candidate, Scan, candidates, comfyui_folders, scan
 from .gguf_files import read_gguf
@@ -72,6 +72,11 @@ def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None)
     return {
         "models": [asdict(model) for model in shown],
         "files": [asdict(file) | {"title": file.title} for file in found.files],
+        "catalogue": [
+            {name: getattr(entry, name) for name in ("key", "title", "licence", "tasks")}
+            for entry in catalogue().values()
+        ],
+        "loras": [{"key": lora.key, "title": lora.title} for lora in lora_catalogue().values()],
         "unusable": {str(path): why for path, why in found.unusable.items()},
     }
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Downloads after a click: allowed, priced, fetched, stopped, continued, told when they fail."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.blender.test_models import chosen, engine  # noqa: F401
+from tests.engine.models.hub import Hub, serve
+
+REPOSITORY = "lightx2v/Wan2.1-Distill-Loras"
+FILE = "wan2.1_t2v_14b_lora_rank64_lightx2v_4step.safetensors"
+KEY = "wan2_1_t2v_4step"
+BIG = bytes(range(256)) * 20_000  # 5 MB
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    hub = Hub({REPOSITORY: {FILE: BIG}})
+    server = serve(hub)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield hub
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def online(engine, chosen, part):  # noqa: F811
+    engine.context.preferences.system.use_online_access = True
+    yield part("library").library()
+    engine.context.preferences.system.use_online_access = False
+
+
+def test_offline_blender_asks_nobody(engine, chosen, hub):  # noqa: F811
+    engine.context.preferences.system.use_online_access = False
+    for ask in (lambda: engine.ops.wan.price_model(key=KEY), engine.ops.wan.fetch_model):
+        with pytest.raises(RuntimeError, match="Allow online access"):
+            ask()
+    assert hub.asked == []
+
+
+def test_download_says_its_size_and_licence_first(engine, online, hub, tmp_path):  # noqa: F811
+    engine.ops.wan.price_model(key=KEY)
+    offer = online.offer
+    assert (offer["needed"], offer["total"], offer["licence"]) == (len(BIG), len(BIG), "Apache-2.0")
+    assert offer["free"] > 0
+    assert hub.ranges == []  # nothing was fetched
+    engine.ops.wan.fetch_model()
+    online.wait()
+    place = tmp_path / "models" / "loras" / FILE
+    assert place.read_bytes() == BIG
+    assert online.offer is None
+    assert online.known  # models were looked for anew
+
+
+def test_stopped_download_goes_on_where_it_stopped(engine, online, hub, tmp_path):  # noqa: F811
+    hub.pause_s = 0.05
+    engine.ops.wan.price_model(key=KEY)
+    online.fetch()
+    while not online.progress("fetch").get("done"):
+        time.sleep(0.05)
+    told = online.progress("fetch")
+    assert told["total"] == len(BIG)
+    assert told["speed_mb_s"] > 0
+    engine.ops.wan.stop_call(name="fetch")
+    online.wait()
+    assert online.error is None
+    part = next(Path(tmp_path, "models", "loras").glob("*.part"))
+    arrived = part.stat().st_size
+    assert 0 < arrived < len(BIG)
+    hub.pause_s = 0.0
+    engine.ops.wan.price_model(key=KEY)
+    assert online.offer["needed"] == len(BIG) - arrived
+    engine.ops.wan.fetch_model()
+    online.wait()
+    assert part.with_suffix("").read_bytes() == BIG
+    assert f"bytes={arrived}-" in hub.ranges
+
+
+def test_failed_download_is_told_in_words_and_stays_on_offer(engine, online, hub):  # noqa: F811
+    engine.ops.wan.price_model(key=KEY)
+    hub.corrupt = FILE
+    with pytest.raises(RuntimeError, match="arrived damaged"):
+        engine.ops.wan.fetch_model()
+    assert online.offer["key"] == KEY
+    hub.files.clear()
+    with pytest.raises(RuntimeError, match="answers 404"):
+        engine.ops.wan.price_model(key=KEY)
