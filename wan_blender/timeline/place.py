@@ -97,8 +97,8 @@ def place(
     name: str,
     recipe: dict[str, Any],
 ) -> bpy.types.Strip:
-    """Add the patch frames as an image strip on the first channel, from the plate's up, that is
-    free where the result is shown; frames of the plate alone are trimmed away.
+    """Add the patch frames as an image strip on the first open channel, from the plate's up, that
+    is free where the result is shown; frames of the plate alone are trimmed away.
 
     A plate that was moved meanwhile is followed; without the plate (the user places the result
     elsewhere) the strip goes to the frames and channel it was exported from. The recipe is kept
@@ -108,23 +108,22 @@ def place(
     frames = find_frames(result_folder, placement.frame_count)
     editor = scene.sequence_editor_create()
     plate = _plate(scene, placement)
-    first, lowest, strips = placement.frame_start, placement.channel, editor.strips
+    first, lowest, level = placement.frame_start, placement.channel, editor
     if plate is not None:
-        meta = plate.parent_meta()
-        strips = meta.strips if meta else editor.strips
+        level = plate.parent_meta() or editor
         lowest = plate.channel
         if compat.length(plate) == placement.strip_count:
             first += compat.start(plate) - placement.strip_start
     length = placement.hold or placement.frame_count
     moved = first - placement.frame_start
     shown = range(placement.shown.start + moved, placement.shown.stop + moved)
-    channel = _free_channel(strips, lowest, shown)
+    channel = _free_channel(level, lowest, shown)
     # Blender opens the file it is given, 0.2 s for the first PNG of a session, to learn a size that
     # it learns again when it draws the frame; the folder that holds none spares the editor that.
-    strip = strips.new_image(
+    strip = level.strips.new_image(
         name=name,
         filepath=str(result_folder / frames[0].name),
-        channel=_free_channel(strips, channel, range(first, first + length)),
+        channel=_free_channel(level, channel, range(first, first + length)),
         frame_start=first,
         fit_method="ORIGINAL",
     )
@@ -183,14 +182,18 @@ def read_recipe(strip: bpy.types.Strip) -> dict[str, Any] | None:
     return json.loads(text) if isinstance(text, str) else None
 
 
-def _free_channel(strips: Any, lowest: int, frames: range) -> int:
-    """The first channel from ``lowest`` up with nothing on ``frames``."""
+def _free_channel(level: Any, lowest: int, frames: range) -> int:
+    """The first channel from ``lowest`` up with nothing on ``frames``, in a timeline or meta strip.
+    Muted channels would hide the strip, and locked ones are to stay as they are."""
     taken = {
-        s.channel for s in strips if compat.start(s) < frames.stop and frames.start < compat.end(s)
+        s.channel
+        for s in level.strips
+        if compat.start(s) < frames.stop and frames.start < compat.end(s)
     }
-    for channel in range(lowest, CHANNELS + 1):
-        if channel not in taken:
-            return channel
+    for number in range(lowest, CHANNELS + 1):
+        channel = level.channels[number]
+        if number not in taken and not channel.mute and not channel.lock:
+            return number
     raise BadRequest(
         f"All channels from {lowest} to {CHANNELS} are taken between frames {frames.start} "
         f"and {frames.stop - 1}.",

@@ -60,6 +60,17 @@ def test_result_lies_on_the_first_free_channel_on_the_plates_frames(timeline, sh
     assert (compat.start(strip), compat.length(strip)) == (11, COUNT)
 
 
+def test_channels_that_would_hide_the_result_or_are_locked_are_left_alone(timeline, shot):
+    plate, placement, result = shot
+    channels = timeline.scene.sequence_editor.channels
+    channels[4].mute = channels[5].lock = True
+    assert place(timeline.scene, placement, result, "x", {}).channel == 6
+    meta = timeline.strips.new_meta("meta", 9, 1)
+    plate.move_to_meta(meta)
+    meta.channels[3].mute = True
+    assert place(timeline.scene, placement, result, "y", {}).channel == 4
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_plate_shows_bit_for_bit_where_alpha_is_zero(timeline, shot, dtype):
     _, placement, result = shot
