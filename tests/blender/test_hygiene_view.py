@@ -33,6 +33,33 @@ def shot(addon, part, tmp_path):
     return bpy
 
 
+@pytest.mark.parametrize("kind", ["gray", "alpha", "16 bits", "one pixel", "8k"])
+def test_clips_of_every_sort_are_looked_at(shot, part, tmp_path, kind):
+    width, height = {"one pixel": (1, 1), "8k": (7680, 4320)}.get(kind, (W, H))
+    image = shot.data.images.new(
+        "odd", width, height, alpha=kind == "alpha", float_buffer=kind == "16 bits"
+    )
+    image.generated_color = (0.5, 0.5, 0.5, 0.25 if kind == "alpha" else 1)
+    settings = shot.context.scene.render.image_settings
+    settings.color_depth = "16" if kind == "16 bits" else "8"
+    settings.color_mode = {"gray": "BW", "alpha": "RGBA"}.get(kind, "RGB")
+    image.save_render(str(tmp_path / "odd.png"))
+    strips = shot.context.scene.sequence_editor.strips
+    strip = strips.new_image("Odd", str(tmp_path / "odd.png"), 3, 1)
+    shot.context.scene.sequence_editor.active_strip = strip
+    assert shot.ops.wan.open_hygiene_view() == {"FINISHED"}
+    view = part("hygiene_view").view()
+    assert view.size == (W, H)
+    assert np.isfinite(view.matrix.score)
+    assert view.name == "Odd"
+
+
+def test_a_clip_without_its_file_is_refused_with_the_path(shot, tmp_path):
+    (tmp_path / "plate.png").unlink()
+    with pytest.raises(RuntimeError, match=r"plate\.png"):
+        shot.ops.wan.open_hygiene_view()
+
+
 def settle(view) -> None:
     """Let the thread finish and take its results, as the timer does in a window."""
     deadline = time.monotonic() + 60

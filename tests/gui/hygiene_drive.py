@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run on the screen beside Blender: paints one stroke over the blinds, then undoes it.
+"""Run on the screen beside Blender: paints one stroke over the blinds, undoes it, then treats
+what is ticked and looks at the result in each way.
 
 python3 hygiene_drive.py FOLDER        leaves report.json and screenshots in FOLDER
 """
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(sys.argv[1])
+SETTLE_S = 4  # for a picture drawn by the processor
 PROBE = Path(__file__).with_name("hygiene_probe.py")
 
 
@@ -20,7 +22,7 @@ def state() -> dict:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def until(what: str, condition: Callable[[dict], object], limit_s: float = 90) -> dict:
+def until(what: str, condition: Callable[[dict], object], limit_s: float = 200) -> dict:
     deadline = time.monotonic() + limit_s
     while not ((seen := state()) and condition(seen)):
         if time.monotonic() > deadline:
@@ -52,7 +54,7 @@ def main() -> None:
 
 
 def drive() -> dict:
-    before = until("the view is open", lambda s: s["left"] > 0)
+    before = until("the view is open", lambda s: s["left"] > 0 and not s["busy"])
     xdotool("mousemove", 100, 500, "click", 1, "sleep", 1)  # the splash closes
     before = state()
     left, top, right, bottom = before["picture"]
@@ -69,7 +71,34 @@ def drive() -> dict:
     undone = until(
         "undo takes the blur away", lambda s: abs(s["left"] / before["left"] - 1) < 1e-3, 30
     )
-    return {"before": before, "during": during, "after": after, "undone": undone}
+    xdotool("mousemove", 100, 850)
+    press("choose 2")
+    chosen = until("the second sink fills the editor", lambda s: s["zoom"] > undone["zoom"] + 50)
+    time.sleep(SETTLE_S)
+    screenshot("sink")
+    press("fit")
+    press("treat")
+    until(
+        "the ticked sinks are blurred", lambda s: not s["busy"] and any(r for *_, r in s["sinks"])
+    )
+    time.sleep(SETTLE_S)
+    screenshot("treated")
+    press("report")
+    until("the frequency report is there", lambda s: s["report"])
+    for view in ("WIPE", "DIFFERENCE", "TREATED"):
+        press(view)
+        time.sleep(SETTLE_S)
+        screenshot(view.lower())
+    return {"before": before, "during": during, "after": after, "undone": undone,
+            "chosen": chosen, "treated": state()}  # fmt: skip
+
+
+def press(words: str) -> None:
+    (FOLDER / "do.part").write_text(words)
+    (FOLDER / "do.part").replace(FOLDER / "do")
+    deadline = time.monotonic() + 30
+    while (FOLDER / "do").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 main()

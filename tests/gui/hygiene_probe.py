@@ -4,7 +4,8 @@
     blender --python hygiene_probe.py -- FOLDER       FOLDER holds frame.png (832x480)
 
 state.json, every twentieth of a second: whether the view is there, where the picture stands on the
-screen, the glow of its left and right half, and how often it was updated.
+screen, the glow of its left and right half, and how often it was updated. A file named ``do`` holds
+what it is to press next.
 """
 
 import json
@@ -23,6 +24,31 @@ seen = {"updates": [], "version": 0}
 
 def areas(kind: str) -> list[bpy.types.Area]:
     return [a for a in bpy.context.window_manager.windows[0].screen.areas if a.type == kind]
+
+
+def press(words: str) -> None:
+    """One of ACTIONS, in the Image Editor, as its button does."""
+    window, area = bpy.context.window_manager.windows[0], areas("IMAGE_EDITOR")[0]
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        ACTIONS[words]()
+
+
+def show(view: str) -> None:
+    bpy.context.window_manager.wan_hygiene.view = view
+
+
+def choose(number: int) -> None:
+    bpy.context.window_manager.wan_hygiene.active = number
+
+
+ACTIONS = {
+    "treat": lambda: bpy.ops.wan.treat_hygiene("EXEC_DEFAULT", True),
+    "report": lambda: bpy.ops.wan.report_frequencies("EXEC_DEFAULT", True, treated=True),
+    "choose 2": lambda: choose(1),
+    "fit": lambda: bpy.ops.image.view_all(fit_view=True),
+    **{view: lambda view=view: show(view) for view in ("MATRIX", "WIPE", "DIFFERENCE", "TREATED")},
+}
 
 
 def begin() -> None:
@@ -44,6 +70,13 @@ def begin() -> None:
 
 
 def tell() -> float:
+    for region in areas("IMAGE_EDITOR")[0].regions:
+        if region.type == "UI" and region.active_panel_category not in ("Wan", "UNSUPPORTED"):
+            region.active_panel_category = "Wan"
+    task = FOLDER / "do"
+    if task.exists():
+        press(task.read_text())
+        task.unlink()
     view = import_module(f"{EXTENSION}.wan_blender.hygiene_view").view()
     window, area = bpy.context.window_manager.windows[0], areas("IMAGE_EDITOR")[0]
     region = next(region for region in area.regions if region.type == "WINDOW")
@@ -51,6 +84,7 @@ def tell() -> float:
     if view.version != seen["version"]:
         seen["version"] = view.version
         seen["updates"].append(round(time.monotonic(), 3))
+    settings = bpy.context.window_manager.wan_hygiene
     half = view.rgb.shape[1] // 2
     state = {
         "picture": [
@@ -64,6 +98,11 @@ def tell() -> float:
         "radius": float(view.radius.max()),
         "score": view.after.score,
         "updates": seen["updates"],
+        "busy": view.busy,
+        "faces": view.faces,
+        "report": view.report,
+        "zoom": corners[1][0] - corners[0][0],
+        "sinks": [[item.name, item.icon, item.radius] for item in settings.sinks],
     }
     part = FOLDER / "state.part"
     part.write_text(json.dumps(state))

@@ -18,6 +18,7 @@ from wan_blender.engine.hygiene.pictures import write_picture
 
 REPO = Path(__file__).parents[2]
 TOOL = [sys.executable, str(REPO / "tools" / "blender_window")]
+ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" / "bin" / "python")
 OUT = REPO / "tests" / "out" / "hygiene"
 
 pytestmark = pytest.mark.window
@@ -32,17 +33,22 @@ def test_stroke_dims_the_view_while_it_is_drawn_and_undo_brings_it_back(tmp_path
         "BLENDER_WINDOW_HOME": str(tmp_path / "home"),
         "BLENDER_WINDOW_BIND": str(tmp_path),
         "BLENDER_USER_RESOURCES": str(user),
+        "WAN_ENGINE_PYTHON": str(ENGINE),
     }
+    if ENGINE.exists():
+        base = [ENGINE, "-c", "import sys; print(sys.base_prefix)"]
+        environment["BLENDER_WINDOW_BIND"] += f":{subprocess.check_output(base, text=True).strip()}"
     shutil.rmtree(OUT, ignore_errors=True)
     write_picture(OUT / "frame.png", ROOMS["bedroom"]().rgb)
     drive = REPO / "tests" / "gui" / "hygiene_drive.py"
     driven = subprocess.run(
         [*TOOL, "show", "python3", str(drive), str(OUT)],
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
+        env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     if "no Blender window yet" in driven.stderr:
         pytest.skip(driven.stderr.strip())
     assert driven.returncode == 0, driven.stdout + driven.stderr
+    assert "Error" not in (OUT / "blender.log").read_text()
     report = json.loads((OUT / "report.json").read_text())
     before, during, after, undone = (report[k] for k in ("before", "during", "after", "undone"))
     gaps = [b - a for a, b in zip(after["updates"], after["updates"][1:])]
@@ -52,3 +58,9 @@ def test_stroke_dims_the_view_while_it_is_drawn_and_undo_brings_it_back(tmp_path
     assert after["right"] == pytest.approx(before["right"], rel=0.05)
     assert after["radius"] == pytest.approx(1.0, abs=0.01)  # the brush is set to one pixel
     assert undone["left"] == pytest.approx(before["left"], rel=1e-3)
+    treated = report["treated"]
+    assert all(icon for _, icon, _ in treated["sinks"])  # a picture of each
+    assert treated["score"] < 0.7 * before["score"]
+    if ENGINE.exists():
+        assert treated["faces"] == []
+        assert treated["report"]["second"]["score"] < treated["report"]["first"]["score"]

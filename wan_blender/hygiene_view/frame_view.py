@@ -131,13 +131,14 @@ class View:
         treated frame. Raises EngineMissing, UserError."""
         first = self.questions.file("original.png")
         write_picture(first, self.rgb)
+        name = other.name if other else "the treated one"
         if other is None:
             other = self.questions.file("treated.png")
             write_picture(other, self.treated_now())
         plot = self.questions.file("report.png")
 
         def take(answer: dict[str, Any]) -> None:
-            self.report = {**answer, "name": other.name}
+            self.report = {**answer, "name": name}
             keep_report(plot)
 
         self.questions.ask(python, take, self.size, "compare", first, other, "--plot", plot)

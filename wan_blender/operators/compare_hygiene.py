@@ -5,19 +5,15 @@ import bpy
 
 from .. import hygiene_view, properties
 from ..timeline import compat, shot
-from .generate import WAN_OT_generate, generate
-from .operator import WanOperator
+from .generate import generate
+from .operator import PlateOperator
 
 
-class WAN_OT_compare_hygiene(WanOperator, bpy.types.Operator):
+class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):
     """Generate the selected clip twice with one seed, without hygiene and with it, as two strips, and measure what that did to motion, crawl and the first frame"""  # noqa: E501
 
     bl_idname = "wan.compare_hygiene"
     bl_label = "Generate With and Without"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return WAN_OT_generate.poll.__func__(cls, context)
 
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)

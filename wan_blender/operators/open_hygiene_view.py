@@ -13,7 +13,7 @@ from .. import crop, hygiene_view, mask_view, preferences, properties
 from ..errors import EngineMissing, UnsupportedClip
 from ..hygiene.bands import resize, to_rgb
 from ..hygiene.blur import MAX_RADIUS
-from ..timeline import compat, place, shot, solo
+from ..timeline import compat, place, shot, solo, sources
 from .operator import PlateOperator
 
 BRUSH_GRAY = 1.0 / MAX_RADIUS  # one stroke blurs by one pixel
@@ -30,6 +30,7 @@ class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
         plate = shot.find_plate(scene)
+        sources.check(plate)
         rgb = read_frame(scene, plate)
         is_first = frame_of(scene, plate) == compat.start(plate)
         view = hygiene_view.open_view(plate.name, rgb, scene.wan.hygiene.keep_edges, is_first)

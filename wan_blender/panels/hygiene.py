@@ -35,11 +35,8 @@ class WAN_UL_hygiene(bpy.types.UIList):
         top.prop(item, "treat", text="")
         top.label(text=f"{item.rank}. {item.name}")
         top.prop(item, "gentle", text="", icon="USER", emboss=item.gentle)
-        blur = f", blur {item.radius:.1f} px" if item.radius else ""
-        part = f"{item.share:.0%}" if item.share >= 0.01 else "< 1%"
         column.label(
-            text=f"{part} of the glow, {item.area} px, score {item.score:.0f}{blur}",
-            icon="ERROR" if item.warning else "NONE",
+            text=f"Score {item.score:.0f}, {item.area} px", icon="ERROR" if item.warning else "NONE"
         )
 
 
@@ -94,7 +91,12 @@ def _draw_sink(
     layout: bpy.types.UILayout, context: bpy.types.Context, item: bpy.types.PropertyGroup
 ) -> None:
     _, _, width, height = item.box
-    layout.label(text=f"{item.name}: {width} x {height} px")
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    part = f"{item.share:.0%}" if item.share >= 0.01 else "less than 1%"
+    column.label(text=f"{item.name} of {width} x {height} px, {part} of the glow")
+    if item.radius:
+        column.label(text=f"Blurred by {item.radius:.1f} px")
     if item.warning:
         draw_wrapped(layout, context, item.warning, "ERROR")
 

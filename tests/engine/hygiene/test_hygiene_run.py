@@ -13,7 +13,7 @@ from wan_blender.engine import pipeline
 from wan_blender.engine.hygiene.pictures import write_radius
 from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
-from wan_blender.errors import InvalidJob
+from wan_blender.errors import InvalidJob, WrongModel
 
 FRAMES, H, W = 5, 48, 64
 MASK = np.zeros((FRAMES, H, W), np.uint16)
@@ -158,3 +158,32 @@ def test_start_frame_of_more_bits_is_delivered_rounded_and_that_is_said(tmp_path
     first, _, report = animate(tmp_path, start)
     assert np.abs(first.astype(float) - start / 257).max() <= 0.5
     assert "16 bits" in report["hygiene"]["notes"][0]
+
+
+@pytest.mark.parametrize("start", ["gray", "alpha", "one pixel", "8k"])
+def test_start_frames_of_every_sort_are_run(tmp_path, start):
+    pictures = {
+        "gray": np.full((H, W), 90, np.uint8),
+        "alpha": np.dstack([noise_plate(1, H, W)[0], np.full((H, W), 255, np.uint8)]),
+        "one pixel": np.full((1, 1, 3), 90, np.uint8),
+        "8k": np.full((4320, 7680, 3), 90, np.uint8),
+    }
+    picture = pictures[start]
+    first, _, report = animate(tmp_path, picture)
+    colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
+    if picture.shape[:2] == (H, W):
+        np.testing.assert_array_equal(first, colour[..., :3])
+        assert report["hygiene"]["notes"] == []
+    else:
+        assert np.abs(first.astype(int) - 90).max() <= 1
+        assert "resized" in report["hygiene"]["notes"][0]
+
+
+def test_no_start_frame_is_a_clear_error(tmp_path):
+    model = write_untrained(tmp_path / "i2v", "i2v")
+    make_job(
+        tmp_path / "job", noise_plate(FRAMES, H, W), np.full((FRAMES, H, W), 65535, np.uint16),
+        model__path=str(model), hygiene__mode="scheduled",
+    )  # fmt: skip
+    with pytest.raises(WrongModel, match="start"):
+        pipeline.generate(tmp_path / "job", Watch(tmp_path / "job"))
