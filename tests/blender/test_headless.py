@@ -64,6 +64,38 @@ def test_options_reach_the_job_and_not_the_file(command, scene, part, tmp_path):
     assert scene.wan.prompt.text == ""
 
 
+def test_with_and_without_hygiene_are_two_takes_that_know_each_other(command, part, tmp_path):
+    out = tmp_path / "job"
+    code, answer, _ = command(
+        "--strip", "plate", "--set", "hygiene.mode=scheduled", "--with-and-without", "--out", out
+    )
+    assert (code, answer["without"]) == (0, str(tmp_path / "job-without"))
+    job = part("job")
+    assert job.read(out).hygiene.mode == "scheduled"
+    assert job.read(tmp_path / "job-without").hygiene.mode == "off"
+    assert (out / job.COMPARE_WITH).read_text() == "job-without"
+
+
+@pytest.mark.parametrize("mode", ["soft", "off"])
+def test_hygiene_that_would_do_nothing_is_refused_before_the_export(command, tmp_path, mode):
+    out = tmp_path / "job"
+    code, answer, _ = command(
+        "--strip", "plate", "--set", f"hygiene.mode={mode}", "--with-and-without", "--out", out
+    )
+    assert (code, answer["error"]["code"]) == (2, "InvalidJob")
+    assert not out.exists()
+
+
+def test_painted_blur_map_goes_into_the_job(command, addon, part, tmp_path):
+    image = addon.data.images.new("Wan Blur Map: plate", 64, 48, float_buffer=True)
+    image.generated_color = (0.4, 0.4, 0.4, 1)
+    code, _, _ = command(
+        "--strip", "plate", "--set", "hygiene.mode=soft", "--out", tmp_path / "job"
+    )
+    assert code == 0
+    assert (tmp_path / "job" / part("job").RADIUS).exists()
+
+
 def test_task_and_span_say_which_frames_the_shot_has(command, part, tmp_path):
     out = tmp_path / "job"
     code, _, _ = command(
