@@ -42,6 +42,8 @@ class Forecast:
             return
         self._wanted, self._since = wanted, time.monotonic()
         self.answer = self.error = None
+        if self._call:
+            self._call.cancel()  # nobody waits for its answer any more
         if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
             bpy.app.timers.register(_tick, persistent=True)
 

@@ -103,6 +103,11 @@ class WanPreferences(bpy.types.AddonPreferences):
         if task and (task.running or task.error):
             icon = "ERROR" if task.error else "SORTTIME"
             layout.label(text=str(task.error or task.says)[-160:], icon=icon)
+        if not bpy.app.online_access and not self.wheels:
+            layout.label(
+                text="Blender is offline: allow online access under System, or choose wheels",
+                icon="INTERNET_OFFLINE",
+            )
         row = layout.row()
         if task and task.running:
             row.operator("wan.stop_installation", icon="CANCEL")

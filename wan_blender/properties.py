@@ -86,6 +86,8 @@ def _limits(rules: dict[str, Any]) -> dict[str, Any]:
         limits["subtype"] = "PIXEL"
     elif low >= 0 and high == 1:
         limits["subtype"] = "FACTOR"
+    if rules["kind"] == "number" and high == 1:
+        limits["precision"] = 3  # noise levels such as 0.875
     return limits
 
 

@@ -204,3 +204,34 @@ def test_plot_shows_each_step_in_the_colour_of_its_stage(looked, engine, part):
     assert (bottom == colours[1]).all(1).any()
     full = (picture[..., 0] == 1) & (picture[..., 1] == 0)
     assert full[:, 0].sum() > full[:, int(share * plot.SIZE) - 4].sum()  # noise falls
+
+
+def test_memory_is_foretold_for_the_settings(looked, engine, part):
+    forecast = part("forecast").Forecast(part("preferences").engine_python)
+    outlook = part("outlook")
+    forecast.ask(outlook.outlook(looked))
+    assert forecast.answer is None
+    forecast.wait()
+    told = forecast.answer
+    assert told["size"] == [160, 96, 1]
+    assert 0 < told["predicted_gb"] < told["free_gb"]
+    looked.wan.sampling.steps += 1  # changes nothing about memory
+    forecast.ask(outlook.outlook(looked))
+    assert forecast.answer is told
+    looked.wan.model.path = "/no/where"
+    forecast.ask(outlook.outlook(looked))
+    assert forecast.answer is None
+    forecast.wait()
+    assert "/no/where" in str(forecast.error)
+
+
+def test_run_reports_predicted_and_measured_memory(engine, scene, part, tmp_path):
+    scene.wan.sampling.steps = 2
+    engine.ops.wan.generate(strip="plate")
+    (local,) = part("event_pump").session().jobs
+    assert local.report["memory"]["measured_gb"] > 0
+    engine.ops.wan.show_report(folder=str(local.folder))
+    lines = list(part("operators.show_report").describe(local.report))
+    assert any("GB predicted" in line and "GB measured" in line for line in lines)
+    with pytest.raises(RuntimeError, match="no finished result"):
+        engine.ops.wan.show_report(folder=str(tmp_path))

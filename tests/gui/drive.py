@@ -61,11 +61,15 @@ def buttons(kind: str = "tool") -> list[tuple[int, int, int, int]]:
     """(x, y, width, height) of the buttons of a kind on screen, top to bottom: "tool" for
     operators, "menu" for menus."""
     tell(f"paint {kind}")
-    image = pixels().astype(int)
-    tell("paint off")
-    pink = (image[..., 0] > 200) & (image[..., 1] < 90) & (image[..., 2] > 200)
     left, _, right, _ = state()["sidebar"]
-    pink[:, :left] = pink[:, right:] = False
+    for _ in range(20):  # a busy machine takes its time to draw
+        image = pixels().astype(int)
+        pink = (image[..., 0] > 200) & (image[..., 1] < 90) & (image[..., 2] > 200)
+        pink[:, :left] = pink[:, right:] = False
+        if pink.any():
+            break
+        time.sleep(0.2)
+    tell("paint off")
     found = []
     for top, bottom in runs(pink.any(axis=1), gap=4):
         for left, right in runs(pink[top:bottom].any(axis=0), gap=12):

@@ -17,9 +17,17 @@ import bpy
 FOLDER, *PANELS = sys.argv[sys.argv.index("--") + 1 :]
 FOLDER = Path(FOLDER)
 ADDON = "bl_ext.user_default.wan_blender.wan_blender"
-event_pump, session, generate, library, panels = (
+event_pump, session, generate, library, forecast, outlook, panels = (
     import_module(f"{ADDON}.{name}")
-    for name in ("event_pump", "session", "operators.generate", "library", "panels")
+    for name in (
+        "event_pump",
+        "session",
+        "operators.generate",
+        "library",
+        "forecast",
+        "outlook",
+        "panels",
+    )
 )
 longest_ms: dict[str, float] = {}
 loop = {"last": time.perf_counter(), "gaps_ms": []}
@@ -101,6 +109,8 @@ def report() -> float:
         "model": scene.wan.model.path,
         "sampling": {n: getattr(scene.wan.sampling, n) for n in ("steps", "shift", "guidance")},
         "stages": [stage.name for stage in scene.wan.stages],
+        "memory": forecast.forecast().answer,
+        "findings": [f.rule for f in outlook.outlook(scene).findings],
         "found": [model["name"] for model in library.library().models],
         "frame": scene.frame_current,
         "sidebar": sidebar(),
@@ -143,6 +153,8 @@ def obey() -> None:
         sequencer_area().tag_redraw()
     elif command == "only":
         show_only(value.split())
+    elif command == "shift":
+        bpy.data.scenes["Scene"].wan.sampling.shift = float(value)
     elif command == "steps":
         bpy.data.scenes["Scene"].wan.sampling.steps = int(value)
     elif command == "python":

@@ -109,3 +109,18 @@ def test_editor_generates_undoes_cancels_and_is_told_by_mouse(window, shot_file)
     assert "signal 9" in report["killed_engine"]
     assert "/no/such/python" in report["no_engine"]
     assert not report["engine_left_behind"]
+
+
+def test_editor_chooses_a_model_sets_up_stages_and_fixes_the_schedule_by_mouse(window, shot_file):
+    drive = REPO / "tests" / "gui" / "models_drive.py"
+    driven = window("show", "python3", drive, OUT, limit_s=800)
+    print(driven.stdout)
+    assert driven.returncode == 0, driven.stdout + driven.stderr
+    report = json.loads((OUT / "models.json").read_text())
+    print("main thread:", json.dumps(report["longest_ms"]))
+    assert report["defaults"] == {"steps": 20, "shift": 3.0, "guidance": 4.0}
+    assert report["memory"]["fits"]
+    assert report["stages"] == ["high noise", "low noise"]
+    assert "wasted-above" in report["findings"]
+    assert report["fixed"]["shift"] == 3.0
+    assert len(report["strip"]) == 1

@@ -34,6 +34,7 @@ def make_report(plan: Plan, watch: Watch) -> dict[str, Any]:
             "diffusers": diffusers.__version__,
         },
     }
+    report["memory"]["measured_gb"] = round(watch.taken_gb, 3)
     if bundle.device.type == "cuda":
         report["peak_vram_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
     return report

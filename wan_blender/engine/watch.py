@@ -42,6 +42,7 @@ class Watch:
         self.seconds: dict[str, float] = {}
         self._phase, self._steps, self._began = "", 0, time.monotonic()
         self.peak_memory_gb = 0.0
+        self.taken_gb = 0.0  # of the device, by this run alone; 1e9 bytes, as plans count
 
     @contextmanager
     def phase(self, name: str, steps: int = 0) -> Iterator[None]:
@@ -76,6 +77,7 @@ class Watch:
     def measure_memory(self, interval_s: float = 0.05) -> Iterator[None]:
         """Peak resident memory of this process (and of the GPU) while the block runs."""
         process, done = psutil.Process(), threading.Event()
+        before = process.memory_info().rss
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
@@ -91,6 +93,10 @@ class Watch:
         finally:
             done.set()
             thread.join()
+            if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+                self.taken_gb = torch.cuda.max_memory_allocated() / 1e9
+            else:
+                self.taken_gb = max(0.0, self.peak_memory_gb * 2**30 - before) / 1e9
 
     def check(self) -> None:
         if self._cancelled.is_set() or jobs.cancel_requested(self.folder):

@@ -39,6 +39,7 @@ from .save_treated_frame import WAN_OT_save_treated_frame
 from .scan_models import WAN_OT_scan_models
 from .setup_task import WAN_OT_setup_task
 from .show_picture import WAN_OT_show_picture
+from .show_report import WAN_OT_show_report
 from .start_engine import WAN_OT_start_engine
 from .stop_call import WAN_OT_stop_call
 from .stop_engine import WAN_OT_stop_engine
@@ -89,6 +90,7 @@ CLASSES = (
     WAN_OT_scan_models,
     WAN_OT_setup_task,
     WAN_OT_show_picture,
+    WAN_OT_show_report,
     WAN_OT_start_engine,
     WAN_OT_stop_call,
     WAN_OT_stop_engine,

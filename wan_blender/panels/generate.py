@@ -75,7 +75,7 @@ def _draw_memory(
 
 def _memory_words(told: dict[str, Any]) -> str:
     needed, free = told["predicted_gb"], told["free_gb"]
-    return f"Memory: about {needed:.1f} of {free:.1f} GB on {told['device']}"
+    return f"Memory: about {max(needed, 0.1):.1f} of {free:.1f} GB on {told['device']}"
 
 
 def _draw_job(layout: bpy.types.UILayout, local: LocalJob) -> None:

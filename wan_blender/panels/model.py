@@ -8,7 +8,7 @@ from typing import Any
 
 import bpy
 
-from ..library import BUNDLED, library
+from ..library import is_bundled, library
 from ..timeline import compat
 from .layout import WanPanel, draw_wrapped, duration
 
@@ -25,7 +25,8 @@ class WAN_MT_models(bpy.types.Menu):
     bl_label = "Models"
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_models(self.layout, -1)
+        path = compat.sequencer_scene(context).wan.model.path
+        draw_models(self.layout, -1, path if is_bundled(path) else bpy.path.abspath(path))
 
 
 class WAN_PT_model(WanPanel, bpy.types.Panel):
@@ -114,28 +115,30 @@ class WAN_PT_model_files(WanPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         shelf = library()
         model = shelf.model(compat.sequencer_scene(context).wan.model.path)
-        for part, files in (model["parts"] if model else {}).items():
+        parts = model["parts"] if model else {}
+        for part in sorted(parts, key=[*PART_NAMES].index):
             row = self.layout.row()
             row.label(text=PART_NAMES.get(part, part))
-            row.label(text=" + ".join(_file_name(Path(file)) for file in files))
+            row.label(text=" + ".join(_file_name(Path(file)) for file in parts[part]))
         self.layout.operator("wan.compose_model", icon="ADD")
         for path, why in shelf.unusable.items():
             draw_wrapped(self.layout, context, f"{Path(path).name}: {why}", "ERROR")
 
 
-def draw_models(layout: bpy.types.UILayout, stage: int) -> None:
-    """Menu entries of all models that were found; ``stage`` is who takes the chosen one."""
+def draw_models(layout: bpy.types.UILayout, stage: int, chosen: str) -> None:
+    """Menu entries of all models that were found; ``stage`` is who takes the chosen one, ``chosen``
+    the path it has now."""
     models = library().models
     for group in (_is_bundled, _is_folder, _is_loose):
         for model in filter(group, models):
-            _draw_choice(layout, model, stage)
+            _draw_choice(layout, model, stage, chosen)
         layout.separator()
     if not models:
         layout.label(text="Nothing was looked for yet")
 
 
 def _is_bundled(model: dict[str, Any]) -> bool:
-    return not model["components"] and (not model["path"] or model["path"].startswith(BUNDLED))
+    return not model["components"] and is_bundled(model["path"])
 
 
 def _is_folder(model: dict[str, Any]) -> bool:
@@ -146,16 +149,22 @@ def _is_loose(model: dict[str, Any]) -> bool:
     return bool(model["components"])
 
 
-def _draw_choice(layout: bpy.types.UILayout, model: dict[str, Any], stage: int) -> None:
+def _draw_choice(
+    layout: bpy.types.UILayout, model: dict[str, Any], stage: int, chosen: str
+) -> None:
     words = [word for word in (model["kind"].upper(), model["precision"]) if word]
     text = f"{model['name']}  ({', '.join(words)})" if words else model["name"]
-    icon = "ERROR" if model["missing"] else "CHECKMARK"
+    icon = "RADIOBUT_ON" if model["path"] == chosen else "RADIOBUT_OFF"
+    if model["missing"]:
+        icon = "ERROR"
     if model["components"]:
         choice = layout.operator("wan.compose_model", text=f"{text} …", icon=icon)
         choice.source = model["name"]
     else:
         choice = layout.operator("wan.use_model", text=text, icon=icon)
-        choice.path, choice.stage = model["path"], stage
+        # for a stage "" is the run's model
+        choice.path = model["path"] if stage < 0 else model["path"] or "nano/vace"
+        choice.stage = stage
 
 
 def _file_name(path: Path) -> str:

@@ -34,6 +34,7 @@ def _draw_ended(layout: bpy.types.UILayout, local: LocalJob) -> None:
         row.label(text=local.name, icon="CHECKMARK" if local.placed else "QUESTION")
         place = row.operator("wan.place_result", text="", icon="TRACKING_FORWARDS_SINGLE")
         place.folder, place.here = folder, find_place(local.placement) is None
+        row.operator("wan.show_report", text="", icon="INFO").folder = folder
         row.operator("wan.place_in_compositor", text="", icon="NODE_COMPOSITING").folder = folder
     row.operator("wan.open_job_folder", text="", icon="FILE_FOLDER").folder = folder
     row.operator("wan.dismiss_job", text="", icon="X").folder = folder

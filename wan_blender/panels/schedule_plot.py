@@ -9,7 +9,7 @@ import numpy as np
 
 from ..stages import StagePlan
 
-SIZE = 192  # pixels along each side
+SIZE = 128  # pixels along each side
 UNITS = 8.0  # height in the panel, in rows
 BACKGROUND = (0.0, 0.0, 0.0, 0.25)
 BOUNDARY = (1.0, 1.0, 1.0, 0.8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import job, outlook, schema
+from .. import job, outlook, properties, schema
 from ..errors import WanError
 from ..library import library
 from ..stages import StagePlan
@@ -17,6 +17,8 @@ from .layout import WanPanel, draw_wrapped
 from .model import draw_models
 from .settings import draw_list, draw_settings
 
+# Of a stage's numbers, the one that means "not set", and what holds then.
+UNSET = {"steps": (0, "as many as fit"), "end": (-1, "by steps"), "guidance": (-1, "the run's")}
 LORA_LISTS = {"WAN_MT_loras": "loras", "WAN_MT_stage_loras": "stages[{}].loras"}
 
 
@@ -34,11 +36,11 @@ class WAN_MT_stage_models(bpy.types.Menu):
     bl_label = "Model of the Stage"
 
     def draw(self, context: bpy.types.Context) -> None:
-        stage = compat.sequencer_scene(context).wan.active_stage
-        own = self.layout.operator("wan.use_model", text="The run's model", icon="CHECKMARK")
-        own.path, own.stage = "", stage
+        wan = compat.sequencer_scene(context).wan
+        own = self.layout.operator("wan.use_model", text="The run's model", icon="LOOP_BACK")
+        own.path, own.stage = "", wan.active_stage
         self.layout.separator()
-        draw_models(self.layout, stage)
+        draw_models(self.layout, wan.active_stage, wan.stages[wan.active_stage].model)
 
 
 class LoraMenu:
@@ -114,7 +116,11 @@ class WAN_PT_stages(WanPanel, bpy.types.Panel):
         row = layout.row(align=True)
         row.prop(stage, "model")
         row.menu("WAN_MT_stage_models", text="", icon="DOWNARROW_HLT")
-        draw_settings(layout, stage, job.Stage, path, leave_out=("name", "model", "loras"))
+        leave_out = ("name", "model", "loras", *UNSET)
+        for name, (unset, words) in UNSET.items():
+            text = f" ({words})" if getattr(stage, name) == unset else ""
+            layout.prop(stage, name, text=properties.label(name) + text)
+        draw_settings(layout, stage, job.Stage, path, leave_out)
         _draw_loras(layout, stage, job.Stage, path, "WAN_MT_stage_loras")
 
 

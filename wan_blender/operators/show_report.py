@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import bpy
+
+from .. import job
+from ..errors import BadRequest
+from .on_job import OnJob
+from .operator import WanOperator
+
+
+class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
+    """What was run, on what, how long it took, and what was measured"""
+
+    bl_idname = "wan.show_report"
+    bl_label = "Report"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        done = self.execute(context)
+        return context.window_manager.invoke_popup(self, width=460) if "FINISHED" in done else done
+
+    def run(self, context: bpy.types.Context) -> None:
+        _, result = self.finished_job()
+        try:
+            told = json.loads((result / job.REPORT).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadRequest(f"The report in {result} cannot be read: {error}.") from error
+        self.lines = list(describe(told))
+        self.report({"INFO"}, "; ".join(self.lines))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        column = self.layout.column(align=True)
+        for line in self.lines:
+            column.label(text=line)
+
+
+def describe(report: dict[str, Any]) -> Iterator[str]:
+    """A report in words, one line each."""
+    model, size, memory = report["model"], report["size"], report["memory"]
+    yield f"Model: {model['name']} ({model['kind']}), {report['dtype']} on {report['device']}"
+    width, height = size["model_pixels"]
+    windows = f" in {len(size['windows'])} windows" if len(size["windows"]) > 1 else ""
+    yield f"The model saw {width} x {height} px, {size['model_frames']} frames{windows}"
+    taken = memory.get("measured_gb")
+    measured = f"{taken:.2f} GB measured" if taken else "not measured"
+    yield f"Memory: {memory['predicted_gb']:.2f} GB predicted, {measured}"
+    if steps := memory.get("measures_taken"):
+        yield f"Memory ran short: {steps} more measures were taken on the way"
+    seconds = report["seconds"]
+    phases = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= 0.1)
+    yield f"Time: {sum(seconds.values()):.1f} s ({phases})"
+    yield f"Largest difference outside the mask: {report['max_diff_outside']:g}"
+    for finding in report["schedule"]["findings"]:
+        yield finding["message"]
