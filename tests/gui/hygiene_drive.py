@@ -37,6 +37,9 @@ def xdotool(*words: object) -> None:
 
 
 def screenshot(name: str) -> None:
+    """What is drawn now: the screen shows each picture only with the next, so the pointer moves."""
+    for step in (1, -1, 1, -1):
+        xdotool("mousemove_relative", "--", step, 0, "sleep", 0.5)
     subprocess.run(["import", "-window", "root", str(FOLDER / f"{name}.png")], check=True)
 
 
@@ -71,7 +74,7 @@ def drive() -> dict:
     undone = until(
         "undo takes the blur away", lambda s: abs(s["left"] / before["left"] - 1) < 1e-3, 30
     )
-    xdotool("mousemove", 100, 850)
+    xdotool("mousemove", left + 20, bottom - 20)
     press("choose 2")
     chosen = until("the second sink fills the editor", lambda s: s["zoom"] > undone["zoom"] + 50)
     time.sleep(SETTLE_S)
