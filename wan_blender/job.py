@@ -357,10 +357,10 @@ def create(folder: Path, job: Job) -> Path:
     """Write a new job folder's job.json; the frames are written beside it by the exporter."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        append_state(folder, "created")
         write_json(folder / "job.json", {"schema": SCHEMA, **schema.to_dict(job)})
     except OSError as error:
         raise from_os_error(error, "creating the job folder") from error
-    append_state(folder, "created")
     return folder
 
 

@@ -63,14 +63,13 @@ class LocalJob:
         told = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
         return {"job": schema.to_dict(self.settings), **self.choices, **told}
 
-    def write(self) -> None:
-        """Write job.json and where the job came from. Raises DiskFull."""
+    def write_origin(self) -> None:
+        """Write where the job comes from. Raises DiskFull."""
         origin = {"placement": asdict(self.placement), "choices": self.choices}
         try:
             job.write_json(self.folder / ORIGIN, origin)
-            job.create(self.folder, self.settings)
         except OSError as error:
-            raise from_os_error(error, "writing the job") from error
+            raise from_os_error(error, "creating the job folder") from error
 
 
 def read_folder(folder: Path) -> LocalJob:

@@ -70,14 +70,15 @@ class Session:
         except OSError as error:
             raise from_os_error(error, "creating the job folder") from error
         local.claim = Claim(folder)
-        if not bpy.app.background:
-            local.exporter = BackgroundExport()
-            try:
-                local.exporter.start(request, folder)
-            except WanError:
-                local.claim.close()
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+        try:
+            local.write_origin()
+            if not bpy.app.background:
+                local.exporter = BackgroundExport()
+                local.exporter.start(request, folder, settings=settings)
+        except WanError:
+            local.claim.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._add(local)
         return local
 
@@ -270,7 +271,8 @@ class Session:
 
     def _exported(self, local: LocalJob, shot: job.Shot) -> None:
         local.settings = replace(local.settings, shot=shot)
-        local.write()
+        if local.exporter is None:  # else it has
+            job.create(local.folder, local.settings)
         local.claim.close()
         local.request = local.exporter = local.claim = local.progress = None
         local.phase = Phase.QUEUED

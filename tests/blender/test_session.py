@@ -428,6 +428,15 @@ def test_undo_and_redo_while_it_runs_do_not_lose_the_result(addon, scene, sessio
     assert len(result_strips(addon.context.scene)) == 1
 
 
+def test_full_disk_leaves_no_job_folder(addon, scene, session, part, small_disk):
+    disk = small_disk(4)  # room for a folder, not for its origin
+    part("preferences").get().jobs = str(disk)
+    with pytest.raises(RuntimeError, match=r"disk is full.*Free some space"):
+        generate(addon)
+    assert list(disk.iterdir()) == []
+    assert not session.jobs
+
+
 def test_read_only_job_folder_says_where_to_choose_another(addon, scene, session, part, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)

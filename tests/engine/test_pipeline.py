@@ -127,6 +127,15 @@ def test_cancel_leaves_no_result_and_the_job_can_run_again(tmp_path, when):
     assert not (tmp_path / "result.part").exists()
 
 
+def test_cancel_while_a_long_mask_is_read_stops_before_a_model_is_opened(tmp_path, monkeypatch):
+    make_job(tmp_path, noise_plate(9, 32, 32), moving_square(9, 32, 32, 12))
+    opened, cancelled = [], threading.Event()
+    monkeypatch.setattr("wan_blender.engine.plan.open_model", lambda *a: opened.append(a))
+    with pytest.raises(errors.Cancelled):
+        generate(tmp_path, Watch(tmp_path, lambda message: cancelled.set(), cancelled))
+    assert not opened
+
+
 def test_progress_rises_and_names_every_phase(tmp_path):
     make_job(tmp_path, noise_plate(5, 32, 32), moving_square(5, 32, 32, 12))
     seen = []

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import bpy
 
-from .. import errors, job
+from .. import errors, job, schema
 from .shot import ShotRequest
 
 SCRIPT = Path(__file__).with_name("export_main.py")
@@ -40,11 +40,17 @@ class BackgroundExport:
         self._readers: list[threading.Thread] = []
 
     def start(
-        self, request: ShotRequest, folder: Path, preview: dict[str, Any] | None = None
+        self,
+        request: ShotRequest,
+        folder: Path,
+        preview: dict[str, Any] | None = None,
+        settings: job.Job | None = None,
     ) -> None:
         """Save the copy, which blocks, and start the child. Raises DiskFull.
 
-        With ``preview``, what ``preview.make`` takes, the mask alone is exported and looked at.
+        With ``settings`` the child makes the folder a whole job, so that nothing is lost when this
+        Blender dies as the export ends. With ``preview``, what ``preview.make`` takes, the mask
+        alone is exported and looked at.
         """
         self._scratch = folder / "export"
         try:
@@ -57,6 +63,7 @@ class BackgroundExport:
                     "folder": str(folder),
                     "request": request.to_dict(),
                     "preview": preview,
+                    "settings": schema.to_dict(settings) if settings else None,
                 },
             )
             _save_copy(blend)

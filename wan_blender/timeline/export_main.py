@@ -18,6 +18,7 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from wan_blender import job, schema
 from wan_blender.errors import WanError
 from wan_blender.timeline import preview
 from wan_blender.timeline.export import export
@@ -55,12 +56,16 @@ def main() -> None:
             preview.make(request, folder, data["preview"], on_frame)
         else:
             shot = asdict(export(request, folder, on_frame))
+        if data["settings"]:
+            settings = {**data["settings"], "shot": shot}
+            job.create(folder, schema.from_dict(job.Job, settings, "settings"))
     except WanError as error:
         ended.set()
         say(error=error.to_dict())
     else:
         ended.set()
         say(shot=shot, done=1, total=1)
+    shutil.rmtree(request_file.parent, ignore_errors=True)
 
 
 def _end_with_host(scratch: Path, folder: Path, ended: threading.Event) -> threading.Thread:

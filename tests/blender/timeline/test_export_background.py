@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.blender import media
+from wan_blender import job
 from wan_blender.errors import EmptyMask, EngineDied
 from wan_blender.timeline import compat
 from wan_blender.timeline.background import BackgroundExport
@@ -162,6 +163,23 @@ def test_killed_child_is_an_error_with_its_last_words(timeline):
     with pytest.raises(EngineDied, match="code -9"):
         export.result()
     assert not (timeline.folder / "job" / "export").exists()
+
+
+def test_child_leaves_a_job_that_can_run_without_this_blender(timeline):
+    strip = add_plate(timeline)
+    folder = timeline.folder / "jöb"
+    export = BackgroundExport()
+    settings = job.Job(job.Shot(), job.Prompt("a kite"))
+    export.start(read_shot(timeline.scene, strip), folder, settings=settings)
+    while not (folder / "job.json").exists():
+        assert not export.poll()[0]
+        time.sleep(0.02)
+    written = job.read(folder)
+    assert len(job.frame_files(folder, written)[0]) == 3
+    finish(export)
+    assert not (folder / "export").exists()
+    assert written.shot == export.result()
+    assert written.prompt.text == "a kite"
 
 
 HOST = """
