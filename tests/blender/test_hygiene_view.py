@@ -54,6 +54,16 @@ def test_clips_of_every_sort_are_looked_at(shot, part, tmp_path, kind):
     assert view.name == "Odd"
 
 
+def test_an_image_is_looked_at_at_generation_size(shot, part):
+    image = shot.data.images.new("Still", 1664, 960)
+    assert shot.ops.wan.open_hygiene_view(image=image.name) == {"FINISHED"}
+    view = part("hygiene_view").view()
+    assert view.size == (832, 480)
+    assert view.name == "Still"
+    with pytest.raises(RuntimeError, match="no image 'Gone'"):
+        shot.ops.wan.open_hygiene_view(image="Gone")
+
+
 def test_a_clip_without_its_file_is_refused_with_the_path(shot, tmp_path):
     (tmp_path / "plate.png").unlink()
     with pytest.raises(RuntimeError, match=r"plate\.png"):

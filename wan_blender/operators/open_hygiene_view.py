@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from bpy.props import StringProperty
 
 from .. import crop, hygiene_view, mask_view, preferences, properties
 from ..errors import EngineMissing, UnsupportedClip
@@ -27,13 +28,29 @@ class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
     bl_label = "Open Matrix View"
     bl_options = {"REGISTER", "UNDO"}  # else undoing the first stroke would take the map away
 
+    image: StringProperty(
+        name="Image",
+        description="Name of an image to look at instead of the selected clip",
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return _shows_image(context.space_data) or super().poll(context)
+
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
-        plate = shot.find_plate(scene)
-        sources.check(plate)
-        rgb = read_frame(scene, plate)
-        is_first = frame_of(scene, plate) == compat.start(plate)
-        view = hygiene_view.open_view(plate.name, rgb, scene.wan.hygiene.keep_edges, is_first)
+        keep_edges = scene.wan.hygiene.keep_edges
+        if self.image:
+            rgb = _read_named(scene, self.image)
+            view = hygiene_view.open_view(self.image, rgb, keep_edges, is_first=True)
+        else:
+            plate = shot.find_plate(scene)
+            sources.check(plate)
+            is_first = frame_of(scene, plate) == compat.start(plate)
+            view = hygiene_view.open_view(
+                plate.name, read_frame(scene, plate), keep_edges, is_first
+            )
         with contextlib.suppress(EngineMissing):  # the panel says that faces were not looked for
             view.look_for_faces(preferences.engine_python())
         hygiene_view.start_timer()
@@ -61,10 +78,24 @@ def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip) -> np.ndarray:
     return resize(to_rgb(picture), *generation_size(scene))
 
 
-def generation_size(scene: bpy.types.Scene) -> tuple[int, int]:
+def _shows_image(space: bpy.types.Space | None) -> bool:
+    return space is not None and space.type == "IMAGE_EDITOR" and space.image is not None
+
+
+def _read_named(scene: bpy.types.Scene, name: str) -> np.ndarray:
+    """(H, W, 3) in 0..1 at generation size: an image of this file."""
+    image = bpy.data.images.get(name)
+    if image is None:
+        raise UnsupportedClip(f"There is no image {name!r} in this file.", "Open it first.")
+    return resize(to_rgb(read_image(image)), *generation_size(scene, tuple(image.size)))
+
+
+def generation_size(
+    scene: bpy.types.Scene, canvas: tuple[int, int] | None = None
+) -> tuple[int, int]:
     """(width, height) of the canvas at the scale at which the model sees it. Without the mask
     overlay, which knows the part around the mask that the model sees, that part is the canvas."""
-    canvas = shot.canvas_size(scene)
+    canvas = canvas or shot.canvas_size(scene)
     preview = mask_view.view().preview
     if preview is not None and preview.canvas == canvas:
         seen = preview.crop

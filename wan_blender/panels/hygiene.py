@@ -51,6 +51,10 @@ class StartFramePanel:
         settings = context.window_manager.wan_hygiene
         layout.operator("wan.open_hygiene_view", icon="HIDE_OFF")
         view = hygiene_view.view()
+        image = getattr(context.space_data, "image", None)
+        if image is not None and (view is None or image != view.image):
+            look = layout.operator("wan.open_hygiene_view", text=f"Look at {image.name}")
+            look.image = image.name
         if view is not None and view.image is not None:
             _draw_view(layout, context, settings, view)
         column = layout.column()
