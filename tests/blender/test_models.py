@@ -116,6 +116,7 @@ def test_single_files_are_put_together_and_chosen(engine, chosen, part, tmp_path
     assert path == tmp_path / "models" / "pair"
     assert json.loads((path / "wan_blender.json").read_text())["boundary"] == 0.875
     assert library.model(str(path))["boundary"] == 0.875
+    assert library.model(str(path))["missing"] == ["the tokenizer of google/umt5-xxl"]
 
 
 def test_scan_without_an_engine_says_what_to_do(addon, part, monkeypatch):

@@ -29,7 +29,7 @@ class WAN_OT_open_model(WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         path = Path(bpy.path.abspath(self.filepath))
         if path.suffix.lower() in WEIGHTS:
-            bpy.ops.wan.compose_model("INVOKE_DEFAULT", transformer=str(path))
+            bpy.ops.wan.compose_model("INVOKE_DEFAULT", file=str(path))
             return
         folder = path if path.is_dir() else path.parent
         if not folder.is_dir():

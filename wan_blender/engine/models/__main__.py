@@ -3,7 +3,7 @@
 
 Results are JSON on stdout, progress goes to stderr as JSON lines. ``price`` and ``fetch`` are the
 only commands that use the network; Blender starts them after a click, when online access is
-allowed. Ctrl-C or SIGTERM stops within a chunk; what has arrived is kept.
+allowed. Ctrl-C or SIGTERM stops at once; what has arrived is kept.
 """
 
 from __future__ import annotations
@@ -86,11 +86,10 @@ def _describe(options: argparse.Namespace) -> Any:
 
 
 def _fetch(options: argparse.Namespace) -> Any:
-    stop = _stop_on_signals()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _cancel)  # also while a server is waited for
 
     def tell(transfer: Transfer) -> None:
-        if stop.is_set():
-            raise Cancelled
         print(json.dumps(asdict(transfer)), file=sys.stderr, flush=True)
 
     if options.key in lora_catalogue():
@@ -114,6 +113,10 @@ def _price(options: argparse.Namespace) -> Any:
         "free": free,
         "to": options.to,
     }
+
+
+def _cancel(*_: object) -> None:
+    raise Cancelled
 
 
 def _stop_on_signals() -> threading.Event:

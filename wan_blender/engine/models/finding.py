@@ -158,6 +158,7 @@ def _candidate(
         missing.append("the UMT5-XXL text encoder")
     boundary = BOUNDARY.get(high.kind) if high.expert else None
     name = re.sub(r"(high|low)[\W_]*(noise)?[\W_]*", "", high.path.stem, flags=re.I)
+    name = name.strip("_-. ") or high.path.stem
     return Candidate(name, high.kind, components, boundary, tuple(missing))
 
 

@@ -19,7 +19,7 @@ from .dialects import roles, translate
 from .finding import Candidate, Scan, candidates, comfyui_folders, scan
 from .gguf_files import read_gguf
 from .identify import precision
-from .layout import complete, find_folder, locate, places, read_settings
+from .layout import complete, find_folder, locate, place_of, places, read_settings
 from .tensor_files import TensorInfo, read_header
 
 # What a kind of model is for, when the catalogue has no better words for it.
@@ -92,6 +92,7 @@ def describe(path: str) -> Shown:
     except WanError as error:
         return Shown(path, name, missing=(str(error),))
     missing, files, configs, count, stored = [], {}, {}, 0, ""
+    tokenizer = place_of(folder, settings, "tokenizer")
     for part, place in where.items():
         try:
             files[part], infos, configs[part] = _read_part(part, place)
@@ -101,6 +102,9 @@ def describe(path: str) -> Shown:
         if part.startswith("transformer"):
             count += sum(math.prod(info.shape) for info in infos.values())
             stored = stored or precision(infos)
+        carries = any(name.endswith("spiece_model") for name in infos)
+        if part == "text_encoder" and not carries and not tokenizer.exists():
+            missing.append("the tokenizer of google/umt5-xxl")
     shown = Shown(
         path,
         name,
