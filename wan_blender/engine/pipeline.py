@@ -58,6 +58,7 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
                 text = encode_prompts(plan.bundle, plan.job.prompt)
             with watch.phase("encoding", plan.region.grid.latent_shape[0]):
                 source = encode_source(plan, scene, watch)
+            with watch.phase("conditioning"):
                 conditions = make_conditions(plan, scene)
             with watch.phase("denoising", plan.steps * len(plan.windows)):
                 fitting = Fitting(plan)
