@@ -15,6 +15,7 @@ import argparse
 import csv
 import hashlib
 import json
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--prompt", help="for all takes, instead of each start frame's caption")
     options = parser.parse_args(arguments)
+    options.weights = open_model(options.model).fingerprint
     options.out /= _name(options)
     found = [_run_pair(options, seed) for seed in range(options.pairs)]
     _write_report(options, found)
@@ -62,8 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _name(options: argparse.Namespace) -> str:
     """What the takes depend on: the weights' fingerprint, size, frames, steps and prompt."""
     width, height = options.size
-    weights = open_model(options.model).fingerprint[:10]
-    name = f"{weights}-{width}x{height}x{options.frames}-{options.steps}"
+    name = f"{options.weights[:10]}-{width}x{height}x{options.frames}-{options.steps}"
     if options.prompt:
         name += "-" + hashlib.sha256(options.prompt.encode()).hexdigest()[:6]
     return name
@@ -118,7 +119,10 @@ def _take(
             write_png(folder / jobs.MASK / name, np.full((height, width), level, np.uint16))
         write_radius(folder / jobs.RADIUS, radius)
         jobs.create(folder, job)
-        generate(folder, Watch(folder, lambda message: None, threading.Event()))
+        report = generate(folder, Watch(folder, lambda message: None, threading.Event()))
+        if report["model"]["fingerprint"] != options.weights:
+            shutil.rmtree(folder)
+            sys.exit("The model's weights were replaced meanwhile; start the report again.")
     files = sorted((folder / jobs.RESULT / jobs.FRAMES).glob("*.png"))
     return np.stack([read_png(path)[..., :3] for path in files]).astype(np.float32) / 255
 
