@@ -233,6 +233,14 @@ class ModelMask:
     start_frames: int = schema.integer(
         1, "Frames at the start that an image-to-video model is given", 1, 1000, "frames"
     )
+    time: str = schema.choice(
+        "groups",
+        "Which frames VACE is shown as masked",
+        {
+            "groups": "All frames of a latent group that holds a masked one, as the sampler does",
+            "frames": "Each frame's own mask, as the released code does; it can miss short flashes",
+        },
+    )
     strength: float = schema.number(1.0, "How strongly VACE steers", 0, 2)
     strengths: list[float] = schema.many(
         float, "VACE strength of each latent frame; one number for each, replaces strength"

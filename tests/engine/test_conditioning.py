@@ -139,6 +139,14 @@ def test_vace_splits_at_one_half_and_keeps_the_soft_mask(tmp_path):
     np.testing.assert_allclose(context[0, 32:, :, 2:].numpy(), 30000 / 65535, atol=1e-6)
 
 
+@pytest.mark.parametrize(("time", "shown"), [("groups", [0, 1, 0]), ("frames", [0, 0, 0])])
+def test_vace_is_shown_a_flash_on_every_frame_of_its_group(tmp_path, time, shown):
+    """The released sampling reads frames 1, 4 and 7 of nine; the flash is on frame 2."""
+    scene = _scene(tmp_path, _frame_mask(9, 2), time=time)
+    context = Vace(open_model("", "cpu", "float32"), scene).context
+    assert context[0, 32:].amax((0, 2, 3)).tolist() == shown
+
+
 def test_vace_references_stand_before_the_clip(tmp_path):
     (tmp_path / "references").mkdir(parents=True)
     for i in range(2):

@@ -3,21 +3,24 @@
 
 The picture is split at mask > 0.5 into what stays (inactive) and what is remade (reactive), gray
 where the other is; both are encoded. The mask itself is not thresholded: its 8x8 pixels per cell
-become 64 channels, resampled nearest-exact in time. That sampling misses frames a causal maximum
-would keep, but it is what the released weights were run with.
+become 64 channels, resampled nearest-exact in time, as the released weights were run. That sampling
+misses a flash on another frame of the group, and what flashed is drawn again from the frames beside
+it; so by default every frame of a group has the largest mask of them all, as in the sampler.
 
 Each reference picture is one latent before the clip: its encoding, zeros, mask 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...errors import InvalidJob
+from ...latent_grid import frames_of_group, group_of_frame
 from .. import vae as codec
 from ..models.loading import Bundle
 from .scene import Scene
@@ -29,15 +32,17 @@ Tensor = torch.Tensor
 
 class Vace(TextOnly):
     def __init__(self, bundle: Bundle, scene: Scene) -> None:
+        t = scene.region.grid.latent_shape[0]
+        of_frame, of_latent = _masks(scene, t)
+
         def part(wanted: bool) -> Tensor:
             def frame(index: int) -> np.ndarray:
-                keep = (scene.mask(index) > SPLIT) == wanted
+                keep = (of_frame(index) > SPLIT) == wanted
                 return scene.picture(index) * keep[..., None]
 
             return codec.encode(bundle.vae, frame, scene.frames, lambda done: scene.check())
 
-        t = scene.region.grid.latent_shape[0]
-        mask = np.stack([scene.mask(i) for i in sampled_frames(scene.frames, t)])
+        mask = np.stack([of_latent(i) for i in range(t)])
         channels = mask_channels(torch.from_numpy(mask))[None]
         latents = torch.cat([part(False), part(True)], 1)
         clip = torch.cat([latents, channels.to(latents)], 1)
@@ -57,6 +62,22 @@ class Vace(TextOnly):
             # one scale for each layer, here with a factor for every token in it
             "control_hidden_states_scale": scale.expand(self.layers, 1, -1, 1),
         }
+
+
+Masks = Callable[[int], np.ndarray]
+
+
+def _masks(scene: Scene, t: int) -> tuple[Masks, Masks]:
+    """The mask of each frame and of each latent, (H, W), as ``model_mask.time`` says."""
+    if scene.settings.time == "frames":
+        sampled = sampled_frames(scene.frames, t)
+        return scene.mask, lambda latent: scene.mask(sampled[latent])
+
+    @lru_cache(maxsize=2)  # frames are asked for in order
+    def of_latent(latent: int) -> np.ndarray:
+        return np.max([scene.mask(i) for i in frames_of_group(latent, scene.frames)], axis=0)
+
+    return lambda frame: of_latent(group_of_frame(frame)), of_latent
 
 
 def sampled_frames(frames: int, t: int) -> list[int]:
