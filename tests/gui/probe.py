@@ -36,10 +36,10 @@ loop = {"last": time.perf_counter(), "gaps_ms": []}
 def timed(owner: type, name: str, label: str) -> None:
     inner = getattr(owner, name)
 
-    def outer(self, what=None, *more):  # Blender counts the arguments of draw and run
+    def outer(self, what=None, *more, **named):  # Blender counts the arguments of draw and run
         began = time.perf_counter()
         try:
-            return inner(self, what, *more) if what else inner(self)
+            return inner(self, what, *more, **named) if what else inner(self)
         finally:
             spent = 1000 * (time.perf_counter() - began)
             longest_ms[label] = max(longest_ms.get(label, 0), round(spent, 1))
