@@ -53,7 +53,7 @@ bench: .venv/engine/.made .venv/blender-4.5/.made
 	@$(ENGINE) -m benchmarks $(BPY_45)
 
 nano-report: .venv/engine/.made
-	@$(ENGINE) -m tools.train_nano report --frames 9 --side 96
+	@$(ENGINE) -m tools.train_nano report --frames 9 --side 128
 
 mask-report: .venv/engine/.made
 	@$(ENGINE) tools/mask_report.py

@@ -35,7 +35,7 @@ from wan_blender.errors import EmptyMask  # noqa: E402
 WORK = ROOT / ".cache" / "mask_report"
 PAGE = ROOT / "docs" / "mask_report.md"
 PICTURES = ROOT / "docs" / "images"
-FRAMES, SIZE, SEEDS, STEPS = 17, 64, 4, 12
+FRAMES, SIZE, SEEDS, STEPS = 17, 96, 4, 12
 REDUCTIONS = {
     "causal maximum (ours)": "max",
     "trilinear (ComfyUI)": "comfy_trilinear",
