@@ -121,7 +121,7 @@ def example_loss(
             pool.refresh()
         stills = progress < stills_until
         wanted = _STILLS if stills else _CLIPS
-        turns = [size for size in wanted if size in pool.chunks]
+        turns = [size for size in wanted if size in pool.chunks] or list(pool.chunks)
         size = turns[count % len(turns)]
         return flow_loss(model, pool.batch(size, BATCH[size], rng), no_text, sigma_range)
 
