@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import errors
-from .process import child_environment
-
-LAST_LINES = 12
+from .process import LAST_LINES, start_child
 
 
 class EngineCall:
@@ -33,22 +31,9 @@ class EngineCall:
         self._error: dict[str, str] = {}
         self._answer = ""
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        try:
-            self._child = subprocess.Popen(
-                [str(python), "-m", "wan_blender.engine", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=child_environment(),
-            )
-        except OSError as error:
-            raise errors.EngineMissing(
-                f"{python} could not be started: {error.strerror or error}.",
-                "Choose another Python in the add-on's preferences.",
-            ) from error
+        self._child = start_child(
+            python, "wan_blender.engine", *arguments, stdin=subprocess.DEVNULL
+        )
         atexit.register(self.kill)
         self._readers = [
             threading.Thread(target=target, args=(pipe,), daemon=True)

@@ -94,6 +94,30 @@ def child_environment() -> dict[str, str]:
     }
 
 
+def start_child(
+    python: Path, module: str, *arguments: str, stdin: int, **options: object
+) -> subprocess.Popen[str]:
+    """``python -m MODULE ARGUMENTS`` in a clean environment, its output piped as text. Raises
+    EngineMissing."""
+    try:
+        return subprocess.Popen(
+            [str(python), "-m", module, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=child_environment(),
+            **options,
+        )
+    except OSError as error:
+        raise EngineMissing(
+            f"{python} could not be started: {error.strerror or error}.",
+            "Choose another Python in the add-on's preferences.",
+        ) from error
+
+
 class EngineProcess:
     """One engine. ``state`` and ``error`` are up to date after each ``poll``."""
 
@@ -125,25 +149,13 @@ class EngineProcess:
         self._inbox = queue.SimpleQueue()
         log = self._open_log()
         try:
-            self._child = subprocess.Popen(
-                [str(self.python), "-m", self.module, "serve"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=child_environment(),
-                **_own_group(),
+            self._child = start_child(
+                self.python, self.module, "serve", stdin=subprocess.PIPE, **_own_group()
             )
-        except OSError as error:
+        except EngineMissing as error:
             log.close()
-            self.state = State.MISSING
-            self.error = EngineMissing(
-                f"{self.python} could not be started: {error.strerror or error}.",
-                "Choose another Python in the add-on's preferences.",
-            )
-            raise self.error from error
+            self.state, self.error = State.MISSING, error
+            raise
         atexit.register(self.kill)
         self.state, self._heard = State.STARTING, time.monotonic()
         # The threads get the objects of this start: a restart must not mix two children.
