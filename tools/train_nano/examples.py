@@ -21,8 +21,11 @@ CHUNK = 16
 Size = tuple[int, int, int]  # frames, height, width
 IMAGE, LARGE_IMAGE = (1, 96, 96), (1, 128, 128)
 SHORT, MIDDLE, LARGE, FULL = (9, 64, 64), (9, 96, 96), (9, 128, 128), (17, 128, 128)
-# Of 16 chunks; stills are cheap to make and show best what things look like.
-_TURNS = (IMAGE, MIDDLE, LARGE_IMAGE, IMAGE, LARGE, LARGE_IMAGE) * 2 + (IMAGE, SHORT, IMAGE, FULL)
+# Of 28 chunks; stills are cheap to make and show best what things look like.
+_TURNS = (
+    *(LARGE_IMAGE, LARGE_IMAGE, LARGE, LARGE_IMAGE, LARGE_IMAGE, IMAGE, MIDDLE) * 3,
+    *(LARGE_IMAGE, LARGE_IMAGE, LARGE, LARGE_IMAGE, IMAGE, SHORT, FULL),
+)
 
 
 def make_examples(
@@ -41,15 +44,15 @@ def make_examples(
         rng = np.random.default_rng((seed, number))
         examples = [draw_example(rng, *size) for _ in range(CHUNK)]
         if kind == "vace":
-            pairs = [_for_vace(codec, example, blanks[size]) for example in examples]
+            target, condition = _for_vace(codec, examples, blanks[size])
         else:
-            pairs = [_for_image(codec, example, rng) for example in examples]
+            target, condition = _for_image(codec, examples, rng)
         name = "x".join(map(str, size))
         partial = place / f"{name}_{number:05d}.partial"
         save_file(
             {
-                "target": torch.cat([pair[0] for pair in pairs]).half(),
-                "condition": torch.cat([pair[1] for pair in pairs]).half(),
+                "target": target.half(),
+                "condition": condition.half(),
                 "text": codec.text([example.caption for example in examples]).half(),
             },
             partial,
@@ -59,29 +62,39 @@ def make_examples(
 
 
 def _for_vace(
-    codec: Codec, example: Example, blank: torch.Tensor
+    codec: Codec, examples: list[Example], blank: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents of the target, and the 96-channel context; parts known to be gray are not encoded."""
-    mask = torch.from_numpy(example.mask)[None]
-    split = (mask > 0.5).float()[:, None]
-    target = as_pixels(example.target)[None]
-    source = target if example.source is None else as_pixels(example.source)[None]
-    inactive = blank if example.mask.min() > 0.5 else codec.encode(source * (1 - split))
-    reactive = blank if example.source is None else codec.encode(source * split)
-    context = torch.cat([inactive, reactive, vace_mask_channels(mask)], dim=1)
-    return codec.encode(target), context
+    """Latents of the targets, and 96-channel contexts; parts known to be gray are not encoded."""
+    masks = torch.stack([torch.from_numpy(example.mask) for example in examples])
+    split = (masks > 0.5).float()[:, None]
+    targets = torch.stack([as_pixels(example.target) for example in examples])
+    sources = targets.clone()
+    for row, example in enumerate(examples):
+        if example.source is not None:
+            sources[row] = as_pixels(example.source)
+    inactive, reactive = (blank.repeat(len(examples), 1, 1, 1, 1) for _ in range(2))
+    kept = [row for row, example in enumerate(examples) if example.mask.min() <= 0.5]
+    seen = [row for row, example in enumerate(examples) if example.source is not None]
+    if kept:
+        inactive[kept] = codec.encode((sources * (1 - split))[kept])
+    if seen:
+        reactive[seen] = codec.encode((sources * split)[seen])
+    context = torch.cat([inactive, reactive, vace_mask_channels(masks)], dim=1)
+    return codec.encode(targets), context
 
 
 def _for_image(
-    codec: Codec, example: Example, rng: np.random.Generator
+    codec: Codec, examples: list[Example], rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents of the target, and the 20 channels of its first (sometimes also its last) frame."""
-    target = as_pixels(example.target)[None]
-    known = torch.zeros(target.shape[2])
-    known[0] = 1.0
-    if rng.random() < 0.15:
-        known[-1] = 1.0
-    return codec.encode(target), image_condition(codec, target, known)
+    """Latents of the targets, and the 20 channels of their first (sometimes also last) frames."""
+    conditions, targets = [], torch.stack([as_pixels(example.target) for example in examples])
+    for target in targets:
+        known = torch.zeros(target.shape[1])
+        known[0] = 1.0
+        if rng.random() < 0.15:
+            known[-1] = 1.0
+        conditions.append(image_condition(codec, target[None], known))
+    return codec.encode(targets), torch.cat(conditions)
 
 
 class ExamplePool:

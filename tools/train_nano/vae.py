@@ -16,6 +16,7 @@ from .stage import Stage
 from .world import random_scene, render
 
 KL_WEIGHT = 1e-3  # per latent value
+SQUARED_WEIGHT = 4.0  # of the squared error: PSNR counts the few large errors at edges
 _LATENT_JITTER = 0.05  # the decoder shall forgive small errors of the transformer
 
 
@@ -79,8 +80,7 @@ def loss_of(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
     for axis in (-1, -2, -3):
         if pixels.shape[axis] > 1:
             loss = loss + 0.25 * l1_loss(decoded.diff(dim=axis), pixels.diff(dim=axis))
-    # and a squared term: PSNR counts the few large errors at edges
-    loss = loss + 2.0 * mse_loss(decoded, pixels)
+    loss = loss + SQUARED_WEIGHT * mse_loss(decoded, pixels)
     mean, variance, log = posterior.mean.float(), posterior.var.float(), posterior.logvar.float()
     return loss + KL_WEIGHT * 0.5 * (mean.square() + variance - 1.0 - log).mean()
 

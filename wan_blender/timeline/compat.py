@@ -87,6 +87,12 @@ def sequencer_scene(context: Any) -> Any:
     return getattr(context, "sequencer_scene", None) or context.scene
 
 
+def sequencer_context(scene: Any) -> dict[str, Any]:
+    """What to override in a context so that sequencer operators work on ``scene``."""
+    members = {"scene": scene}
+    return members | {"sequencer_scene": scene} if NODE_GROUP else members
+
+
 def ensure_node_tree(scene: Any) -> Any:
     """The scene's compositor nodes; a new tree passes the render through."""
     if not NODE_GROUP:

@@ -127,8 +127,7 @@ def place(
         frame_start=first,
         fit_method="ORIGINAL",
     )
-    for frame in frames[1:]:
-        strip.elements.append(frame.name)
+    _show_files(scene, strip, frames)
     compat.set_length(strip, length)
     if placement.trim_start or placement.trim_end:
         compat.trim(strip, placement.trim_start, placement.trim_end)
@@ -139,6 +138,22 @@ def place(
     strip.alpha_mode = "STRAIGHT"
     strip[RECIPE] = json.dumps(recipe, ensure_ascii=False)
     return strip
+
+
+def _show_files(scene: bpy.types.Scene, strip: bpy.types.Strip, frames: list[Path]) -> None:
+    """Give an image strip its files at once: 0.1 s for 8000 of them, where appending its elements
+    one by one copies all earlier ones each time and takes 7 s and more."""
+    editor = scene.sequence_editor
+    active, editor.active_strip = editor.active_strip, strip
+    try:
+        with bpy.context.temp_override(**compat.sequencer_context(scene)):
+            bpy.ops.sequencer.change_path(
+                directory=str(frames[0].parent),
+                files=[{"name": frame.name} for frame in frames],
+                relative_path=False,
+            )
+    finally:
+        editor.active_strip = active
 
 
 def _directory(folder: Path) -> str:
@@ -154,7 +169,8 @@ def find_frames(result_folder: Path, count: int) -> list[Path]:
     """The patch's files in order. Raises BadRequest when some are missing."""
     folder = result_folder / job.PATCH
     frames = [folder / job.frame_name(index) for index in range(count)]
-    missing = [path for path in frames if not path.is_file()]
+    there = set(os.listdir(folder)) if folder.is_dir() else set()
+    missing = [path for path in frames if path.name not in there]
     if missing:
         raise BadRequest(
             f"{len(missing)} of {count} result frames are missing, the first is {missing[0]}.",

@@ -89,6 +89,27 @@ def test_blender_learns_the_size_when_it_draws(timeline, shot):
     assert {(e.orig_width, e.orig_height) for e in strip.elements} == {(64, 48)}
 
 
+def test_selection_and_active_strip_stay(timeline, shot):
+    plate, placement, result = shot
+    editor = timeline.scene.sequence_editor
+    for active in (plate, None):
+        editor.active_strip, plate.select = active, True
+        strip = place(timeline.scene, placement, result, "x", {})
+        assert (editor.active_strip, plate.select, strip.select) == (active, True, False)
+
+
+def test_result_lands_in_its_scene_while_another_is_open(timeline, shot, bpy):
+    other = bpy.data.scenes.new("other")
+    other.sequence_editor_create()
+    bystander = compat.new_effect(other.sequence_editor.strips, "b", "COLOR", 1, 1, 4)
+    other.sequence_editor.active_strip = bystander
+    with bpy.context.temp_override(**compat.sequencer_context(other)):
+        strip = place(timeline.scene, shot[1], shot[2], "x", {})
+    assert strip.name in timeline.strips
+    assert [element.filename for element in strip.elements] == [f"{i:06d}.png" for i in range(4)]
+    assert other.sequence_editor.strips[:] == [bystander]
+
+
 def test_one_frame_result_lasts_one_frame(timeline):
     plate = timeline.add_image(media.write_sequence(timeline.folder / "s", 1), 2, first=5)
     timeline.add_mask(channel=3, first=5, length=1)
