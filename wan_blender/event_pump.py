@@ -11,6 +11,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from .errors import EngineError
+from .interface import redraw_sidebar, start_timer, stop_timer
 from .session import Session
 
 TICK_S = 0.1
@@ -36,24 +37,16 @@ def unregister() -> None:
     for handlers, function in _handlers():
         handlers.remove(function)
     _session.close()
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    stop_timer(_tick)
     _holds.clear()
     _session = None
 
 
 def _wake() -> None:
-    """Something changed: draw it, and tick while there is anything to hear."""
-    if bpy.app.background:
-        return  # timers do not run; Session.wait pumps
-    if not bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.register(_tick, persistent=True)
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "SEQUENCE_EDITOR":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()
+    """Something changed: draw it, and tick while there is anything to hear (in background mode
+    Session.wait does)."""
+    start_timer(_tick)
+    redraw_sidebar()
 
 
 def _tick() -> float | None:

@@ -11,12 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bpy
-
 from . import schema
 from .engine_call import EngineCall
 from .errors import Cancelled, WanError
-from .library import redraw
+from .interface import redraw_sidebar, start_timer, stop_timer
 from .outlook import Outlook
 
 TICK_S = 0.2
@@ -44,8 +42,7 @@ class Forecast:
         self.answer = self.error = None
         if self._call:
             self._call.cancel()  # nobody waits for its answer any more
-        if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
-            bpy.app.timers.register(_tick, persistent=True)
+        start_timer(_tick)
 
     @property
     def busy(self) -> bool:
@@ -116,13 +113,12 @@ def register(find_python: Callable[[], Path]) -> None:
 
 def unregister() -> None:
     global _forecast
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    stop_timer(_tick)
     _forecast.close()
     _forecast = None
 
 
 def _tick() -> float | None:
     if _forecast.tick():
-        redraw()
+        redraw_sidebar()
     return TICK_S if _forecast.busy else None

@@ -16,6 +16,7 @@ import bpy
 from . import job
 from .engine_call import EngineCall
 from .errors import Cancelled, WanError
+from .interface import in_a_window, redraw_sidebar, start_timer, stop_timer
 
 TICK_S = 0.2
 FILE = "models.json"
@@ -155,8 +156,7 @@ class Library:
             return
         self.error = None
         self._calls[name] = EngineCall(self._find_python(), "models", *arguments), then
-        if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
-            bpy.app.timers.register(_tick, persistent=True)
+        start_timer(_tick)
 
     def _take_offer(self, offer: dict[str, Any]) -> None:
         self.offer = offer
@@ -169,8 +169,7 @@ class Library:
         """Put a model on the list, and choose it as one undo step."""
         others = [m for m in self.models if m["path"] != model["path"] or m["components"]]
         self._keep({**self._found, "models": [*others, model]})
-        window = next(iter(bpy.context.window_manager.windows), None)
-        with bpy.context.temp_override(window=window) if window else contextlib.nullcontext():
+        with in_a_window():
             bpy.ops.wan.use_model("EXEC_DEFAULT", True, path=model["path"])
 
     def _keep(self, found: dict[str, Any]) -> None:
@@ -205,22 +204,12 @@ def register(home: Path, find_python: Callable[[], Path], places: Callable[[], l
 
 def unregister() -> None:
     global _library
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    stop_timer(_tick)
     _library.close()
     _library = None
 
 
 def _tick() -> float | None:
     running = _library.tick()
-    redraw()
+    redraw_sidebar()
     return TICK_S if running else None
-
-
-def redraw() -> None:
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "SEQUENCE_EDITOR":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()

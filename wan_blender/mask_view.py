@@ -19,6 +19,7 @@ from bpy.props import BoolProperty
 
 from . import crop, properties
 from .errors import WanError
+from .interface import redraw, start_timer, stop_timer
 from .mask_preview import MaskPreview
 from .timeline import compat, mattes, preview, shot, sources, span
 from .timeline.background import BackgroundExport
@@ -158,11 +159,11 @@ def view() -> MaskView | None:
 
 class WAN_PG_mask_view(bpy.types.PropertyGroup):
     def _show(self, context: bpy.types.Context | None) -> None:
-        if self.show and not bpy.app.background and not bpy.app.timers.is_registered(_tick):
-            bpy.app.timers.register(_tick, persistent=True)
-        if not self.show:
+        if self.show:
+            start_timer(_tick)
+        else:
             _view.cancel()
-        redraw()
+        redraw("SEQUENCE_EDITOR")
 
     show: BoolProperty(
         name="Mask Overlay",
@@ -176,15 +177,8 @@ def _tick() -> float | None:
     if not bpy.context.window_manager.wan_mask.show:
         return None
     if _view.tick(compat.sequencer_scene(bpy.context)):
-        redraw()
+        redraw("SEQUENCE_EDITOR")
     return TICK_S
-
-
-def redraw() -> None:
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "SEQUENCE_EDITOR":
-                area.tag_redraw()
 
 
 @persistent
@@ -204,8 +198,7 @@ def register() -> None:
 def unregister() -> None:
     global _view
     bpy.app.handlers.depsgraph_update_post.remove(_note_edit)
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    stop_timer(_tick)
     del bpy.types.WindowManager.wan_mask
     bpy.utils.unregister_class(WAN_PG_mask_view)
     _view.cancel()

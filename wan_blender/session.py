@@ -24,6 +24,7 @@ import bpy
 from . import job, protocol
 from .claim import Claim
 from .errors import Cancelled, InvalidJob, UserError, WanError, from_dict, from_os_error
+from .interface import in_a_window
 from .interrupts import interrupts
 from .local_job import LocalJob, Phase, find_open_ends, read_folder
 from .process import EngineProcess, State
@@ -211,10 +212,8 @@ class Session:
     def place(self, local: LocalJob) -> None:
         """Place a result where it came from, as one undo step. If that place is gone it stays
         on the list, for the user to place."""
-        window = next(iter(bpy.context.window_manager.windows), None)
-        context = bpy.context.temp_override(window=window) if window else contextlib.nullcontext()
         try:
-            with context:
+            with in_a_window():
                 bpy.ops.wan.place_result("EXEC_DEFAULT", True, folder=str(local.folder))
         except RuntimeError:  # the operator has told the error
             local.error = self.error

@@ -10,8 +10,9 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "wan_blender"
 BPY = {"bpy", "bpy_extras", "bl_ui", "bl_operators", "addon_utils", "mathutils", "gpu", "blf"}
 BPY_PARTS = {
-    "addon", "event_pump", "forecast", "headless", "hygiene_view", "library", "mask_view",
-    "operators", "outlook", "panels", "preferences", "properties", "session", "tasks", "timeline",
+    "addon", "event_pump", "forecast", "headless", "hygiene_view", "interface", "library",
+    "mask_view", "operators", "outlook", "panels", "preferences", "properties", "session", "tasks",
+    "timeline",
 }  # fmt: skip
 STDLIB_ONLY = {
     "claim", "engine_call", "engine_env", "errors", "installation", "installer", "interrupts",
@@ -26,7 +27,7 @@ SHARED = {
     "protocol", "schedule", "schedule_check", "schema", "stages", "traits",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
-SESSION = TIMELINE | {"process", "interrupts", "local_job", "session"}
+SESSION = TIMELINE | {"interface", "process", "interrupts", "local_job", "session"}
 INTERFACE = SESSION | {
     "engine_env", "event_pump", "forecast", "hygiene_view", "installation", "library", "mask_view",
     "outlook", "printed_progress", "preferences", "properties", "tasks",
@@ -56,16 +57,17 @@ ALLOWED = {
     "timeline": TIMELINE,
     "local_job": TIMELINE,
     "session": SESSION,
-    "event_pump": {"errors", "session"},
+    "interface": set(),
+    "event_pump": {"errors", "interface", "session"},
     "printed_progress": {"local_job"},
     "installation": {"engine_env", "errors"},
     "preferences": {"engine_env", "installation", "process"},
     "properties": TIMELINE,
-    "hygiene_view": TIMELINE | {"engine_call"},
-    "library": {"engine_call", "errors", "job"},
-    "mask_view": TIMELINE | {"properties"},
+    "hygiene_view": TIMELINE | {"engine_call", "interface"},
+    "library": {"engine_call", "errors", "interface", "job"},
+    "mask_view": TIMELINE | {"interface", "properties"},
     "outlook": TIMELINE | {"library", "mask_view", "properties"},
-    "forecast": {"engine_call", "errors", "library", "outlook", "schema"},
+    "forecast": {"engine_call", "errors", "interface", "outlook", "schema"},
     "tasks": TIMELINE | {"properties"},
     "operators": INTERFACE | {"operators"},
     "panels": INTERFACE | {"panels"},

@@ -16,9 +16,9 @@ changed; the analysis runs in a thread, on arrays only, so painting never waits 
 from .blur_map import require_map, save_map, without_hygiene
 from .frame_view import View, close_view, open_view, require_view, view
 from .questions import REPORT, write_picture
-from .state import register, start_timer, unregister
+from .state import follow_map, register, unregister
 
 __all__ = [
-    "REPORT", "View", "close_view", "open_view", "register", "require_map", "require_view",
-    "save_map", "start_timer", "unregister", "view", "without_hygiene", "write_picture",
+    "REPORT", "View", "close_view", "follow_map", "open_view", "register", "require_map",
+    "require_view", "save_map", "unregister", "view", "without_hygiene", "write_picture",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from bpy.props import (
     StringProperty,
 )
 
+from ..interface import start_timer, stop_timer
 from . import thumbnails
 from .blur_map import MAP_PREFIX
 from .frame_view import close_view, view
@@ -44,10 +45,9 @@ def _leave_file(*_: object) -> None:
     close_view()
 
 
-def start_timer() -> None:
-    """Follow the map from now on; in background mode nothing is drawn and timers do not run."""
-    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.register(_tick)
+def follow_map() -> None:
+    """Draw what is painted on the map, from now on."""
+    start_timer(_tick)
 
 
 def _tick() -> float | None:
@@ -154,8 +154,7 @@ def unregister() -> None:
     bpy.app.handlers.save_pre.remove(_keep_maps)
     bpy.app.handlers.load_pre.remove(_leave_file)
     close_view()
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    stop_timer(_tick)
     del bpy.types.WindowManager.wan_hygiene
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

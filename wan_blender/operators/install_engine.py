@@ -4,6 +4,7 @@ from __future__ import annotations
 import bpy
 
 from .. import installation, preferences
+from ..interface import redraw, start_timer
 from .operator import WanOperator
 
 REDRAW_S = 0.25
@@ -39,14 +40,11 @@ class WAN_OT_install_engine(WanOperator, bpy.types.Operator):
             if task.error:
                 raise task.error
         else:
-            bpy.app.timers.register(redraw, persistent=True)
+            start_timer(_show_progress)
 
 
-def redraw() -> float | None:
-    """Show the installer's last line while it runs."""
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "PREFERENCES":
-                area.tag_redraw()
+def _show_progress() -> float | None:
+    """The installer's last line while it runs, and how it ended."""
+    redraw("PREFERENCES")
     running = installation.current()
     return REDRAW_S if running and running.running else None

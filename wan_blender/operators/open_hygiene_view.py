@@ -53,7 +53,7 @@ class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
             )
         with contextlib.suppress(EngineMissing):  # the panel says that faces were not looked for
             view.look_for_faces(preferences.engine_python())
-        hygiene_view.start_timer()
+        hygiene_view.follow_map()
         if not bpy.app.background:
             _show(context, view.image)
 

@@ -47,4 +47,4 @@ class WAN_OT_report_frequencies(WanOperator, bpy.types.Operator):
         if other and not other.is_file():
             raise UnsupportedClip(f"There is no picture at {other}.", "Choose an image file.")
         view.compare(preferences.engine_python(), other)
-        hygiene_view.start_timer()
+        hygiene_view.follow_map()
