@@ -23,6 +23,7 @@ TARGET_FLOOR = 0.5 * (CONTRAST[0] + CONTRAST[1])
 # Part of an object's own shape that may be lost before it stops to be what it is.
 AMBIGUITY_LIMIT = 0.3
 FACE_AMBIGUITY_LIMIT = 0.1
+STILL_GLOWS = 1.1  # times the target: from here on it is worth a word
 BLOT_COVER = 0.62
 STEPS = 7  # bisections: the radius is exact to 0.02 pixel
 
@@ -42,7 +43,7 @@ class Softened:
     @property
     def limited(self) -> bool:
         """The ambiguity limit stopped the blur before the target: this sink still glows."""
-        return self.after > 1.02 * self.target
+        return self.after > STILL_GLOWS * self.target
 
     def warning(self) -> str:
         """One sentence for the panel, "" when all is well."""

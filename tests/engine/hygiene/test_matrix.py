@@ -2,6 +2,7 @@
 """The matrix view on the labelled set. Seeds from 3000 on were not used to choose its numbers."""
 
 import functools
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from tools.hygiene_set import scenes
 from tools.hygiene_set.patches import DECOYS
 from tools.hygiene_set.rooms import ROOMS
+from wan_blender.engine.hygiene import pictures
 from wan_blender.errors import UnsupportedClip
 from wan_blender.hygiene import bands, cells
 from wan_blender.hygiene.matrix import Matrix, analyse
@@ -153,6 +155,23 @@ def test_kinds_name_what_is_there():
                 kinds.setdefault(region.name, []).append(hit.kind)
     for name, kind in (("blinds", "pattern"), ("weave", "pattern"), ("switch", "small object")):
         assert kinds[name].count(kind) / len(kinds[name]) >= 0.8, (name, kinds[name])
+
+
+def test_face_in_a_photograph_is_found_and_its_details_are_protected():
+    """NASA's portrait of Eileen Collins (public domain): a face, a flag, a space suit."""
+    picture = pictures.read_picture(Path(__file__).parent / "portrait.jpg", (400, 400))
+    faces = pictures.find_faces(picture)
+    assert len(faces) == 1
+    x, y, width, height = faces[0]
+    assert x < 170
+    assert x + width > 250
+    assert y < 150
+    assert y + height > 260
+    sinks = find_sinks(picture, analyse(picture), faces)
+    eye = next(sink for sink in sinks if abs(sink.box[0] - 152) < 12 and 130 < sink.box[1] < 165)
+    suit = next(sink for sink in sinks if sink.box[1] > 290)
+    assert eye.protected
+    assert not suit.protected
 
 
 def test_sinks_in_a_face_are_protected():

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blender's interface as the parts that run beside it need it: timers, redraws, a window."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import bpy
+
+
+def start_timer(tick: Callable[[], float | None]) -> None:
+    """Have ``tick`` called, unless it is already, until it answers None; also after another file
+    was opened. In background mode timers do not run; who asks has to wait instead."""
+    if not bpy.app.background and not bpy.app.timers.is_registered(tick):
+        bpy.app.timers.register(tick, persistent=True)
+
+
+def stop_timer(tick: Callable[[], float | None]) -> None:
+    if bpy.app.timers.is_registered(tick):
+        bpy.app.timers.unregister(tick)
+
+
+def redraw(editor: str, part: str = "") -> None:
+    """Draw the areas of a type anew, or of their regions those of the type ``part``."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == editor and not part:
+                area.tag_redraw()
+            for region in area.regions if area.type == editor else ():
+                if region.type == part:
+                    region.tag_redraw()
+
+
+def redraw_sidebar() -> None:
+    """Draw the sequencer's sidebar anew, where the Wan tab is; its preview costs more."""
+    redraw("SEQUENCE_EDITOR", "UI")
+
+
+def in_a_window() -> contextlib.AbstractContextManager[Any]:
+    """A context for operators that are called from a timer, which has no window of its own."""
+    window = next(iter(bpy.context.window_manager.windows), None)
+    return bpy.context.temp_override(window=window) if window else contextlib.nullcontext()
