@@ -178,6 +178,17 @@ def test_operators_have_tooltips_and_undo_only_where_they_edit(addon, part):
         assert ("UNDO" in cls.bl_options) == (name in editing), name
 
 
+def test_tab_is_empty_while_the_sequencer_has_no_scene(addon, part):
+    panel = part("panels.shot").WAN_PT_shot
+    if addon.app.version < (5, 0):
+        assert panel.poll(addon.context)  # the sequencer's scene is the window's
+        return
+    workspace = addon.context.workspace
+    for scene in (None, addon.context.scene):
+        workspace.sequencer_scene = scene
+        assert panel.poll(addon.context) == (scene is not None)
+
+
 def test_panels_stand_in_the_tab_and_import_no_operators(addon, part):
     panels = [c for c in part("panels").CLASSES if issubclass(c, addon.types.Panel)]
     classes = [c for c in panels if "presets" not in c.__name__]

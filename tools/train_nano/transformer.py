@@ -164,8 +164,9 @@ def train_variant(name: str, folder: Path, minutes: float, helpers: int = 1) -> 
         adopted = (folder / name).is_dir()
         kind = WanVACETransformer3DModel
         model = kind.from_pretrained(folder / name).float() if adopted else new_vace()
+        rate = 1e-3 if adopted else 2.5e-3  # a model that knows its trade forgets it at the latter
         trained = train_transformer(
-            name, model, folder, minutes, 2.5e-3, 4, stills_until=0.4, helpers=helpers
+            name, model, folder, minutes, rate, 4, stills_until=0.35, helpers=helpers
         )
     else:
         start = WanVACETransformer3DModel.from_pretrained(folder / "vace").float()

@@ -7,6 +7,8 @@ import textwrap
 
 import bpy
 
+from ..timeline import compat
+
 POINTS_PER_LETTER = 6.2  # of Blender's interface font, on average
 MARGIN_POINTS = 60
 
@@ -17,6 +19,10 @@ class WanPanel:
     bl_space_type = "SEQUENCE_EDITOR"
     bl_region_type = "UI"
     bl_category = "Wan"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return compat.shows_a_timeline(context)
 
 
 def draw_wrapped(

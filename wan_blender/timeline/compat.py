@@ -87,6 +87,11 @@ def sequencer_scene(context: Any) -> Any:
     return getattr(context, "sequencer_scene", None) or context.scene
 
 
+def shows_a_timeline(context: Any) -> bool:
+    """Whether the sequencer has a scene; since 5.0 the editor can take it away."""
+    return not NODE_GROUP or context.sequencer_scene is not None
+
+
 def sequencer_context(scene: Any) -> dict[str, Any]:
     """What to override in a context so that sequencer operators work on ``scene``."""
     members = {"scene": scene}
