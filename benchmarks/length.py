@@ -15,7 +15,7 @@ SHORT, LONG, SIZE = 81, 1000, 48
 
 def measure() -> list[tuple[str, str, str]]:
     short, long = (_peak_gb(frames) for frames in (SHORT, LONG))
-    how = f"{SIZE}x{SIZE}, 1 step, windows of 81 frames, bundled model, 1 run each"
+    how = f"{SIZE}x{SIZE}, 1 step, the bundled model in windows of 17 frames, 1 run each"
     return [
         ("peak memory, 1000 frames / 81 frames", f"{long / short:.2f}", how),
         ("peak memory, 1000 frames", f"{long:.2f} GiB", how),

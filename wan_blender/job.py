@@ -252,9 +252,11 @@ class Windows:
     """Long shots are sampled in overlapping windows whose predictions are blended."""
 
     frames: int = schema.integer(
-        81, "Longest stretch the model sees at once; 0 always shows it all", 0, 10000, "frames"
+        0, "Longest stretch the model sees at once; 0 is what it was trained on", 0, 10000, "frames"
     )
-    overlap: int = schema.integer(24, "Frames that neighbouring windows share", 0, 1000, "frames")
+    overlap: int = schema.integer(
+        24, "Frames that neighbouring windows share, half a window at most", 0, 1000, "frames"
+    )
     anchor: bool = schema.flag(
         True, "Show each later window the latent before it, so that it starts like a first frame"
     )

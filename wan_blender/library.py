@@ -17,6 +17,7 @@ from . import job
 from .engine_call import EngineCall
 from .errors import Cancelled, WanError
 from .interface import in_a_window, redraw_sidebar, start_timer, stop_timer
+from .traits import Traits
 
 TICK_S = 0.2
 FILE = "models.json"
@@ -183,11 +184,16 @@ def is_bundled(path: str) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """What was found in an earlier session; nothing if another version of the add-on found it and
+    described it otherwise, so that it is looked for again."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        for model in found["models"]:
+            if model["traits"]:
+                Traits(**model["traits"])
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 _library: Library | None = None

@@ -97,12 +97,6 @@ def _check(
 ) -> list[Finding]:
     sizes = crop.ModelSizes(traits.cell, traits.patch, traits.native_pixels)
     grid = crop.plan_crop(frames, canvas, (0, 0, *canvas), settings.region, sizes).grid
-    longest = settings.windows.frames
     return check_schedule(
-        settings,
-        traits,
-        grid.padded_width,
-        grid.padded_height,
-        grid.padded_frames,
-        windowed=0 < longest < grid.padded_frames,
+        settings, traits, grid.padded_width, grid.padded_height, grid.padded_frames
     )

@@ -47,8 +47,7 @@ class Run:
     distilled: bool  # a step-distill LoRA is on in the last stage
     width: int
     height: int
-    frames: int
-    windowed: bool
+    frames: int  # that the model sees at once
 
     @property
     def steps(self) -> int:
@@ -64,13 +63,14 @@ def check_schedule(
     width: int,
     height: int,
     frames: int,
-    windowed: bool = False,
 ) -> list[Finding]:
-    """Findings on ``job`` for a model with ``traits``, most important first."""
+    """Findings on ``job`` for a model with ``traits`` and a shot of ``frames``, most important
+    first."""
     plan = plan_stages(job.sampling, job.stages, traits.boundary)
     last = plan.spans[-1].stage.loras if plan.spans else []
     distilled = any(is_distilled(use.file) for use in job.loras + last)
-    run = Run(job.sampling, plan, job.stages, traits, distilled, width, height, frames, windowed)
+    seen = min(frames, job.windows.frames or traits.native_frames)
+    run = Run(job.sampling, plan, job.stages, traits, distilled, width, height, seen)
     return [finding for rule in _RULES for finding in rule(run)]
 
 
@@ -198,13 +198,13 @@ def _size(run: Run) -> Iterator[Finding]:
 
 
 def _length(run: Run) -> Iterator[Finding]:
-    limit = 121 if run.traits.kind == "ti2v" else 81
-    if run.frames > limit and not run.windowed:
+    limit = run.traits.native_frames
+    if run.frames > limit:
         yield Finding(
             "length",
-            f"{run.frames} frames are more than the {limit} this model was trained on; without "
-            "context windows the motion tends to loop back. Use windows, or split the shot.",
-            {"windows.frames": limit},
+            f"{run.frames} frames at once are more than the {limit} this model was trained on: the "
+            "motion tends to loop back. Use windows of what it knows, or split the shot.",
+            {"windows.frames": 0},
         )
 
 

@@ -33,6 +33,7 @@ class Traits:
     max_sequence_length: int  # tokens the prompt is padded to
     boundary: float | None  # sigma from which on the high-noise expert is used
     native_pixels: int  # pixels of a frame the model was trained on
+    native_frames: int  # frames of a clip the model was trained on
     shift: float | None = None  # recommended by the model's folder
 
 
@@ -42,6 +43,7 @@ def read_traits(
     boundary: float | None = None,
     max_sequence_length: int = 512,
     native_pixels: int | None = None,
+    native_frames: int | None = None,
     shift: float | None = None,
 ) -> Traits:
     """Traits from the diffusers configurations of a transformer and its VAE.
@@ -60,8 +62,9 @@ def read_traits(
     has_vace = transformer.get("_class_name") == "WanVACETransformer3DModel"
     needs_clip = transformer.get("image_dim") is not None
     cell = vae.get("scale_factor_spatial") or 8
+    kind = model_kind(transformer)
     return Traits(
-        kind=model_kind(transformer),
+        kind=kind,
         in_channels=in_channels,
         latent_channels=latent_channels,
         cell=cell,
@@ -72,6 +75,7 @@ def read_traits(
         max_sequence_length=max_sequence_length,
         boundary=boundary,
         native_pixels=native_pixels or crop.native_pixels(cell),
+        native_frames=native_frames or (121 if kind == "ti2v" else 81),
         shift=shift,
     )
 

@@ -60,6 +60,12 @@ def test_scan_finds_bundled_models_and_those_in_named_folders(engine, chosen, pa
     assert again.models == library.models  # kept between sessions
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"models": [{"traits": {"kind": "t2v"}}]}'])
+def test_models_found_by_another_version_are_looked_for_again(part, tmp_path, text):
+    (tmp_path / "models.json").write_text(text)
+    assert not part("library").Library(tmp_path, None, None).known
+
+
 def test_what_a_folder_lacks_is_said(engine, chosen, part, tmp_path):
     mine = copy_of_nano(tmp_path / "models" / "mine")
     data = json.loads((mine / "wan_blender.json").read_text())

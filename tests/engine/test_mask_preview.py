@@ -16,7 +16,7 @@ from wan_blender.mask_notes import mask_notes
 from wan_blender.mask_preview import MaskPreview, make_preview
 from wan_blender.traits import Traits
 
-TRAITS = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480)
+TRAITS = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480, 81)
 SIZES = ModelSizes(8, 2, 832 * 480)
 
 

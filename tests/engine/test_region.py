@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -44,7 +46,9 @@ def test_region_holds_the_mask_on_the_token_grid(data):
 
 
 def test_small_mask_in_4k_keeps_every_pixel_of_its_surroundings():
-    region = plan_region(81, (3840, 2160), (1000, 700, 1200, 860), jobs.Region(), TRAITS)
+    box = (1000, 700, 1200, 860)
+    traits = replace(TRAITS, native_pixels=832 * 480)
+    region = plan_region(81, (3840, 2160), box, jobs.Region(), traits)
     assert (region.width, region.height) == (region.grid.width, region.grid.height)
     assert region.width * region.height < 500 * 400
 

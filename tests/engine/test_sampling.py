@@ -93,7 +93,7 @@ def _random_model(x, sigma, step):
 
 
 def _windowed(model, frames, overlap):
-    plan = plan_windows(5, jobs.Windows(frames, overlap))
+    plan = plan_windows(5, jobs.Windows(frames, overlap), 81)
 
     def predict(x, sigma, step):
         return predict_in_windows(

@@ -19,7 +19,7 @@ from wan_blender.job import Windows
     prefix=st.integers(0, 2),
 )
 def test_windows_cover_every_latent_and_blend_to_one(latents, frames, overlap, anchor, prefix):
-    windows = plan_windows(latents, Windows(frames, overlap, anchor))
+    windows = plan_windows(latents, Windows(frames, overlap, anchor), 81)
     assert windows[0].start == 0
     assert windows[-1].stop == latents
     starts = [w.start for w in windows]
@@ -33,14 +33,18 @@ def test_windows_cover_every_latent_and_blend_to_one(latents, frames, overlap, a
 
 
 def test_weights_fade_over_the_true_overlap():
-    first, second = plan_windows(8, Windows(21, 16))
+    first, second = plan_windows(8, Windows(21, 12), 81)
     assert (first.start, first.stop, second.start, second.stop) == (0, 6, 2, 8)
     assert first.weights == pytest.approx((1, 1, 0.8, 0.6, 0.4, 0.2))
     assert second.weights == pytest.approx((0.2, 0.4, 0.6, 0.8, 1, 1))
 
 
+def test_overlap_is_half_a_window_at_most():
+    assert [w.start for w in plan_windows(20, Windows(21, 1000), 81)] == [0, 3, 6, 8, 11, 14]
+
+
 def test_anchor_is_shown_before_the_window_and_thrown_away():
-    windows = plan_windows(20, Windows(41, 16))
+    windows = plan_windows(20, Windows(41, 16), 81)
     shown = []
 
     def predict(x, level, latents, number):
@@ -66,8 +70,11 @@ def test_levels_of_tokens_are_cut_with_the_window():
         return x
 
     x = torch.zeros(1, 1, 12, 2, 2)
-    predict_in_windows(predict, plan_windows(12, Windows(21, 8)), 0, x, level)
+    predict_in_windows(predict, plan_windows(12, Windows(21, 8), 81), 0, x, level)
 
 
-def test_zero_frames_shows_everything_at_once():
-    assert len(plan_windows(250, Windows(0, 24))) == 1
+def test_zero_frames_is_what_the_model_was_trained_on():
+    for native, latents in ((81, 21), (121, 31), (17, 5)):
+        assert plan_windows(250, Windows(), native)[0].stop == latents
+        assert len(plan_windows(latents, Windows(), native)) == 1
+    assert len(plan_windows(250, Windows(10000), 81)) == 1

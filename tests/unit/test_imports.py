@@ -64,7 +64,7 @@ ALLOWED = {
     "preferences": {"engine_env", "installation", "process"},
     "properties": TIMELINE,
     "hygiene_view": TIMELINE | {"engine_call", "interface"},
-    "library": {"engine_call", "errors", "interface", "job"},
+    "library": {"engine_call", "errors", "interface", "job", "traits"},
     "mask_view": TIMELINE | {"interface", "properties"},
     "outlook": TIMELINE | {"library", "mask_view", "properties"},
     "forecast": {"engine_call", "errors", "interface", "outlook", "schema"},

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
 from transformers import UMT5EncoderModel
 
+from .examples import FULL
 from .sample import GUIDANCE, STEPS
 from .text import MAX_LENGTH
 from .transformer import BOUNDARY, SHIFT
@@ -92,6 +93,8 @@ def _describe(
         "shift": SHIFT,
         "guidance": GUIDANCE,
         "steps": STEPS,
+        "native_pixels": FULL[1] * FULL[2],
+        "native_frames": FULL[0],
     }
     _write(folder / "model_index.json", index)
     _write(folder / "wan_blender.json", settings)

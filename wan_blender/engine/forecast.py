@@ -31,7 +31,7 @@ def forecast(text: str) -> dict[str, Any]:
     box = (0, 0, *canvas)
     region = plan_region(job.shot.frame_count, canvas, box, job.region, bundle.traits)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
-    windows = plan_windows(region.grid.latent_shape[0], job.windows)
+    windows = plan_windows(region.grid.latent_shape[0], job.windows, bundle.traits.native_frames)
     machine, _, memory = fit_memory(job, bundle, region, stages, windows)
     return {
         "size": [region.grid.padded_width, region.grid.padded_height, region.grid.padded_frames],

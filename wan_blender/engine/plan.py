@@ -65,7 +65,7 @@ def make_plan(
     treatment = read_treatment(folder, job, region, bundle.traits.kind)
     masks = plan_masks(shot, extent, region, job.mask)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
-    windows = plan_windows(region.grid.latent_shape[0], job.windows)
+    windows = plan_windows(region.grid.latent_shape[0], job.windows, bundle.traits.native_frames)
     if len(job.prompt.sections) > len(windows):
         raise InvalidJob(
             f"prompt.sections has {len(job.prompt.sections)} prompts, the shot is sampled in "

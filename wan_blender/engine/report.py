@@ -82,7 +82,6 @@ def check_plan(plan: Plan) -> list[Finding]:
         grid.padded_width,
         grid.padded_height,
         grid.padded_frames,
-        windowed=len(plan.windows) > 1,
     )
 
 

@@ -30,13 +30,14 @@ class Window:
     anchor: int | None = None
 
 
-def plan_windows(latents: int, settings: Windows) -> list[Window]:
-    """Windows of equal length with evenly spread starts. Weights ramp linearly over the overlap
-    that two windows really have, and sum to 1 on every latent after ``blend``."""
-    length = (settings.frames - 1) // 4 + 1 if settings.frames else latents
+def plan_windows(latents: int, settings: Windows, native_frames: int) -> list[Window]:
+    """Windows of equal length with evenly spread starts, ``native_frames`` long if the settings
+    leave it to the model. Weights ramp linearly over the overlap that two windows really have, and
+    sum to 1 on every latent after ``blend``."""
+    length = ((settings.frames or native_frames) - 1) // 4 + 1
     if latents <= length:
         return [Window(0, latents, (1.0,) * latents)]
-    overlap = min(-(-settings.overlap // 4), length - 1)
+    overlap = min(-(-settings.overlap // 4), length // 2)
     stride = length - overlap
     count = -(-(latents - length) // stride) + 1
     starts = [round(i * (latents - length) / (count - 1)) for i in range(count)]

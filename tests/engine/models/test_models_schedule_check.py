@@ -13,15 +13,15 @@ from wan_blender.job import Job, Lora, Sampling, Shot, Stage
 from wan_blender.schedule_check import check_schedule, is_distilled
 from wan_blender.traits import Traits
 
-T2V = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480)
+T2V = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480, 81)
 PAIR = replace(T2V, boundary=0.875)
 I2V_PAIR = replace(PAIR, kind="i2v", in_channels=36, needs_image=True, boundary=0.9)
-FIVE_B = replace(T2V, kind="ti2v", in_channels=48, latent_channels=48, cell=16)
+FIVE_B = replace(T2V, kind="ti2v", in_channels=48, latent_channels=48, cell=16, native_frames=121)
 FAST = Lora("/loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors")
 
 
-def rules(job, traits, width=832, height=480, frames=81, **more):
-    return {f.rule: f for f in check_schedule(job, traits, width, height, frames, **more)}
+def rules(job, traits, width=832, height=480, frames=81):
+    return {f.rule: f for f in check_schedule(job, traits, width, height, frames)}
 
 
 def job(loras=(), stages=(), **sampling):
@@ -101,11 +101,13 @@ def test_five_b_needs_multiples_of_32():
     assert "size" not in rules(job(steps=50), T2V, 1280, 720)
 
 
-def test_length_is_told_unless_windowed():
-    assert rules(job(steps=20), T2V, frames=82)["length"].fix == {"windows.frames": 81}
-    assert "length" not in rules(job(steps=20), T2V, frames=81)
-    assert "length" not in rules(job(steps=20), T2V, frames=200, windowed=True)
-    assert "length" not in rules(job(steps=20), FIVE_B, 1280, 704, frames=121)
+def test_windows_longer_than_the_model_knows_are_told():
+    long = job(steps=20)
+    assert "length" not in rules(long, T2V, frames=200)
+    long.windows.frames = 121
+    assert rules(long, T2V, frames=200)["length"].fix == {"windows.frames": 0}
+    assert "length" not in rules(long, T2V, frames=81)
+    assert "length" not in rules(long, FIVE_B, 1280, 704, frames=200)
 
 
 def test_shift_that_the_model_recommends_is_believed():

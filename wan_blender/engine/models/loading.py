@@ -166,6 +166,7 @@ def open_model(
         boundary,
         settings.get("max_sequence_length", 512),
         settings.get("native_pixels"),
+        settings.get("native_frames"),
         settings.get("shift"),
     )
     return Bundle(name, folder, traits, parts, place_of(folder, settings, "tokenizer"))

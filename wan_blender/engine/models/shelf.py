@@ -124,6 +124,7 @@ def describe(path: str) -> Shown:
             boundary,
             settings.get("max_sequence_length", 512),
             settings.get("native_pixels"),
+            settings.get("native_frames"),
             settings.get("shift"),
         )
     except WanError as error:
