@@ -57,6 +57,10 @@ def _neutral_output(scene: bpy.types.Scene) -> None:
     render.use_placeholder = render.use_file_extension = False
     render.use_overwrite = True
     scene.frame_step = 1
+    space = scene.sequencer_colorspace_settings
+    if not space.name.lower().startswith(("linear", "scene_linear")):
+        # Any other space rounds 8-bit values on their way into it and out again, AgX's by 35 of 255
+        space.name = "sRGB"
     render.dither_intensity = 0
     render.metadata_input = "SCENE"
     for setting in render.bl_rna.properties:

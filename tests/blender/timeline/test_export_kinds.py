@@ -225,6 +225,17 @@ def test_other_strips_and_settings_do_not_show(timeline, clip):
         np.testing.assert_array_equal(frame, media.frame(index))
 
 
+@pytest.mark.parametrize("space", ["Linear Rec.709", "AgX Base sRGB", "Filmic sRGB", "Rec.1886"])
+def test_plate_is_the_same_in_every_colour_space_of_the_timeline(timeline, clip, space):
+    strip = movie(timeline, clip)
+    timeline.add_mask(length=8)
+    timeline.scene.sequencer_colorspace_settings.name = space
+    _, plate, _ = timeline.export(strip)
+    for index, frame in enumerate(plate):
+        np.testing.assert_array_equal(frame, media.frame(index))
+    assert timeline.scene.sequencer_colorspace_settings.name == space
+
+
 def test_one_frame_at_film_rate_in_a_spaced_folder(timeline, bpy):
     folder = timeline.folder / "Müller & Söhne {shot} #1 東京"
     timeline.folder = folder
