@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The whole job on real files with the bundled model."""
 
+import itertools
 import json
+import os
+import shutil
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ from wan_blender import job as jobs
 from wan_blender.engine import vae as codec
 from wan_blender.engine.check import check
 from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.pipeline import generate
+from wan_blender.engine.pipeline import generate, publish
 from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
 
@@ -267,3 +271,37 @@ def test_shot_too_long_for_the_memory_says_so_before_anything_is_loaded(tmp_path
     make_job(tmp_path, noise_plate(5, 32, 48), moving_square(5, 32, 48, 12))
     with pytest.raises(errors.OutOfMemory, match=r"5 frames at 48x32 need .* GB for their latents"):
         generate(tmp_path, Watch(tmp_path))
+
+
+@pytest.mark.parametrize("deadly", ["os.replace", "shutil.rmtree"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_death_while_publishing_leaves_no_half_result(tmp_path, monkeypatch, deadly, at):
+    """A result is whole or not there, and the job can be run again."""
+    for name, text in (("result", "old"), ("result.part", "new")):
+        (tmp_path / name).mkdir()
+        for file in "ab":
+            (tmp_path / name / file).write_text(text)
+    module, name = {"os.replace": os, "shutil.rmtree": shutil}[deadly], deadly.split(".")[1]
+    real, calls = getattr(module, name), itertools.count(1)
+
+    def die(*arguments, **options):
+        if next(calls) == at:
+            if deadly == "shutil.rmtree":  # half way
+                for path in sorted(Path(arguments[0]).glob("*"))[:1]:
+                    path.unlink()
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    def read():
+        return {path.name: path.read_text() for path in (tmp_path / "result").glob("*")}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, die)
+        with pytest.raises(KeyboardInterrupt):
+            publish(tmp_path, tmp_path / "result.part")
+    assert read() in ({}, {"a": "old", "b": "old"}, {"a": "new", "b": "new"})
+    (tmp_path / "again.part").mkdir()
+    (tmp_path / "again.part" / "a").write_text("again")
+    publish(tmp_path, tmp_path / "again.part")
+    assert read() == {"a": "again"}
+    assert not (tmp_path / "result.earlier").exists()
