@@ -69,7 +69,7 @@ def run(folder: Path, prompt: str, mask: np.ndarray, **settings) -> np.ndarray:
     chosen = {
         "prompt__text": prompt,
         "sampling__steps": 12,
-        "sampling__guidance": 4.0,
+        "sampling__guidance": 3.0,
         "sampling__shift": 3.0,
         "region__mode": "whole",
         "output__full_frames": True,

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tools.train_nano import examples, text, transformer, vae
+from tools.train_nano import drafts, examples, text, transformer, vae
 from tools.train_nano.clips import draw_example
 from tools.train_nano.latents import Codec
 from tools.train_nano.muon import orthogonalised
@@ -36,6 +37,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         examples.make_examples(folder, kind, 0.001, sizes=(SIZE,))
     for name in ("vace", "image", "low"):
         transformer.train_variant(name, folder, MOMENT, helpers=0)
+    drafts.make_drafts(folder, 0.001, sizes=(SIZE,))
+    drafts.train_on_drafts(folder, MOMENT, sizes=(SIZE,), clips=4, helpers=0)
     torch.set_num_threads(threads)
     return folder
 
@@ -55,6 +58,17 @@ def test_shipped_model_can_be_adopted_and_trained_on(work, tmp_path):
     )
     for key, value in start.items():
         assert torch.allclose(value, end[key].float(), atol=2e-3), key
+
+
+def test_drafts_are_of_the_pictures_that_their_examples_were_made_of(work):
+    (path,) = (work / "drafts").glob("*.safetensors")
+    draft, example = (load_file(work / kind / path.name) for kind in ("drafts", "examples/vace"))
+    codec = Codec.load(work)
+    pixels = draft["pixels"][:1].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    assert torch.allclose(codec.encode(pixels), example["target"][:1].float(), atol=0.05)
+    kept = (example["condition"][:, 32:].amax(dim=1) == 0)[:, None].expand_as(draft["latents"])
+    assert torch.equal(draft["latents"][kept], example["target"][kept])
+    assert not torch.equal(draft["latents"], example["target"])
 
 
 def test_sampler_draws_kept_area_equal_and_two_seeds_apart(work):

@@ -118,7 +118,7 @@ def test_editor_chooses_a_model_sets_up_stages_and_fixes_the_schedule_by_mouse(w
     assert driven.returncode == 0, driven.stdout + driven.stderr
     report = json.loads((OUT / "models.json").read_text())
     print("main thread:", json.dumps(report["longest_ms"]))
-    assert report["defaults"] == {"steps": 20, "shift": 3.0, "guidance": 4.0}
+    assert report["defaults"] == {"steps": 20, "shift": 3.0, "guidance": 3.0}
     assert report["memory"]["fits"]
     assert report["stages"] == ["high noise", "low noise"]
     assert "wasted-above" in report["findings"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from .drafts import make_drafts, train_on_drafts
 from .examples import make_examples
 from .report import as_table, report, write_card
 from .ship import TARGET, adopt, ship
@@ -16,7 +17,10 @@ from .transformer import train_variant
 from .vae import polish_decoder, train_vae
 
 WORK = Path(".cache/train_nano")
-STAGES = ("vae", "decoder", "text", "examples", "vace", "image", "low", "ship", "adopt", "report")
+STAGES = (
+    "vae", "decoder", "text", "examples", "vace", "image", "low", "drafts", "finish", "ship",
+    "adopt", "report",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -42,6 +46,10 @@ def main() -> None:
         train_text(folder, minutes)
     elif options.stage == "examples":
         make_examples(folder, options.kind, minutes)
+    elif options.stage == "drafts":
+        make_drafts(folder, minutes)
+    elif options.stage == "finish":
+        train_on_drafts(folder, minutes, helpers=options.helpers)
     elif options.stage == "ship":
         print("shipped:", *ship(folder))
     elif options.stage == "adopt":

@@ -28,8 +28,18 @@ _TURNS = (
 )
 
 
+SEED = 3
+
+
+def redraw(path: Path) -> list[Example]:
+    """The pictures that the latents in an example file were made of."""
+    size, number = path.stem.split("_")
+    rng = np.random.default_rng((SEED, int(number)))
+    return [draw_example(rng, *map(int, size.split("x"))) for _ in range(CHUNK)]
+
+
 def make_examples(
-    folder: Path, kind: str, minutes: float, seed: int = 3, sizes: tuple[Size, ...] = _TURNS
+    folder: Path, kind: str, minutes: float, sizes: tuple[Size, ...] = _TURNS
 ) -> None:
     """Add chunks of `kind` ("vace" or "image") to those there are, for `minutes` of wall clock."""
     codec = Codec.load(folder)
@@ -41,7 +51,7 @@ def make_examples(
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         size = sizes[number % len(sizes)]
-        rng = np.random.default_rng((seed, number))
+        rng = np.random.default_rng((SEED, number))
         examples = [draw_example(rng, *size) for _ in range(CHUNK)]
         if kind == "vace":
             target, condition = _for_vace(codec, examples, blanks[size])

@@ -14,7 +14,7 @@ from diffusers import WanVACETransformer3DModel
 from .latents import Codec, as_pixels, image_condition, vace_context
 from .transformer import shifted
 
-GUIDANCE = 4.0
+GUIDANCE = 3.0
 STEPS = 20
 
 
@@ -55,11 +55,22 @@ class Sampler:
         for sigma, target in pairwise(sigmas):
             if jump and jump[1] < sigma < jump[0]:
                 continue
-            told, untold = self._velocity(x, sigma, text, condition).chunk(2)
-            x = x + (target - sigma) * (untold + guidance * (told - untold))
+            x = x + (target - sigma) * self.velocity(x, sigma, text, condition, guidance)
         return (self.codec.decode(x).permute(0, 2, 3, 4, 1).numpy() + 1) / 2
 
-    def _velocity(
+    def velocity(
+        self,
+        x: torch.Tensor,
+        sigma: float,
+        text: torch.Tensor,
+        condition: torch.Tensor | None,
+        guidance: float = GUIDANCE,
+    ) -> torch.Tensor:
+        """Guided velocity of ``x`` (B, ...); ``text`` is (2 B, ...), the captions, then none."""
+        told, untold = self._both(x, sigma, text, condition).chunk(2)
+        return untold + guidance * (told - untold)
+
+    def _both(
         self, x: torch.Tensor, sigma: float, text: torch.Tensor, condition: torch.Tensor | None
     ) -> torch.Tensor:
         model = self.low if self.low is not None and sigma < self.boundary else self.model

@@ -70,17 +70,21 @@ class CropPool:
         return pixels.float() / 127.5 - 1.0
 
 
-def loss_of(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
-    """L1 on pixels and on their differences along x, y and t, and a light KL towards N(0, 1)."""
-    posterior = vae.encode(pixels).latent_dist
-    latents = posterior.sample()
-    latents = latents + _LATENT_JITTER * torch.randn_like(latents)
-    decoded = vae.decode(latents).sample
+def picture_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """L1 on pixels and on their differences along x, y and t, and a squared term."""
     loss = l1_loss(decoded, pixels)
     for axis in (-1, -2, -3):
         if pixels.shape[axis] > 1:
             loss = loss + 0.25 * l1_loss(decoded.diff(dim=axis), pixels.diff(dim=axis))
-    loss = loss + SQUARED_WEIGHT * mse_loss(decoded, pixels)
+    return loss + SQUARED_WEIGHT * mse_loss(decoded, pixels)
+
+
+def loss_of(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
+    """The loss of the picture, and a light KL towards N(0, 1)."""
+    posterior = vae.encode(pixels).latent_dist
+    latents = posterior.sample()
+    latents = latents + _LATENT_JITTER * torch.randn_like(latents)
+    loss = picture_loss(vae.decode(latents).sample, pixels)
     mean, variance, log = posterior.mean.float(), posterior.var.float(), posterior.logvar.float()
     return loss + KL_WEIGHT * 0.5 * (mean.square() + variance - 1.0 - log).mean()
 
