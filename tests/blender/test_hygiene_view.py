@@ -30,6 +30,7 @@ def shot(addon, part, tmp_path):
     strip = strips.new_image("Room", str(tmp_path / "plate.png"), 1, 1)
     part("timeline.compat").set_length(strip, 8)
     scene.sequence_editor.active_strip = strip
+    scene.wan.model.path = str(tmp_path / "wan")  # the bundled model would see 128 pixels
     return bpy
 
 
