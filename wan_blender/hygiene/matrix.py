@@ -14,6 +14,7 @@ walls, floors, grain. What decides is measured on cells of 4 pixels:
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,11 +94,16 @@ def analyse_plane(plane: np.ndarray) -> Matrix:
     floor = noise**2 * sum((w * g) ** 2 for w, g in zip(BAND_WEIGHT, NOISE_GAIN, strict=False))
     contrast = np.sqrt(np.maximum(to_cells(energy) - floor * to_cells(gain) ** 2, 0))
     isolation = _isolation(contrast)
-    line = ramp(_line(bands[0]), *LINE)
-    repeat = ramp(_repeat(bands[0]), *REPEAT)
-    strokes = ramp(_sparse(bands[0]), *SPARSE) * ramp(isolation, *UNEVEN)
+    with ThreadPoolExecutor(3) as beside:  # numpy lets go of the interpreter in large arrays
+        lines = beside.submit(_line, bands[0])
+        repeats = beside.submit(_repeat, bands[0])
+        edges = beside.submit(_lone_edge, plane, contrast)
+        strokes = ramp(_sparse(bands[0]), *SPARSE) * ramp(isolation, *UNEVEN)
+        line = ramp(lines.result(), *LINE)
+        repeat = ramp(repeats.result(), *REPEAT)
+        lone_edge = edges.result()
     kind = np.maximum(np.maximum(line, repeat), np.maximum(strokes, ramp(isolation, *ISOLATION)))
-    salience = ramp(box_mean(contrast, 2), *CONTRAST) * (1 - _lone_edge(plane, contrast)) * kind
+    salience = ramp(box_mean(contrast, 2), *CONTRAST) * (1 - lone_edge) * kind
     gate = UNIFORM_LEVEL + (1 - UNIFORM_LEVEL) * salience
     glow = np.sqrt(np.maximum(energy - floor * gain**2, 0)) * spread(gate, *plane.shape)
     return Matrix(
@@ -181,7 +187,8 @@ def _repeat(detail: np.ndarray) -> np.ndarray:
     blocks = np.lib.stride_tricks.sliding_window_view(detail, (BLOCK, BLOCK))
     window = np.hanning(BLOCK).astype(np.float32)
     blocks = blocks[np.ix_(rows, columns)] * (window[:, None] * window)
-    power = np.abs(np.fft.rfft2(blocks).reshape(len(rows), len(columns), -1)) ** 2
+    waves = np.fft.rfft2(blocks).reshape(len(rows), len(columns), -1)
+    power = waves.real**2 + waves.imag**2
     share = (power.max(-1) / (power.sum(-1) + 1e-6)).astype(np.float32)
     for axis, starts in ((0, rows), (1, columns)):
         centers = (np.arange(shape[axis]) + 0.5) * CELL
