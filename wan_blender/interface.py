@@ -26,11 +26,10 @@ def redraw(editor: str, part: str = "") -> None:
     """Draw the areas of a type anew, or of their regions those of the type ``part``."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == editor and not part:
-                area.tag_redraw()
-            for region in area.regions if area.type == editor else ():
-                if region.type == part:
-                    region.tag_redraw()
+            if area.type == editor:
+                parts = [region for region in area.regions if region.type == part]
+                for shown in parts if part else [area]:
+                    shown.tag_redraw()
 
 
 def redraw_sidebar() -> None:

@@ -40,13 +40,11 @@ class Traits:
 def read_traits(
     transformer: Mapping[str, Any],
     vae: Mapping[str, Any],
-    boundary: float | None = None,
-    max_sequence_length: int = 512,
-    native_pixels: int | None = None,
-    native_frames: int | None = None,
-    shift: float | None = None,
+    boundary: float | None,
+    settings: Mapping[str, Any],
 ) -> Traits:
-    """Traits from the diffusers configurations of a transformer and its VAE.
+    """Traits from the diffusers configurations of a transformer and its VAE, and from the
+    ``wan_blender.json`` of their folder, where it says what they were trained on.
 
     Raises WrongModel when the two do not fit each other or are not a known kind of Wan.
     """
@@ -72,11 +70,11 @@ def read_traits(
         has_vace=has_vace,
         needs_image=in_channels > out_channels,
         needs_clip=needs_clip,
-        max_sequence_length=max_sequence_length,
+        max_sequence_length=settings.get("max_sequence_length", 512),
         boundary=boundary,
-        native_pixels=native_pixels or crop.native_pixels(cell),
-        native_frames=native_frames or (121 if kind == "ti2v" else 81),
-        shift=shift,
+        native_pixels=settings.get("native_pixels") or crop.native_pixels(cell),
+        native_frames=settings.get("native_frames") or (121 if kind == "ti2v" else 81),
+        shift=settings.get("shift"),
     )
 
 

@@ -19,12 +19,11 @@ import torch
 from diffusers import AutoencoderKLWan, WanVACETransformer3DModel
 from safetensors.torch import load_file, save_file
 
-from .examples import LARGE, LARGE_IMAGE, Size, redraw
-from .latents import Codec
+from .examples import LARGE, LARGE_IMAGE, Size, read_name, redraw
+from .latents import Codec, latent_scale
 from .sample import STEPS, Sampler
-from .stage import Stage
 from .transformer import shifted
-from .vae import crop_loss, picture_loss
+from .vae import crop_loss, picture_loss, train_decoder
 
 NOISE = (0.3, 0.7)  # sigma to start from: more, and things move
 SIZES = (LARGE_IMAGE, LARGE)
@@ -40,9 +39,9 @@ def make_drafts(
     sampler = Sampler(codec, WanVACETransformer3DModel.from_pretrained(folder / "vace").float())
     place = folder / "drafts"
     place.mkdir(exist_ok=True)
-    names = [_files(folder / "examples" / "vace", size) for size in sizes]
+    paths = [_files(folder / "examples" / "vace", size) for size in sizes]
     end = time.monotonic() + 60 * minutes
-    for path in itertools.chain.from_iterable(zip(*names, strict=False)):
+    for path in itertools.chain.from_iterable(zip(*paths, strict=False)):
         draft = place / path.name
         if draft.exists():
             continue
@@ -50,7 +49,7 @@ def make_drafts(
             break
         chunk = {key: value.float() for key, value in load_file(path).items()}
         pixels = np.stack([example.target for example in redraw(path)])
-        rng = np.random.default_rng((seed, int(path.stem.split("_")[1])))
+        rng = np.random.default_rng((seed, read_name(path)[1]))
         latents = _draw_again(sampler, chunk, float(rng.uniform(*NOISE)), rng)
         partial = draft.with_suffix(".partial")
         save_file(
@@ -64,7 +63,7 @@ def make_drafts(
 
 
 def _files(folder: Path, size: Size) -> list[Path]:
-    return sorted(folder.glob(f"{'x'.join(map(str, size))}_*.safetensors"))
+    return sorted(path for path in folder.glob("*.safetensors") if read_name(path)[0] == size)
 
 
 @torch.no_grad()
@@ -121,8 +120,7 @@ def draft_loss(
         if pool is None:
             return clean(vae, 1.0)
         latents, pixels = pool.batch()
-        mean = torch.tensor(vae.config.latents_mean).view(1, 16, 1, 1, 1)
-        std = torch.tensor(vae.config.latents_std).view(1, 16, 1, 1, 1)
+        mean, std = latent_scale(vae)
         return picture_loss(vae.decode(latents * std + mean).sample, pixels)
 
     return loss
@@ -133,14 +131,18 @@ def train_on_drafts(
     minutes: float,
     sizes: tuple[Size, ...] = SIZES,
     clips: int = 200,
-    seed: int = 9,
     helpers: int = 1,
 ) -> None:
-    """Train the decoder of ``vae/`` on drafts; latents, and what was trained on them, stay."""
-    torch.manual_seed(seed)
-    vae = AutoencoderKLWan.from_pretrained(folder / "vae")
-    vae.encoder.requires_grad_(False)
-    vae.quant_conv.requires_grad_(False)
-    stage = Stage("drafts", vae, folder, minutes, rate=1e-3)
-    stage.train(draft_loss, folder, sizes, clips, seed=seed, helpers=helpers)
-    stage.ema.save_pretrained(folder / "vae")
+    """Train the decoder of ``vae/`` on drafts."""
+    train_decoder(
+        "drafts",
+        folder,
+        minutes,
+        1e-3,
+        draft_loss,
+        folder,
+        sizes,
+        clips,
+        seed=9,
+        helpers=helpers,
+    )

@@ -26,16 +26,24 @@ _TURNS = (
     *(LARGE_IMAGE, LARGE_IMAGE, LARGE, LARGE_IMAGE, LARGE_IMAGE, IMAGE, MIDDLE) * 3,
     *(LARGE_IMAGE, LARGE_IMAGE, LARGE, LARGE_IMAGE, IMAGE, SHORT, FULL),
 )
-
-
 SEED = 3
+
+
+def read_name(path: Path) -> tuple[Size, int]:
+    """Size and number of an example file."""
+    size, number = path.stem.split("_")
+    return tuple(map(int, size.split("x"))), int(number)
 
 
 def redraw(path: Path) -> list[Example]:
     """The pictures that the latents in an example file were made of."""
-    size, number = path.stem.split("_")
-    rng = np.random.default_rng((SEED, int(number)))
-    return [draw_example(rng, *map(int, size.split("x"))) for _ in range(CHUNK)]
+    return _draw(*read_name(path))[0]
+
+
+def _draw(size: Size, number: int) -> tuple[list[Example], np.random.Generator]:
+    """The pictures of a file, and the generator as it is after them."""
+    rng = np.random.default_rng((SEED, number))
+    return [draw_example(rng, *size) for _ in range(CHUNK)], rng
 
 
 def make_examples(
@@ -51,8 +59,7 @@ def make_examples(
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         size = sizes[number % len(sizes)]
-        rng = np.random.default_rng((SEED, number))
-        examples = [draw_example(rng, *size) for _ in range(CHUNK)]
+        examples, rng = _draw(size, number)
         if kind == "vace":
             target, condition = _for_vace(codec, examples, blanks[size])
         else:
@@ -118,7 +125,7 @@ class ExamplePool:
 
     def refresh(self) -> None:
         for path in sorted(set(self.place.glob("*.safetensors")) - self.seen):
-            size = tuple(int(word) for word in path.stem.split("_")[0].split("x"))
+            size, _ = read_name(path)
             self.chunks.setdefault(size, []).append(load_file(path))
             self.seen.add(path)
 

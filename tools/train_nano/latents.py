@@ -21,8 +21,7 @@ class Codec:
         self, vae: AutoencoderKLWan, tokenizer: PreTrainedTokenizerFast, encoder: UMT5EncoderModel
     ) -> None:
         self.vae, self.tokenizer, self.encoder = vae.eval(), tokenizer, encoder.eval()
-        self.mean = torch.tensor(vae.config.latents_mean).view(1, 16, 1, 1, 1)
-        self.std = torch.tensor(vae.config.latents_std).view(1, 16, 1, 1, 1)
+        self.mean, self.std = latent_scale(vae)
 
     @classmethod
     def load(cls, folder: Path) -> Codec:
@@ -45,6 +44,12 @@ class Codec:
 
     def text(self, captions: list[str]) -> torch.Tensor:
         return embed(self.tokenizer, self.encoder, captions)
+
+
+def latent_scale(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the latents, (1, 16, 1, 1, 1) each."""
+    mean, std = torch.tensor([vae.config.latents_mean, vae.config.latents_std])
+    return mean.view(1, 16, 1, 1, 1), std.view(1, 16, 1, 1, 1)
 
 
 def as_pixels(clip: np.ndarray) -> torch.Tensor:

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from .backgrounds import random_background
 from .clips import covered
+from .examples import FULL
 from .latents import Codec, as_pixels
 from .masks import mask_around
 from .sample import Sampler, write_sheet
@@ -25,7 +26,6 @@ from .vision import grain, look, moved, psnr
 from .world import DIRECTIONS, HUES, Scene, random_scene, random_shape, render
 
 HELD_OUT = 900_000  # no training seed is this large
-LARGEST = (17, 128, 128)  # frames, height, width: what the model is meant for at most
 BATCH = 4
 CARD = Path("docs/model_card.md")
 
@@ -67,7 +67,7 @@ def reconstruction(codec: Codec, clips: int = 24) -> Figure:
     values = []
     for seed in range(clips):
         rng = np.random.default_rng(HELD_OUT + seed)
-        clip = render(random_scene(rng, LARGEST[0]), *LARGEST)
+        clip = render(random_scene(rng, FULL[0]), *FULL)
         decoded = codec.decode(codec.encode(as_pixels(clip)[None]))[0]
         values.append(psnr((decoded.permute(1, 2, 3, 0).numpy() + 1) / 2, clip))
     mean = float(np.mean(values))
@@ -178,7 +178,7 @@ def speed(sampler: Sampler) -> Figure:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     started = time.process_time()
-    sampler.draw(["a red ball moves left"], None, LARGEST, seed=0)
+    sampler.draw(["a red ball moves left"], None, FULL, seed=0)
     seconds = time.process_time() - started
     torch.set_num_threads(threads)
     what = "17 frames, 128x128, 20 steps: processor seconds, one thread"

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch.nn.functional import l1_loss, mse_loss
 
-from .stage import Stage
+from .stage import LossFactory, Stage
 from .world import random_scene, render
 
 KL_WEIGHT = 1e-3  # per latent value
@@ -112,14 +112,28 @@ def train_vae(
     return measured(stage.ema, seed)
 
 
-def polish_decoder(folder: Path, minutes: float, seed: int = 7, helpers: int = 1) -> None:
-    """Train the decoder of `vae/` further; latents, and what was trained on them, stay."""
+def polish_decoder(folder: Path, minutes: float, helpers: int = 1) -> None:
+    """Train the decoder of `vae/` further, on the world as it is."""
+    train_decoder("decoder", folder, minutes, 1.5e-3, crop_loss, 400, seed=7, helpers=helpers)
+
+
+def train_decoder(
+    name: str,
+    folder: Path,
+    minutes: float,
+    rate: float,
+    factory: LossFactory,
+    *args: object,
+    seed: int,
+    helpers: int = 0,
+) -> None:
+    """Train the decoder of `vae/` alone; latents, and what was trained on them, stay."""
     torch.manual_seed(seed)
     vae = AutoencoderKLWan.from_pretrained(folder / "vae")
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
-    stage = Stage("decoder", vae, folder, minutes, rate=1.5e-3)
-    stage.train(crop_loss, 400, seed=seed, helpers=helpers)
+    stage = Stage(name, vae, folder, minutes, rate)
+    stage.train(factory, *args, seed=seed, helpers=helpers)
     stage.ema.save_pretrained(folder / "vae")
 
 

@@ -23,7 +23,6 @@ TARGET_FLOOR = 0.5 * (CONTRAST[0] + CONTRAST[1])
 # Part of an object's own shape that may be lost before it stops to be what it is.
 AMBIGUITY_LIMIT = 0.3
 FACE_AMBIGUITY_LIMIT = 0.1
-STILL_GLOWS = 1.1  # times the target: from here on it is worth a word
 BLOT_COVER = 0.62
 STEPS = 7  # bisections: the radius is exact to 0.02 pixel
 
@@ -43,7 +42,7 @@ class Softened:
     @property
     def limited(self) -> bool:
         """The ambiguity limit stopped the blur before the target: this sink still glows."""
-        return self.after > STILL_GLOWS * self.target
+        return self.after > 1.02 * self.target
 
     def warning(self) -> str:
         """One sentence for the panel, "" when all is well."""
@@ -51,8 +50,8 @@ class Softened:
             return ""
         x, y = self.sink.box[:2]
         return (
-            f"The {self.sink.kind} at {x}, {y} still has {self.after / self.target:.1f} times the "
-            "detail of its surroundings; more blur would make it ambiguous."
+            f"The {self.sink.kind} at {x}, {y} still has {self.after / self.target - 1:.0%} more "
+            "detail than its surroundings; more blur would make it ambiguous."
         )
 
 

@@ -69,7 +69,7 @@ def test_treatment_brings_sinks_to_the_level_of_their_surroundings():
     regions = [region for seed in SEEDS for region in treated(seed)[2]]
     assert len(regions) > 15
     for region in regions:
-        assert region.after <= blur.STILL_GLOWS * region.target or region.limited
+        assert region.after <= 1.021 * region.target or region.limited
     assert np.mean([region.limited for region in regions]) < 0.3
 
 

@@ -160,15 +160,7 @@ def open_model(
         for part, place in places(folder, settings, boundary).items()
     }
     _check_company(parts)
-    traits = read_traits(
-        parts["transformer"].config,
-        parts["vae"].config,
-        boundary,
-        settings.get("max_sequence_length", 512),
-        settings.get("native_pixels"),
-        settings.get("native_frames"),
-        settings.get("shift"),
-    )
+    traits = read_traits(parts["transformer"].config, parts["vae"].config, boundary, settings)
     return Bundle(name, folder, traits, parts, place_of(folder, settings, "tokenizer"))
 
 

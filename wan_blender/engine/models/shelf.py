@@ -118,15 +118,7 @@ def describe(path: str) -> Shown:
     if "transformer" not in configs or "vae" not in configs:
         return shown
     try:
-        traits = read_traits(
-            configs["transformer"],
-            configs["vae"],
-            boundary,
-            settings.get("max_sequence_length", 512),
-            settings.get("native_pixels"),
-            settings.get("native_frames"),
-            settings.get("shift"),
-        )
+        traits = read_traits(configs["transformer"], configs["vae"], boundary, settings)
     except WanError as error:
         return replace(shown, missing=(*shown.missing, str(error)))
     heads = configs["transformer"].get("num_attention_heads", 0)
