@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .job import Region
-from .latent_grid import Grid
+from .latent_grid import Grid, grow_space
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
@@ -79,15 +79,43 @@ class Crop:
             for box in boxes
         ]
 
-    def scaled(self, frame: np.ndarray) -> np.ndarray:
-        """Float canvas (H, W) -> the box at the grid's size, as the engine scales it: averages of
-        areas where it shrinks, cubic where it grows."""
-        box = frame[self.y : self.y + self.height, self.x : self.x + self.width]
+    def mask_as_seen(
+        self, mask: np.ndarray, reduction: str = "max", grow_px: int = 0
+    ) -> np.ndarray:
+        """A mask of the canvas (H, W) -> the box at the grid's size, in 0..1.
+
+        ``grow_px`` counts plate pixels. With "max" each pixel takes the largest value of the plate
+        pixels it touches, so that a thin mask is as strong at a smaller size; with "min" the
+        smallest. The other reductions scale like a picture: averages of areas where it shrinks,
+        cubic where it grows.
+        """
+        box = self._grown_box(mask, grow_px)
         grid = self.grid
         if box.shape == (grid.height, grid.width):
             return box
+        if reduction in ("max", "first", "last"):
+            return _largest(_largest(box, grid.height, 0), grid.width, 1)
+        if reduction == "min":
+            return 1 - _largest(_largest(1 - box, grid.height, 0), grid.width, 1)
         weights = _area_weights if grid.width < self.width else _cubic_weights
-        return weights(self.height, grid.height) @ box @ weights(self.width, grid.width).T
+        scaled = weights(self.height, grid.height) @ box @ weights(self.width, grid.width).T
+        return np.clip(scaled, 0, 1)
+
+    def _grown_box(self, mask: np.ndarray, grow_px: int) -> np.ndarray:
+        """The box of the grown mask; no more of the canvas is read than the growth reaches."""
+        reach = abs(grow_px)
+        top, left = max(self.y - reach, 0), max(self.x - reach, 0)
+        part = mask[top : self.y + self.height + reach, left : self.x + self.width + reach]
+        part = grow_space(part[None], grow_px)[0]
+        return part[self.y - top :, self.x - left :][: self.height, : self.width]
+
+
+def _largest(values: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """``size`` entries along ``axis``: the largest of the values that each one touches."""
+    length, index = values.shape[axis], np.arange(size)
+    ranges = np.stack([index * length // size, -(-(index + 1) * length // size)], 1).ravel()
+    padded = np.concatenate([values, values.take([-1], axis)], axis)  # a range may end at its end
+    return np.maximum.reduceat(padded, ranges, axis).take(2 * index, axis)
 
 
 def _area_weights(length: int, size: int) -> np.ndarray:
@@ -117,6 +145,15 @@ def bounds(mask: np.ndarray) -> Box | None:
     """The box around what is not 0 in (H, W); None when all is."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1) if len(ys) else None
+
+
+def grown(box: Box | None, pixels: int, canvas: tuple[int, int]) -> Box | None:
+    """The box of the mask once it is grown by ``pixels``; shrinking is not followed."""
+    if box is None or pixels <= 0:
+        return box
+    low = [max(0, edge - pixels) for edge in box[:2]]
+    high = [min(size, edge + pixels) for edge, size in zip(box[2:], canvas, strict=True)]
+    return (*low, *high)
 
 
 def union(boxes: Sequence[Box | None]) -> Box | None:

@@ -140,7 +140,8 @@ class Sampling:
         },
     )
     sigmas: list[float] = schema.many(
-        float, "Explicit noise levels, falling from at most 1 to 0; replaces schedule and steps"
+        float,
+        "Explicit noise levels, falling from at most 1 to 0; replaces schedule, steps and strength",
     )
 
 

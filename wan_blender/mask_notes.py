@@ -7,25 +7,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .latent_grid import Grid, frames_of_group
+from .crop import Box, Crop, grown
+from .job import Mask
+from .latent_grid import Grid, frames_of_group, grow_time
 
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
+Boxes = Sequence[Box | None]
 
 
-def mask_notes(boxes: Sequence[Box | None], cells: np.ndarray, grid: Grid) -> list[str]:
-    """Notes on a mask from the box of every frame (None: nothing masked), in the pixels the model
-    sees, and its latent mask (t, h, w)."""
+def mask_notes(
+    boxes: Boxes, cells: np.ndarray, crop: Crop, settings: Mask, frame_start: int
+) -> list[str]:
+    """Notes on a mask from its box on every frame (plate pixels; None: nothing masked) and its
+    latent mask (t, h, w). They name frames of the timeline, on which the shot starts at
+    ``frame_start``."""
     notes = [
-        _fast(boxes, grid),
-        _sharing(boxes, cells, grid),
-        _tiny(boxes, grid),
-        _flicker(boxes),
+        _fast(boxes, crop, frame_start),
+        _sharing(boxes, cells, crop.grid, settings, frame_start),
+        _tiny(boxes, crop, settings),
+        _flicker(boxes, frame_start),
     ]
     return [note for note in notes if note]
 
 
-def _fast(boxes: Sequence[Box | None], grid: Grid) -> str:
+def _fast(boxes: Boxes, crop: Crop, frame_start: int) -> str:
     """A group's cells cover the whole way of the mask, so the group generates all of it."""
+    grid = crop.grid
     worst, where = 0.0, range(0)
     for index in range(grid.latent_shape[0]):
         frames = frames_of_group(index, len(boxes), grid.group)
@@ -34,22 +40,26 @@ def _fast(boxes: Sequence[Box | None], grid: Grid) -> str:
             way = float(np.ptp(np.array(centres), 0).max())
             if way > worst:
                 worst, where = way, frames
-    if worst < 2 * grid.cell:
+    if worst * grid.width < 2 * grid.cell * crop.width:
         return ""
     return (
-        f"The mask moves {worst:.0f} px within one latent group (frames {where.start} to "
-        f"{where.stop - 1}); all it passes there is generated."
+        f"The mask moves {worst:.0f} px within one latent group (frames "
+        f"{frame_start + where.start} to {frame_start + where.stop - 1}); all it passes there is "
+        "generated."
     )
 
 
-def _sharing(boxes: Sequence[Box | None], cells: np.ndarray, grid: Grid) -> str:
-    """Frames without a mask whose latent is generated because of their neighbours."""
+def _sharing(boxes: Boxes, cells: np.ndarray, grid: Grid, settings: Mask, frame_start: int) -> str:
+    """Frames that are neither masked nor asked for by growth in time, whose latent is generated
+    because of their neighbours."""
+    masked = np.array([box is not None for box in boxes], np.float32)[:, None, None]
+    wanted = grow_time(masked, max(settings.grow_before, 0), max(settings.grow_after, 0))
     shared = [
-        frame
+        frame_start + frame
         for index in range(grid.latent_shape[0])
         if cells[index].any()
         for frame in frames_of_group(index, len(boxes), grid.group)
-        if boxes[frame] is None
+        if not wanted[frame].any()
     ]
     if not shared:
         return ""
@@ -60,21 +70,24 @@ def _sharing(boxes: Sequence[Box | None], cells: np.ndarray, grid: Grid) -> str:
     )
 
 
-def _tiny(boxes: Sequence[Box | None], grid: Grid) -> str:
-    sides = [min(b[2] - b[0], b[3] - b[1]) for b in boxes if b]
-    if not sides or max(sides) >= grid.cell:
+def _tiny(boxes: Boxes, crop: Crop, settings: Mask) -> str:
+    canvas = crop.x + crop.width, crop.y + crop.height
+    seen = crop.as_seen([grown(box, settings.grow_px, canvas) for box in boxes])
+    sides = [min(b[2] - b[0], b[3] - b[1]) for b in seen if b]
+    cell = crop.grid.cell
+    if not sides or max(sides) >= cell:
         return ""
     return (
-        f"The mask is smaller than one latent cell ({max(sides)} of {grid.cell} px): the model "
+        f"The mask is smaller than one latent cell ({max(sides)} of {cell} px): the model "
         "has hardly room to make anything. Grow it, or enlarge region.pixels."
     )
 
 
-def _flicker(boxes: Sequence[Box | None]) -> str:
+def _flicker(boxes: Boxes, frame_start: int) -> str:
     """Single masked frames between unmasked ones are usually a slip of a keyframe."""
     on = [box is not None for box in boxes]
     alone = [
-        i
+        frame_start + i
         for i, masked in enumerate(on)
         if masked and not (i > 0 and on[i - 1]) and not (i + 1 < len(on) and on[i + 1])
     ]
@@ -91,7 +104,7 @@ def _ranges(frames: list[int]) -> str:
     """[0, 1, 2, 5] -> "frames 0-2, 5"."""
     parts: list[str] = []
     start = previous = frames[0]
-    for frame in [*frames[1:], -2]:
+    for frame in [*frames[1:], frames[-1] + 2]:
         if frame == previous + 1:
             previous = frame
             continue

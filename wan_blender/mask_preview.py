@@ -5,27 +5,35 @@ sees before running anything. numpy only: both sides share it."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from . import latent_grid
-from .crop import Crop, ModelSizes, bounds, plan_crop, union
+from .crop import Crop, ModelSizes, bounds, grown, plan_crop, union
 from .job import Mask, Region
 from .latent_grid import Grid
 from .mask_notes import mask_notes
 
+BLACK, WHITE = 0.02, 0.975
 Rect = tuple[float, float, float, float]  # x0, y0, x1, y1 in plate pixels, y down
 
 
-def latent_mask(shown: Iterable[np.ndarray], grid: Grid, settings: Mask) -> np.ndarray:
-    """Mask frames (H, W) as the model sees them, in 0..1, one at a time -> (t, h, w) float32."""
-    rows = []
-    for frame in shown:
-        grown = latent_grid.grow_space(frame[None], settings.grow_px)
-        rows.append(latent_grid.reduce_space(grown, grid, settings.reduction)[0])
+def settled(mask: np.ndarray) -> np.ndarray:
+    """The mask with a black that is nearly 0 and a white that is nearly 1 set to just that: lossy
+    video has no exact ones."""
+    return np.where(mask >= WHITE, 1, np.where(mask <= BLACK, 0, mask)).astype(np.float32)
+
+
+def latent_mask(frames: Iterable[np.ndarray], crop: Crop, settings: Mask) -> np.ndarray:
+    """Mask frames (H, W) of the canvas, in 0..1, one at a time -> (t, h, w) float32. Growth in
+    time is of cells."""
+    grid, rows = crop.grid, []
+    for frame in frames:
+        seen = crop.mask_as_seen(frame, settings.reduction, settings.grow_px)
+        rows.append(latent_grid.reduce_space(seen[None], grid, settings.reduction)[0])
     cells = latent_grid.grow_time(np.stack(rows), settings.grow_before, settings.grow_after)
     latent = latent_grid.reduce_time(cells, grid, settings.reduction)
     if settings.token_snap:
@@ -115,30 +123,31 @@ def make_preview(
 ) -> MaskPreview | None:
     """What a run would generate, from ``count`` mask frames: ``read(index)`` is (H, W) float32 in
     0..1. None when nothing is masked."""
-    boxes = [bounds(read(index)) for index in range(count)]
+
+    def frames() -> Iterator[np.ndarray]:
+        return (settled(read(index)) for index in range(count))
+
+    boxes = [bounds(frame) for frame in frames()]
     box = union(boxes)
     if box is None:
         return None
     height, width = read(0).shape
-    crop = plan_crop(count, (width, height), box, region, sizes)
-    shown = (np.clip(crop.scaled(read(index)), 0, 1) for index in range(count))
-    cells = latent_mask(shown, crop.grid, mask)
+    canvas = width, height
+    crop = plan_crop(count, canvas, grown(box, mask.grow_px, canvas), region, sizes)
+    cells = latent_mask(frames(), crop, mask)
     return MaskPreview(
         frame_start,
-        (width, height),
+        canvas,
         crop,
         cells,
-        _partly(crop, read, count),
-        mask_notes(crop.as_seen(boxes), cells, crop.grid),
+        _partly(crop, frames),
+        mask_notes(boxes, cells, crop, mask, frame_start),
     )
 
 
-def _partly(crop: Crop, read: Callable[[int], np.ndarray], count: int) -> np.ndarray:
-    some, all_ = [], []
-    for index in range(count):
-        covered = (crop.scaled(read(index)) > 0).astype(np.float32)[None]
-        some.append(latent_grid.reduce_space(covered, crop.grid, "max")[0])
-        all_.append(latent_grid.reduce_space(covered, crop.grid, "min")[0])
-    most = latent_grid.reduce_time(np.stack(some), crop.grid, "max")
-    least = latent_grid.reduce_time(np.stack(all_), crop.grid, "min")
+def _partly(crop: Crop, frames: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
+    most, least = (
+        latent_mask(((f > 0).astype(np.float32) for f in frames()), crop, Mask(reduction=how))
+        for how in ("max", "min")
+    )
     return (most > 0) & (least == 0)

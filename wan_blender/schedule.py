@@ -8,6 +8,7 @@ to sigma = k u / (1 + (k-1) u): the larger k, the more steps at high noise.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,9 +32,10 @@ def make_sigmas(
 ) -> np.ndarray:
     """``steps + 1`` falling sigmas, the last 0. ``strength`` < 1 starts lower with as many
     steps: "shifted" from u = strength, the table schedules as the end of a finer schedule of
-    int(steps / strength) steps (ComfyUI's denoise)."""
+    int(steps / strength) steps (ComfyUI's denoise). ``explicit`` replaces all of it; its first
+    value is what the run starts from. Raises InvalidJob."""
     if explicit:
-        return np.asarray(explicit, np.float64)
+        return _checked(explicit)
     if schedule == "shifted":
         return shift_time(np.linspace(strength, 0, steps + 1), k)
     whole = int(steps / strength)
@@ -46,6 +48,17 @@ def make_sigmas(
     table = shift_time(np.arange(1, TABLE + 1) / TABLE, k)
     positions = {"simple": _simple, "beta": _beta}[schedule](whole)
     return np.append(table[positions], 0.0)[-(steps + 1) :]
+
+
+def _checked(sigmas: list[float]) -> np.ndarray:
+    falls = len(sigmas) > 1 and all(a > b for a, b in pairwise(sigmas))
+    if not falls or sigmas[0] > 1 or sigmas[-1] != 0:
+        raise InvalidJob(
+            f"sampling.sigmas is {', '.join(f'{sigma:g}' for sigma in sigmas)}; expected at least "
+            "two noise levels that fall from at most 1 to 0.",
+            "End the list with 0 and let each value be smaller than the one before.",
+        )
+    return np.asarray(sigmas, np.float64)
 
 
 def _simple(steps: int) -> np.ndarray:

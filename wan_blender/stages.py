@@ -46,7 +46,8 @@ def plan_stages(
 
     Without ``stages`` there is one for each expert: a step belongs to the high-noise expert when
     its sigma is at least ``boundary``. A stage with an end but no steps takes the schedule's own
-    steps down to it, one with both takes that many, even in shift-free time. A stage that the
+    steps down to it, one with both takes that many, even in shift-free time unless the schedule
+    has just as many there. A stage that the
     run does not reach (strength below its end) has no span.
     """
     grid = make_sigmas(
@@ -90,15 +91,17 @@ def _points(
         return rest[: stage.steps]
     if start <= end:
         return []
-    if stage.steps:
-        times = np.linspace(unshift(start, shift), unshift(end, shift), stage.steps + 1)
-        return [*shift_time(times[1:-1], shift).tolist(), end]
     points: list[float] = []
     for sigma in rest:
         if (points[-1] if points else start) < end:
             break
         points.append(sigma)
-    return points
+    # as many steps as the schedule has there are the schedule's own: a split changes nothing
+    is_own = start in grid and points[-1] == end and len(points) == stage.steps
+    if is_own or not stage.steps:
+        return points
+    times = np.linspace(unshift(start, shift), unshift(end, shift), stage.steps + 1)
+    return [*shift_time(times[1:-1], shift).tolist(), end]
 
 
 Changes = dict[str, Any]  # {"sampling.steps": 4, "stages": [...]}

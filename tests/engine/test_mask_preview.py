@@ -7,7 +7,7 @@ import pytest
 
 from tests.engine.folders import make_job, noise_plate
 from wan_blender import job as jobs
-from wan_blender.crop import Crop, ModelSizes
+from wan_blender.crop import Crop, ModelSizes, grown
 from wan_blender.engine.masks import measure_mask, plan_masks
 from wan_blender.engine.region import plan_region
 from wan_blender.engine.video import Shot
@@ -40,14 +40,16 @@ def test_preview_shows_the_cells_and_the_crop_of_the_run(tmp_path, pixels, mask)
     folder = make_job(tmp_path / "job", noise_plate(9, 96, 160), (masks * 65535).astype("u2"))
     shot = Shot(folder, jobs.read(folder))
     extent = measure_mask(shot)
-    region = plan_region(9, (160, 96), extent.box, seen, TRAITS)
+    box = grown(extent.box, mask.grow_px, (160, 96))
+    region = plan_region(9, (160, 96), box, seen, TRAITS)
     planned = plan_masks(shot, extent, region, mask)
     preview = make_preview(1, 9, shot.mask, mask, seen, SIZES)
     for name in ("x", "y", "width", "height", "grid"):
         assert getattr(preview.crop, name) == getattr(region, name)
     np.testing.assert_allclose(preview.cells, planned.latent, atol=1e-4)
-    assert preview.notes == mask_notes(region.as_seen(extent.boxes), planned.latent, region.grid)
-    assert preview.notes  # frame 6
+    start = jobs.read(folder).shot.frame_start
+    assert preview.notes == mask_notes(extent.boxes, planned.latent, region, mask, start)
+    assert preview.notes or mask.grow_after  # frame 6
 
 
 @pytest.mark.parametrize("size", [(30, 50), (40, 64), (96, 160)])
@@ -56,7 +58,63 @@ def test_scaling_without_opencv_equals_opencv(size):
     crop = Crop(10, 5, 80, 50, Grid(1, *size))
     method = cv2.INTER_AREA if size[1] < 80 else cv2.INTER_CUBIC
     expected = cv2.resize(frame[5:55, 10:90], size[::-1], interpolation=method)
-    np.testing.assert_allclose(crop.scaled(frame), expected, atol=2e-5)
+    seen = crop.mask_as_seen(frame, "mean")
+    np.testing.assert_allclose(seen, np.clip(expected, 0, 1), atol=2e-5)
+
+
+@pytest.mark.parametrize("side", [13, 24, 40, 48, 64, 111])
+def test_thin_mask_is_as_strong_at_every_size(side):
+    crop = Crop(4, 4, 48, 48, Grid(1, side, side))
+    for at in range(48):
+        mask = np.zeros((60, 60), np.float32)
+        mask[4 + at] = 1
+        seen = crop.mask_as_seen(mask)
+        assert seen.shape == (side, side)
+        touched = np.flatnonzero(seen[:, 0])
+        low, high = at * side / 48, (at + 1) * side / 48
+        assert touched.tolist() == list(range(int(low), int(np.ceil(high))))
+        assert (seen[touched] == 1).all()
+        assert (crop.mask_as_seen(1 - mask, "min") == 1 - seen).all()
+
+
+@pytest.mark.parametrize("side", [24, 48, 96])
+def test_mask_grows_by_pixels_of_the_plate(side):
+    mask = np.zeros((60, 60), np.float32)
+    mask[20:30, 20:30] = 1
+    crop = Crop(4, 4, 48, 48, Grid(1, side, side))
+    for pixels, low, high in ((6, 10, 32), (-2, 18, 24)):
+        grown_ = np.flatnonzero(crop.mask_as_seen(mask, grow_px=pixels)[21 * side // 48])
+        assert (grown_[0], grown_[-1] + 1) == (low * side // 48, high * side // 48)
+
+
+def test_crop_holds_the_grown_mask(tmp_path):
+    masks = np.zeros((1, 640, 640), np.float32)
+    masks[0, 300:340, 300:340] = 1
+    for pixels in (100, 250):
+        preview = make_preview(
+            1, 1, masks.__getitem__, jobs.Mask(grow_px=pixels), jobs.Region(), SIZES
+        )
+        (y0, x0), (y1, x1) = (pick(np.argwhere(preview.cells[0]), 0) for pick in (np.min, np.max))
+        first, last = preview._rect(y0, x0), preview._rect(y1, x1)
+        assert first[:2] <= (300 - pixels, 300 - pixels)
+        assert last[2:] >= (340 + pixels, 340 + pixels)
+
+
+def test_black_and_white_of_lossy_video_count_as_such(tmp_path):
+    exact, lossy = np.zeros((2, 1, 96, 96), np.float32)
+    exact[:, 30:60, 30:60] = 1
+    lossy[:] = np.where(exact > 0, 0.98, 0.015)
+    lossy[:, 40:50, 40:50] = exact[:, 40:50, 40:50] = 0.5
+    seen = [
+        make_preview(1, 1, m.__getitem__, jobs.Mask(), jobs.Region(), SIZES) for m in (exact, lossy)
+    ]
+    assert seen[0].crop == seen[1].crop
+    assert (seen[0].cells == seen[1].cells).all()
+    shots = []
+    for name, mask in (("exact", exact), ("lossy", lossy)):
+        folder = make_job(tmp_path / name, noise_plate(1, 96, 96), (mask * 65535).astype("u2"))
+        shots.append(Shot(folder, jobs.read(folder)))
+    assert np.array_equal(shots[0].mask(0), shots[1].mask(0))
 
 
 def test_cells_are_where_their_pixels_are_and_marked_where_half_covered():

@@ -42,7 +42,7 @@ ALLOWED = {
     "latent_grid": {"errors"},
     "crop": {"job", "latent_grid"},
     "mask_preview": {"crop", "job", "latent_grid", "mask_notes"},
-    "mask_notes": {"latent_grid"},
+    "mask_notes": {"crop", "job", "latent_grid"},
     "schedule": {"errors"},
     "stages": {"errors", "job", "schedule"},
     "traits": {"crop", "errors"},

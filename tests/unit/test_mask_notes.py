@@ -2,16 +2,21 @@
 import numpy as np
 
 from wan_blender import latent_grid as lg
+from wan_blender.crop import Crop
+from wan_blender.job import Mask
 from wan_blender.mask_notes import mask_notes
+from wan_blender.mask_preview import latent_mask
 
 
-def _notes(mask):
-    grid = lg.Grid(*mask.shape)
+def _notes(mask, frame_start=0, seen=None, **settings):
+    grid = lg.Grid(len(mask), *(seen or mask.shape[1:]))
+    crop = Crop(0, 0, mask.shape[2], mask.shape[1], grid)
+    settings = Mask(**settings)
     boxes = []
     for frame in mask:
         ys, xs = np.nonzero(frame)
         boxes.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else None)
-    return mask_notes(boxes, lg.to_latent(mask, grid), grid)
+    return mask_notes(boxes, latent_mask(mask, crop, settings), crop, settings, frame_start)
 
 
 def _square(frames, x_of_frame, size=32):
@@ -41,9 +46,31 @@ def test_frames_that_share_a_latent_are_counted():
     assert "(frames 5, 8)" in note
 
 
+def test_frames_are_those_of_the_timeline():
+    (note,) = _notes(_square(9, lambda i: 50 if i >= 2 else None), frame_start=101)
+    assert "(frame 102)" in note
+    (note,) = _notes(_square(9, lambda i: 20 + (50 * (i - 4) if i > 4 else 0)), frame_start=-4)
+    assert "(frames 1 to 4)" in note
+    notes = _notes(_square(9, lambda i: 50 if i == 3 else None), frame_start=-4)
+    assert notes[-1] == "The mask is there for a single frame at frame -1."
+
+
+def test_way_is_told_in_pixels_of_the_plate():
+    (note,) = _notes(_square(9, lambda i: 20 + (50 * (i - 4) if i > 4 else 0)), seen=(32, 320))
+    assert note.startswith("The mask moves 150 px")
+
+
+def test_frames_that_growth_asks_for_are_no_surprise():
+    mask = _square(9, lambda i: 50 if i < 5 else None)
+    assert _notes(mask, grow_after=4) == []
+    (note,) = _notes(mask, grow_after=1)
+    assert "(frames 6-8)" in note
+
+
 def test_tiny_mask_is_named():
     (note,) = _notes(_square(5, lambda i: 50, size=5))
     assert "smaller than one latent cell (5 of 8 px)" in note
+    assert _notes(_square(5, lambda i: 50, size=5), grow_px=2) == []
 
 
 def test_single_frame_is_named():

@@ -17,13 +17,15 @@ class Example:
     """`target` and `source` are (frames, height, width, 3) in 0..1, `mask` (frames, height, width).
 
     `source` is None where the masked part is blanked to mid gray before encoding; it equals
-    `target` wherever the mask is at most one half.
+    `target` wherever the mask is at most one half. `things`, like the mask, is how much of each
+    pixel of the target the shapes cover.
     """
 
     caption: str
     target: np.ndarray
     mask: np.ndarray
     source: np.ndarray | None
+    things: np.ndarray
 
 
 def draw_example(rng: np.random.Generator, frames: int, height: int, width: int) -> Example:
@@ -35,11 +37,11 @@ def draw_example(rng: np.random.Generator, frames: int, height: int, width: int)
     if task < 0.65:
         return _remove(rng, size)
     scene = random_scene(rng, frames)
-    target = render(scene, *size)
+    target, things = render(scene, *size), covered(scene, size)
     if task < 0.75 and frames > 1:
-        return Example(caption(scene, rng), target, later_frames(rng, *size), None)
+        return Example(caption(scene, rng), target, later_frames(rng, *size), None, things)
     other = render(random_scene(rng, frames), *size) if rng.random() < 0.3 else None
-    return Example(caption(scene, rng), target, np.ones(size, np.float32), other)
+    return Example(caption(scene, rng), target, np.ones(size, np.float32), other, things)
 
 
 def _replace(rng: np.random.Generator, size: tuple[int, int, int]) -> Example:
@@ -54,12 +56,13 @@ def _replace(rng: np.random.Generator, size: tuple[int, int, int]) -> Example:
         bystander = Scene(ground, (random_shape(rng, frames), new))
         if not _overlap(covered(replace(bystander, shapes=bystander.shapes[:1]), size), mask):
             target_scene = bystander
-    target = render(target_scene, *size)
+    target, things = render(target_scene, *size), covered(target_scene, size)
     if rng.random() < 0.5:
-        return Example(told, target, mask, None)
+        return Example(told, target, mask, None, things)
     old = replace(random_shape(rng, frames), centre=new.centre)
     shapes = (*target_scene.shapes[:-1], old) if rng.random() < 0.75 else target_scene.shapes[:-1]
-    return Example(told, target, mask, _inside(mask, render(Scene(ground, shapes), *size), target))
+    source = _inside(mask, render(Scene(ground, shapes), *size), target)
+    return Example(told, target, mask, source, things)
 
 
 def _remove(rng: np.random.Generator, size: tuple[int, int, int]) -> Example:
@@ -68,13 +71,13 @@ def _remove(rng: np.random.Generator, size: tuple[int, int, int]) -> Example:
     ground = random_background(rng, frames)
     old = Scene(ground, (random_shape(rng, frames),))
     empty = old.without_shapes()
-    target = render(empty, *size)
+    target, things = render(empty, *size), covered(empty, size)
     told = caption(empty, rng)
     if rng.random() < 0.3:
-        return Example(told, target, free_mask(rng, *size), None)
+        return Example(told, target, free_mask(rng, *size), None, things)
     mask = mask_around(rng, covered(old, size))
     source = _inside(mask, render(old, *size), target) if rng.random() < 0.6 else None
-    return Example(told, target, mask, source)
+    return Example(told, target, mask, source, things)
 
 
 def _inside(mask: np.ndarray, inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
@@ -92,4 +95,4 @@ def covered(scene: Scene, size: tuple[int, int, int]) -> np.ndarray:
     covers = [
         np.stack([cover(shape, time, height, width)[0] for time in times]) for shape in scene.shapes
     ]
-    return np.max(covers, axis=0)
+    return np.max(covers, axis=0) if covers else np.zeros(size, np.float32)

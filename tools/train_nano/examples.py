@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from .clips import Example, draw_example
-from .latents import Codec, as_pixels, image_condition, vace_mask_channels
+from .latents import Codec, as_pixels, image_condition, latent_cells, vace_mask_channels
 
 CHUNK = 16
 Size = tuple[int, int, int]  # frames, height, width
@@ -71,6 +71,7 @@ def make_examples(
                 "target": target.half(),
                 "condition": condition.half(),
                 "text": codec.text([example.caption for example in examples]).half(),
+                "things": latent_cells(np.stack([example.things for example in examples])).half(),
             },
             partial,
         )
@@ -129,13 +130,12 @@ class ExamplePool:
             self.chunks.setdefault(size, []).append(load_file(path))
             self.seen.add(path)
 
-    def batch(
-        self, size: Size, count: int, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Targets (B, 16, t, h, w), conditions (B, 96 or 20, t, h, w), text (B, L, D), float32."""
+    def batch(self, size: Size, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        """Targets (B, 16, t, h, w), conditions (B, 96 or 20, t, h, w), text (B, L, D), and how
+        much of each cell things cover (B, 1, t, h, w), float32."""
         chunks = self.chunks[size]
         rows = [(chunks[rng.integers(len(chunks))], int(rng.integers(CHUNK))) for _ in range(count)]
         return tuple(
             torch.stack([chunk[name][row] for chunk, row in rows]).float()
-            for name in ("target", "condition", "text")
+            for name in ("target", "condition", "text", "things")
         )

@@ -69,6 +69,13 @@ def vace_mask_channels(mask: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(cells, size=size, mode="nearest-exact")
 
 
+def latent_cells(cover: np.ndarray) -> torch.Tensor:
+    """(B, T, H, W) to (B, 1, t, h, w): the most of the pixels and frames that share a cell."""
+    clips = torch.from_numpy(cover)[:, None]
+    padded = torch.cat([clips[:, :, :1].repeat(1, 1, 3, 1, 1), clips], dim=2)
+    return functional.max_pool3d(padded, (4, 8, 8))
+
+
 def vace_context(codec: Codec, source: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """96 channels: source where mask <= 0.5, source where mask > 0.5, and the mask itself."""
     split = (mask > 0.5).float()[:, None]

@@ -26,6 +26,8 @@ DROP_CAPTION = 0.1
 # about 2100 tokens each
 BATCH = {IMAGE: 64, LARGE_IMAGE: 34, SHORT: 44, MIDDLE: 20, LARGE: 11, FULL: 6}
 KEPT_WEIGHT = 0.2  # of the loss where the source stays: it is pinned or pasted over anyway
+# of the loss where things are: their outlines are few cells, walls are many and hard to guess
+THING_WEIGHT = 6.0
 
 _STILLS = (IMAGE, LARGE_IMAGE, MIDDLE)
 _CLIPS = (LARGE_IMAGE, LARGE, MIDDLE, LARGE, IMAGE, MIDDLE, FULL, LARGE, SHORT)
@@ -57,15 +59,16 @@ def shifted(uniform: torch.Tensor, shift: float = SHIFT) -> torch.Tensor:
 
 def flow_loss(
     model: torch.nn.Module,
-    batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    batch: tuple[torch.Tensor, ...],
     no_text: torch.Tensor,
     sigma_range: tuple[float, float] = (0.0, 1.0),
 ) -> torch.Tensor:
     """Squared error of the velocity over one batch, mean; a tenth of the captions is dropped.
 
-    With a VACE context the cells that its mask keeps count `KEPT_WEIGHT`.
+    With a VACE context the cells that its mask keeps count `KEPT_WEIGHT`; cells full of things
+    count `THING_WEIGHT` times as much as those that show the wall.
     """
-    clean, condition, text = batch
+    clean, condition, text, things = batch
     count = clean.shape[0]
     dropped = torch.rand(count, 1, 1) < DROP_CAPTION
     text = torch.where(dropped, no_text, text)
@@ -93,6 +96,7 @@ def flow_loss(
     else:
         found = model(torch.cat([noisy, condition], dim=1), timestep, text, return_dict=False)[0]
         weight = torch.ones_like(clean[:, :1])
+    weight = weight * (1 + (THING_WEIGHT - 1) * things)
     error = (found - (noise - clean)).square().mean(dim=1, keepdim=True)
     return (weight * error).sum() / weight.sum()
 

@@ -60,8 +60,7 @@ def measure_mask(shot: Shot) -> MaskExtent:
 
 def plan_masks(shot: Shot, extent: MaskExtent, region: Region, settings: Mask) -> MaskPlan:
     """Reduce the mask to the region's grid. Raises EmptyMask when nothing is left of it."""
-    shown = (np.clip(region.crop(shot.mask(index)), 0, 1) for index in range(len(shot)))
-    latent = latent_mask(shown, region.grid, settings)
+    latent = latent_mask(map(shot.mask, range(len(shot))), region, settings)
     if not latent.any():
         masked = sum(box is not None for box in extent.boxes)
         raise EmptyMask(

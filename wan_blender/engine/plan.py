@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import job as jobs
+from ..crop import grown
 from ..errors import InvalidJob, OutOfMemory
 from ..stages import StagePlan, plan_stages
 from .hygiene.pictures import read_treatment
@@ -61,7 +62,8 @@ def make_plan(
     extent = measure_mask(shot)
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
     canvas = (shot.width, shot.height)
-    region = plan_region(len(shot), canvas, extent.box, job.region, bundle.traits)
+    box = grown(extent.box, job.mask.grow_px, canvas)
+    region = plan_region(len(shot), canvas, box, job.region, bundle.traits)
     treatment = read_treatment(folder, job, region, bundle.traits.kind)
     masks = plan_masks(shot, extent, region, job.mask)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)

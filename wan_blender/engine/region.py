@@ -20,7 +20,7 @@ class Region(Crop):
     """The crop with its pixels: plate to model and back."""
 
     def crop(self, frame: np.ndarray) -> np.ndarray:
-        """Float canvas (H, W[, C]) -> the box at the grid's size, not yet padded."""
+        """Float picture of the canvas (H, W, C) -> the box at the grid's size, not yet padded."""
         box = frame[self.y : self.y + self.height, self.x : self.x + self.width]
         if box.shape[:2] == (self.grid.height, self.grid.width):
             return box

@@ -16,8 +16,6 @@ from ..schedule import shift_time, unshift
 
 Law = Callable[[int], torch.Tensor]
 
-FULL = 254 / 255  # a white of a lossy 8-bit video is still white
-
 
 def make_law(
     name: str, mask: torch.Tensor, sigmas: list[float], shift: float, softness: float = 0.25
@@ -26,7 +24,6 @@ def make_law(
 
     ``softness`` (0..1) is the width of the band in which "release" frees a cell gradually.
     """
-    mask = torch.where(mask >= FULL, 1.0, mask)
     if name == "static":
         return lambda step: mask
     thresholds = {"release": _even_time, "comfy": _even_sigma, "kijai": _even_steps}[name](

@@ -64,7 +64,9 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "latent_cells": round(plan.masks.cells, 6),
             "frames": sum(box is not None for box in extent.boxes),
             "box": list(extent.box),
-            "notes": mask_notes(region.as_seen(extent.boxes), plan.masks.latent, grid),
+            "notes": mask_notes(
+                extent.boxes, plan.masks.latent, region, plan.job.mask, plan.job.shot.frame_start
+            ),
         },
         "schedule": {
             "sigmas": [round(sigma, 6) for sigma in plan.stages.sigmas],

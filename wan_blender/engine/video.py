@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import job as jobs
 from ..errors import InvalidJob, SizeMismatch, from_os_error
+from ..mask_preview import settled
 
 
 class Shot:
@@ -67,7 +68,12 @@ class Shot:
                 "Save masks as gray PNG.",
             )
         self._check_size(frame, path, "mask")
-        return to_mask(frame)
+        if not np.issubdtype(frame.dtype, np.integer):
+            raise InvalidJob(
+                f"{path} holds {frame.dtype} values; a mask frame is an 8 or 16-bit gray PNG.",
+                "Save the mask as PNG, or export the shot again.",
+            )
+        return settled(to_mask(frame))
 
     def digest(self) -> str:
         """Content hash of the plate: the cache key of its latents."""

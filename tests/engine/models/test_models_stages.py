@@ -69,6 +69,25 @@ def test_stages_by_steps_follow_the_schedule():
         (5.0, "euler"), (1.0, "dpmpp_2m"), (5.0, "euler")]  # fmt: skip
 
 
+@pytest.mark.parametrize("schedule", ["shifted", "simple", "beta"])
+@pytest.mark.parametrize("end", [-1.0, 0.0])
+def test_stages_that_only_count_steps_keep_the_schedule(schedule, end):
+    sampling = Sampling(steps=20, schedule=schedule)
+    stages = [Stage(steps=8), Stage(steps=12, end=end)]
+    assert plan_stages(sampling, stages, None).sigmas == plan_stages(sampling, [], None).sigmas
+
+
+@pytest.mark.parametrize(
+    "sigmas", [[1.0], [0.0], [1.0, 0.5], [1.5, 0.5, 0.0], [0.5, 1.0, 0.0], [1.0, 0.5, 0.5, 0.0],
+               [1.0, -0.5, 0.0]]
+)  # fmt: skip
+def test_noise_levels_that_do_not_fall_to_zero_are_refused(sigmas):
+    with pytest.raises(InvalidJob, match=r"sampling\.sigmas is .* fall from at most 1 to 0"):
+        plan_stages(Sampling(sigmas=sigmas), [], None)
+    given = [0.9, 0.5, 0.0]
+    assert plan_stages(Sampling(sigmas=given), [], None).sigmas == given
+
+
 def test_stages_with_steps_of_their_own_meet_exactly_at_their_ends():
     stages = [Stage(steps=5, end=0.9375), Stage(steps=2, end=0.875), Stage(steps=3)]
     plan = plan_stages(Sampling(steps=20, shift=5.0), stages, None)

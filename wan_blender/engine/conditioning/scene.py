@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from ... import job as jobs
-from ...latent_grid import grow_space
 from ..region import Region
 from ..video import Shot, read_png, to_mask, to_model
 
@@ -45,11 +44,10 @@ class Scene:
             mask = self.shot.model_mask(index)
         else:
             mask = _reshape(self.shot.mask(index), self.settings.shape)
-        mask = grow_space(mask[None], self.settings.grow_px)[0]
-        mask = self.region.crop(mask)
+        mask = self.region.mask_as_seen(mask, grow_px=self.settings.grow_px)
         grid = self.region.grid
         below, right = grid.padded_height - grid.height, grid.padded_width - grid.width
-        return np.clip(np.pad(mask, [(0, below), (0, right)]), 0, 1)
+        return np.pad(mask, [(0, below), (0, right)])
 
     def given(self, name: str) -> np.ndarray | None:
         """start.png or end.png of the job as the model sees it, or None. A picture of the plate's
