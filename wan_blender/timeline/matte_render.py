@@ -129,7 +129,16 @@ def _strip(scene: bpy.types.Scene, plate: bpy.types.Strip, name: str) -> Rendere
     strip = scene.sequence_editor.strips_all[name]
     with solo.solo_scene(scene, name) as alone:
         shown = alone.sequence_editor.strips_all[name]
-        yield alone, shown, range(compat.start(strip), compat.end(strip))
+        yield alone, shown, _shown_frames(strip)
+
+
+def _shown_frames(strip: bpy.types.Strip) -> range:
+    """The strip's frames that no meta strip around it hides."""
+    own, meta = range(compat.start(strip), compat.end(strip)), strip.parent_meta()
+    if meta is None:
+        return own
+    seen = _shown_frames(meta)
+    return range(max(own.start, seen.start), min(own.stop, seen.stop))
 
 
 @contextmanager

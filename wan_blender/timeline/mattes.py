@@ -66,16 +66,21 @@ def list_mattes(scene: bpy.types.Scene, strip: bpy.types.Strip) -> list[Matte]:
 
 
 def mask_strips_over(scene: bpy.types.Scene, strip: bpy.types.Strip) -> list[bpy.types.Strip]:
-    """Mask strips on channels above the plate that share a frame with it, lowest first.
+    """Mask strips that share a frame with the plate, on channels above it or above a meta strip
+    that it is in, lowest first.
 
     Muted ones count: a Mask strip that is shown hides the clip, so they are often muted.
     """
-    over = [
-        s
-        for s in siblings(scene, strip)
-        if s.type == "MASK" and s.mask and s.channel > strip.channel and _overlap(s, strip)
-    ]
-    return sorted(over, key=lambda s: (s.channel, compat.start(s)))
+    over, level = [], strip
+    while level is not None:
+        above = [
+            s
+            for s in siblings(scene, level)
+            if s.type == "MASK" and s.mask and s.channel > level.channel and _overlap(s, strip)
+        ]
+        over += sorted(above, key=lambda s: (s.channel, compat.start(s)))
+        level = level.parent_meta()
+    return over
 
 
 def siblings(scene: bpy.types.Scene, strip: bpy.types.Strip) -> list[bpy.types.Strip]:
@@ -108,14 +113,14 @@ def modifier_source(
 def _strip_mattes(
     scene: bpy.types.Scene, strip: bpy.types.Strip, over: list[bpy.types.Strip]
 ) -> Iterator[Matte]:
-    for other in siblings(scene, strip):
+    for other in scene.sequence_editor.strips_all:
         usable = other.type == "MASK" or sources.is_picture(other)
         if other != strip and other not in over and usable and not _is_compositor(other):
             yield Matte(f"strip:{other.name}", "strip", other.name)
 
 
 def _compositor_mattes(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Iterator[Matte]:
-    for other in siblings(scene, strip):
+    for other in scene.sequence_editor.strips_all:
         if other != strip and _is_compositor(other):
             yield Matte(f"strip:{other.name}", "compositor", other.name)
     for modifier in strip.modifiers:

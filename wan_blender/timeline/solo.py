@@ -102,7 +102,8 @@ def show_only(scene: bpy.types.Scene, strip: bpy.types.Strip) -> None:
 
 
 def _open_meta(meta: bpy.types.MetaStrip) -> None:
-    """Let a meta strip show its content as it is: the result goes inside it again."""
+    """Let a meta strip show all its content as it is: the result goes inside it again."""
+    compat.trim(meta, 0, 0)
     for owner, names, value in (
         (meta.transform, ("offset_x", "offset_y", "rotation"), 0),
         (meta.transform, ("scale_x", "scale_y"), 1),

@@ -62,12 +62,14 @@ class Timeline:
 
     def editor_area(self, kind: str) -> Any:
         """A context override with an editor of ``kind`` for operators that want one."""
+        from wan_blender.timeline import compat
+
         window = self.bpy.context.window_manager.windows[0]
         area = window.screen.areas[0]
         area.type = kind
         region = next(r for r in area.regions if r.type == "WINDOW")
         return self.bpy.context.temp_override(
-            window=window, area=area, region=region, scene=self.scene
+            window=window, area=area, region=region, **compat.sequencer_context(self.scene)
         )
 
     def render(self, strip: Any, bits: int, mode: str) -> list[np.ndarray]:

@@ -356,3 +356,53 @@ def test_cancelled_export_leaves_nothing(timeline, plate):
     with pytest.raises(Cancelled):
         timeline.export(plate, should_cancel=lambda: next(count) == 6)
     assert list((timeline.folder / "job").iterdir()) == []
+
+
+def in_meta(timeline, *strips):
+    """The strips grouped as an editor does it, in a meta strip that hides one frame at each end."""
+    for other in timeline.strips:
+        other.select = other in strips
+    timeline.scene.sequence_editor.active_strip = strips[0]
+    with timeline.editor_area("SEQUENCE_EDITOR"):
+        timeline.bpy.ops.sequencer.meta_make()
+    meta = strips[0].parent_meta()
+    meta.name, meta.channel = "meta", 2
+    compat.trim(meta, 1, 1)
+    return meta
+
+
+def test_mask_strip_above_the_meta_strip_is_the_mask_of_a_clip_inside(timeline, plate):
+    meta = in_meta(timeline, plate)
+    compat.set_start(meta, 12)  # moves the clip inside with it
+    low = timeline.add_mask(channel=1, first=1, length=40)
+    low.name = "below"
+    mask = timeline.add_mask(channel=4, first=1, length=40, corners=LEFT)
+    mask.name, mask.blend_alpha = "over", 0.3
+    assert compat.start(plate) == 11
+    assert ids(timeline, plate, "mask_strip") == ["strip:over"]
+    assert ids(timeline, plate, "strip") == ["strip:meta", "strip:below"]
+    shot, pictures, masks = timeline.export(plate)
+    assert (shot.frame_start, len(masks)) == (11, 5)
+    for picture, frame in zip(pictures, masks, strict=True):
+        np.testing.assert_array_equal(picture[..., :3], media.frame(0))
+        assert abs(frame[:, :32] - 0.3).max() <= 1e-4
+        assert frame[:, 32:].max() == 0
+
+
+def test_masks_of_inner_levels_come_before_outer_ones(timeline, plate):
+    inner = timeline.add_mask(channel=6, length=5)
+    in_meta(timeline, plate, inner)
+    timeline.add_mask(channel=4, length=5)
+    assert ids(timeline, plate, "mask_strip") == ["strip:matte", "strip:matte.001"]
+
+
+def test_mask_strip_inside_a_meta_strip_serves_a_clip_outside(timeline, plate):
+    mask = timeline.add_mask(channel=3, length=5, corners=LEFT)
+    mask.blend_alpha = 0.3
+    fade(mask.mask, 1, 5)
+    in_meta(timeline, mask)
+    assert ids(timeline, plate, "mask_strip") == []
+    _, _, masks = timeline.export(plate, [MatteChoice("strip:matte")])
+    for frame, value in zip(masks, (0, 0.25, 0.5, 0.75, 0), strict=True):  # the meta hides the last
+        assert abs(frame[:, :32] - 0.3 * value).max() <= 1e-4
+        assert frame[:, 32:].max() == 0
