@@ -2,7 +2,9 @@
 """The matrix view in real Blender: opened on a strip, painted, treated, written into the job."""
 
 import json
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -63,6 +65,38 @@ def test_an_image_is_looked_at_at_generation_size(shot, part):
     assert view.name == "Still"
     with pytest.raises(RuntimeError, match="no image 'Gone'"):
         shot.ops.wan.open_hygiene_view(image="Gone")
+
+
+def write_rgba(path, pixels: np.ndarray) -> None:
+    """(H, W, 4) uint8 or uint16 as PNG."""
+    height, width = pixels.shape[:2]
+    rows = pixels.astype(pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, 6, 0, 0, 0)
+    content = zlib.compress(np.insert(rows, 0, 0, axis=1).tobytes())
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in ((b"IHDR", header), (b"IDAT", content), (b"IEND", b""))
+        )
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_image_is_read_as_it_is_displayed_at_every_depth(shot, part, tmp_path, dtype):
+    top = np.iinfo(dtype).max
+    pixels = np.full((H, W, 4), round(0.75 * top), dtype)
+    pixels[:, : W // 2, 3] = top
+    write_rgba(tmp_path / "a.png", pixels)
+    image = shot.data.images.load(str(tmp_path / "a.png"))
+    assert image.is_float == (dtype is np.uint16)
+    for space in ("sRGB", "Non-Color"):
+        image.colorspace_settings.name = space
+        shot.ops.wan.open_hygiene_view(image=image.name)
+        rgb = part("hygiene_view").view().rgb
+        np.testing.assert_allclose(rgb[:, : W // 2 - 4], 0.75, atol=0.003)
+        if space == "sRGB":  # over mid gray where it is transparent
+            np.testing.assert_allclose(rgb[:, W // 2 + 4 :], 0.5 + 0.25 * 0.75, atol=0.003)
 
 
 def test_a_clip_without_its_file_is_refused_with_the_path(shot, tmp_path):

@@ -15,6 +15,7 @@ from ..errors import EngineMissing, UnsupportedClip
 from ..hygiene.bands import resize, to_rgb
 from ..hygiene.blur import MAX_RADIUS
 from ..timeline import compat, place, shot, solo, sources
+from ..timeline.matte_render import to_display
 from .operator import PlateOperator
 
 BRUSH_GRAY = 1.0 / MAX_RADIUS  # one stroke blurs by one pixel
@@ -122,8 +123,8 @@ def _render(scene: bpy.types.Scene, strip: str, frame: int) -> np.ndarray:
 
 
 def read_image(image: bpy.types.Image) -> np.ndarray:
-    """(H, W, channels) in 0..1 of an image datablock, top row first. Raises UnsupportedClip when it
-    has no pixels."""
+    """(H, W, channels) of an image datablock as it is displayed, top row first. Raises
+    UnsupportedClip when it has no pixels."""
     width, height = image.size
     if not width * height:
         raise UnsupportedClip(
@@ -131,7 +132,19 @@ def read_image(image: bpy.types.Image) -> np.ndarray:
         )
     pixels = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(pixels)
-    return pixels.reshape(height, width, image.channels)[::-1]
+    pixels = pixels.reshape(height, width, image.channels)[::-1]
+    if image.is_float and not image.colorspace_settings.is_data:
+        _encode(pixels, image.alpha_mode in ("STRAIGHT", "PREMUL"))
+    return pixels
+
+
+def _encode(pixels: np.ndarray, is_premultiplied: bool) -> None:
+    """Float images are held in linear light, and over black: to sRGB and straight, in place."""
+    colors = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]
+    if is_premultiplied and pixels.shape[2] in (2, 4):
+        alpha = pixels[..., -1:]
+        colors /= np.where(alpha > 0, alpha, 1)
+    colors[:] = to_display(colors)
 
 
 def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
