@@ -25,6 +25,7 @@ No bpy, no torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -390,14 +391,14 @@ def read(folder: Path) -> Job:
         raise InvalidJob(f"{folder} is not a job folder: it has no job.json.") from error
     except OSError as error:
         raise from_os_error(error, "reading job.json") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidJob(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(data, dict):
         raise InvalidJob(f"{path} holds {type(data).__name__}; expected an object.")
     version = data.pop("schema", None)
     if version != SCHEMA:
         raise InvalidJob(
-            f"{path} has schema version {version!r}; this version reads {SCHEMA}.",
+            f"{path} has schema version {schema.show(version)}; this version reads {SCHEMA}.",
             "Export the shot again, or run the job with the version that wrote it.",
         )
     return schema.from_dict(Job, data, "job.json")
@@ -448,27 +449,28 @@ def frames_in(ranges: str, first: int, last: int) -> set[int] | None:
         )
     if not frames:
         raise InvalidJob(
-            f"mask.frames {ranges!r} names no frame of the shot, which spans {first} to {last}."
+            f"mask.frames {schema.show(ranges)} names no frame of the shot, which spans {first} "
+            f"to {last}."
         )
     return frames
 
 
 def _range(text: str) -> tuple[int | None, int | None]:
     """ "30-50", "80-", "-20", "7"; "-10..5" where a frame number is negative itself."""
-    if re.fullmatch(r"-?\d+", text) and not text.startswith("-"):
+    if re.fullmatch(r"-?\d{1,9}", text) and not text.startswith("-"):
         return int(text), int(text)
     separator = ".." if ".." in text else "-"
     low, _, high = text.partition(separator)
-    if not (low or high) or not all(re.fullmatch(r"|-?\d+", side) for side in (low, high)):
+    if not (low or high) or not all(re.fullmatch(r"|-?\d{1,9}", side) for side in (low, high)):
         raise InvalidJob(
-            f"mask.frames: {text!r} is no range of frames.",
+            f"mask.frames: {schema.show(text)} is no range of frames.",
             'Write "30-50", "80-" for all from 80 on, or "-20" for all up to 20.',
         )
     return (int(low) if low else None), (int(high) if high else None)
 
 
 def _numbered(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.glob("*.png") if p.stem.isdigit())
+    files = sorted(p for p in folder.glob("*.png") if p.stem.isdecimal())
     for number_, path in enumerate(files):
         if int(path.stem) != number_:
             raise InvalidJob(
@@ -493,8 +495,25 @@ def append_state(folder: Path, event: str, **details: Any) -> None:
     line = json.dumps(
         {"time": round(time.time(), 3), "event": event, **details}, ensure_ascii=False
     )
-    with open(folder / "state.jsonl", "a", encoding="utf-8") as journal:
-        journal.write(line + "\n")
+    with open(folder / "state.jsonl", "ab+") as journal:
+        if end := journal.seek(0, os.SEEK_END):
+            journal.seek(end - 1)
+            if journal.read(1) != b"\n":  # a line that was cut off stays its own
+                line = "\n" + line
+        journal.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+
+
+def read_events(folder: Path) -> list[str]:
+    """What the journal says happened, oldest first. Lines that cannot be read are passed over."""
+    try:
+        lines = (folder / "state.jsonl").read_bytes().splitlines()
+    except OSError:
+        return []
+    events = []
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            events.append(json.loads(line)["event"])
+    return [event for event in events if isinstance(event, str)]
 
 
 def compare_with(folder: Path, other: Path) -> None:

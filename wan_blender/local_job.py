@@ -79,14 +79,14 @@ def read_folder(folder: Path) -> LocalJob:
     try:
         origin = json.loads(path.read_text(encoding="utf-8"))
         placement, choices = Placement(**origin["placement"]), dict(origin["choices"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidJob(f"{path} cannot be read: {error}.", "Export the shot again.") from error
     local = LocalJob(folder, settings, placement, choices, Phase.DONE)
-    local.placed = "placed" in _events(folder)
+    local.placed = "placed" in job.read_events(folder)
     result = job.result_folder(folder)
     if result:
-        with contextlib.suppress(OSError, ValueError):
-            local.report = json.loads((result / job.REPORT).read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            local.report = dict(json.loads((result / job.REPORT).read_text(encoding="utf-8")))
     else:
         local.phase = Phase.FAILED
         local.error = UserError("The job was interrupted.", "Run it again, or dismiss it.")
@@ -98,7 +98,7 @@ def find_open_ends(root: Path) -> list[LocalJob]:
     that run in another Blender are its own."""
     found = []
     for path in sorted(root.glob("*/job.json"), reverse=True)[:FOUND_LIMIT]:
-        events = _events(path.parent)
+        events = job.read_events(path.parent)
         ended = events and events[-1] in ("failed", "cancelled")
         if "dismissed" not in events and not ended and not is_claimed(path.parent):
             with contextlib.suppress(WanError):
@@ -108,12 +108,3 @@ def find_open_ends(root: Path) -> list[LocalJob]:
                 if not local.placed:
                     found.insert(0, local)
     return found
-
-
-def _events(folder: Path) -> list[str]:
-    """What the journal says happened, oldest first."""
-    try:
-        lines = (folder / "state.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line)["event"] for line in lines]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []

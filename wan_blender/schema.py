@@ -12,7 +12,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import math
+import reprlib
+import sys
 from collections.abc import Iterator
 from typing import Any, TypeVar, get_type_hints
 
@@ -34,7 +37,8 @@ def integer(default: int, about: str, low: int, high: int, unit: str = "") -> An
 
 
 def text(default: str, about: str, subtype: str = "") -> Any:
-    """``subtype``: "", "path" (a folder), "file" or "multiline"; only the interface uses it."""
+    """``subtype``: "", "path" (a folder), "file", "matte" or "multiline"; only the interface uses
+    it."""
     return _setting(default, about, kind="text", subtype=subtype)
 
 
@@ -75,13 +79,13 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
     """Build ``cls`` from JSON data. Raises InvalidJob naming the dotted field, what it holds
     and what is expected. Missing fields take their defaults where they have one."""
     if not isinstance(data, dict):
-        raise InvalidJob(f"{where} is {_show(data)}; expected an object.")
+        raise InvalidJob(f"{where} is {show(data)}; expected an object.")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in data:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, 1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(fields)}."
-            raise InvalidJob(f"{where}.{key} is not a known field.", hint)
+            raise InvalidJob(f"{where} has no field {show(key)}.", hint)
     types = field_types(cls)
     values = {}
     for name, field in fields.items():
@@ -94,7 +98,8 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
 
 
 def assign(value: Any, path: str, raw: str) -> None:
-    """Set ``path`` ("sampling.steps") of a settings object from the text ``raw``."""
+    """Set ``path`` ("sampling.steps") of a settings object from the text ``raw``. A list is written
+    as in JSON; one of numbers also with commas alone."""
     *groups, name = path.split(".")
     for group in groups:
         value = getattr(value, group, None)
@@ -122,39 +127,61 @@ def _read_leaf(rules: Any, data: Any, path: str) -> Any:
     if kind == "flag" and isinstance(data, bool):
         return data
     if kind == "text" and isinstance(data, str):
-        return data
+        return _read_text(data, path)
     if kind == "choice":
-        if data in rules["choices"]:
+        if isinstance(data, str) and data in rules["choices"]:
             return data
         raise InvalidJob(
-            f"{path} is {_show(data)}; expected one of: {', '.join(rules['choices'])}."
+            f"{path} is {show(data)}; expected one of: {', '.join(rules['choices'])}."
         )
     if kind in ("number", "integer") and _is_number(data, kind):
         if rules["low"] <= data <= rules["high"]:
             return float(data) if kind == "number" else int(data)
         raise InvalidJob(
-            f"{path} is {_show(data)}; expected {rules['low']} to {rules['high']}"
+            f"{path} is {show(data)}; expected {rules['low']} to {rules['high']}"
             f"{' ' + rules['unit'] if rules['unit'] else ''}."
         )
     if kind == "many" and isinstance(data, list):
         return [_read_item(rules["item"], item, f"{path}[{i}]") for i, item in enumerate(data)]
-    names = {"many": "a list", "flag": "true or false", "text": "text", "integer": "an integer"}
-    raise InvalidJob(f"{path} is {_show(data)}; expected {names.get(kind, 'a number')}.")
+    raise InvalidJob(f"{path} is {show(data)}; expected {_EXPECTED[kind]}.")
+
+
+_EXPECTED = {
+    "many": "a list as in JSON",
+    "flag": "true or false",
+    "text": "text",
+    "integer": "an integer",
+    "number": "a number",
+}
 
 
 def _read_item(item: type, data: Any, path: str) -> Any:
     if dataclasses.is_dataclass(item):
         return from_dict(item, data, path)
-    if item is float and _is_number(data, "number"):
+    if item is float and _is_number(data, "number") and abs(data) <= sys.float_info.max:
         return float(data)
-    if isinstance(data, item) and not isinstance(data, bool):
+    if item is str and isinstance(data, str):
+        return _read_text(data, path)
+    if item is int and _is_number(data, "integer"):
         return data
-    raise InvalidJob(f"{path} is {_show(data)}; expected {item.__name__}.")
+    raise InvalidJob(f"{path} is {show(data)}; expected {item.__name__}.")
+
+
+def _read_text(data: str, path: str) -> str:
+    """JSON can spell half a character, which no file and no model takes."""
+    try:
+        data.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidJob(
+            f"{path} is {show(data)}; character {error.start + 1} is not Unicode text."
+        ) from error
+    return data
 
 
 def _is_number(data: Any, kind: str) -> bool:
-    allowed = (int, float) if kind == "number" else int
-    return isinstance(data, allowed) and not isinstance(data, bool) and math.isfinite(data)
+    if isinstance(data, int):
+        return not isinstance(data, bool)
+    return kind == "number" and isinstance(data, float) and math.isfinite(data)
 
 
 def _parse(raw: str, field: dataclasses.Field) -> Any:
@@ -164,15 +191,22 @@ def _parse(raw: str, field: dataclasses.Field) -> Any:
             return int(raw)
         if kind == "number":
             return float(raw)
-        if kind == "many":
-            return [field.metadata["item"](part) for part in raw.split(",") if part]
-    except (TypeError, ValueError):
+        if kind == "many" and raw.lstrip().startswith("["):
+            return json.loads(raw)
+        if kind == "many" and field.metadata["item"] in (int, float):
+            return [field.metadata["item"](part) for part in raw.split(",") if part.strip()]
+    except (TypeError, ValueError, RecursionError):
         return raw  # the reader below says what was expected
     if kind == "flag":
         return {"true": True, "1": True, "false": False, "0": False}.get(raw.lower(), raw)
     return raw
 
 
-def _show(data: Any) -> str:
-    shown = repr(data)
+def show(data: Any) -> str:
+    """``data`` as a message quotes it: 80 characters at most, however large or deep it is."""
+    shown = _brief.repr(data)
     return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80

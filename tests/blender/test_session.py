@@ -352,6 +352,18 @@ def test_nonsense_folders_give_one_message_each(addon, scene, session, tmp_path)
         addon.ops.wan.run_job(folder=str(local.folder))
 
 
+def test_spoilt_folders_do_not_hide_the_others(addon, scene, session):
+    jobs = [failed_job(addon, session) for _ in range(3)]
+    written = (jobs[0].folder / "job.json").read_text()
+    (jobs[0].folder / "job.json").write_text(written.replace('"euler"', '["euler"]'))
+    (jobs[1].folder / "origin.json").write_text("[" * 100_000)
+    session.jobs.clear()
+    addon.ops.wan.find_results()
+    assert [local.folder for local in session.jobs] == [jobs[2].folder]
+    with pytest.raises(RuntimeError, match=r"sampling.solver is \['euler'\]"):
+        addon.ops.wan.run_job(folder=str(jobs[0].folder))
+
+
 def test_recipe_of_a_strip_runs_again_with_its_own_settings(addon, scene, session, part):
     scene.wan.sampling.seed = 7
     scene.wan.sampling.guidance = 2.5

@@ -23,7 +23,7 @@ def test_job_survives_writing_and_reading(tmp_path):
     [
         ({"sampling": {"steps": -3}}, "job.json.sampling.steps is -3; expected 1 to 1000."),
         ({"sampling": {"steps": "20"}}, "job.json.sampling.steps is '20'; expected an integer"),
-        ({"sampling": {"stepps": 3}}, "job.json.sampling.stepps is not a known field"),
+        ({"sampling": {"stepps": 3}}, "job.json.sampling has no field 'stepps'. Did you mean"),
         ({"sampling": {"shift": float("nan")}}, "job.json.sampling.shift is nan"),
         ({"sampling": {"steps": True}}, "job.json.sampling.steps is True"),
         ({"sampling": {"solver": "eular"}}, "expected one of: euler"),
@@ -32,6 +32,16 @@ def test_job_survives_writing_and_reading(tmp_path):
         ({"output": {"full_frames": 1}}, "job.json.output.full_frames is 1"),
         ({"prompt": {"text": None}}, "job.json.prompt.text is None; expected text"),
         ({"shot": None}, "job.json.shot is None; expected an object"),
+        ({"sampling": {"solver": ["euler"]}}, "solver is ['euler']; expected one of: euler"),
+        ({"sampling": {"solver": {}}}, "job.json.sampling.solver is {}; expected one of: euler"),
+        ({"sampling": {"steps": 10**400}}, "expected 1 to 1000."),
+        ({"sampling": {"shift": -(10**400)}}, "expected 0.01 to 100."),
+        ({"sampling": {"sigmas": [10**400]}}, "job.json.sampling.sigmas[0] is 1000"),
+        ({"sampling": {"sigmas": [float("inf")]}}, "job.json.sampling.sigmas[0] is inf"),
+        ({"prompt": {"text": "a \ud83d"}}, r"text is 'a \ud83d'; character 3 is not Unicode"),
+        ({"prompt": {"sections": ["\udc80"]}}, "job.json.prompt.sections[0] is"),
+        ({"model": {"\udc80": 1}}, r"job.json.model has no field '\udc80'"),
+        ({"prompt": {"text": [[[[[[[["x"]]]]]]]]}}, "prompt.text is [[["),
         ({"schema": 99}, "schema version 99; this version reads 1"),
         ({"schema": None}, "schema version None"),
     ],
@@ -50,7 +60,11 @@ def test_nonsense_in_job_json_is_named(tmp_path, change, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"x"', "{}", '{"schema": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '"x"', "{}", '{"schema": 1}', "[" * 100_000, "9" * 5000],
+    ids=lambda content: content[:16],
+)
 def test_broken_job_json_is_an_error(tmp_path, content):
     (tmp_path / "job.json").write_text(content)
     with pytest.raises(errors.InvalidJob):
@@ -110,6 +124,9 @@ def test_assign_reads_every_kind():
     [
         ("sampling.step", "7", "no setting 'sampling.step'. Did you mean 'steps'"),
         ("sampling.steps", "x", "expected an integer"),
+        ("sampling.steps", "9" * 5000, "expected an integer"),
+        ("prompt.text", "\udc80", "not Unicode text"),
+        ("loras", "[" * 100_000, "expected a list"),
         ("nothing.at.all", "1", "no setting 'nothing.at.all'"),
         ("sampling", "1", "no setting 'sampling'"),
         ("output.full_frames", "maybe", "expected true or false"),
@@ -154,7 +171,34 @@ def test_frame_ranges_are_cut_to_the_shot(text, expected):
     assert jobs.frames_in(text, 20, 40) == expected
 
 
-@pytest.mark.parametrize("text", ["x", "1-2-3", "-", "1 2", "50-60"])
+@pytest.mark.parametrize(
+    "text",
+    ["x", "1-2-3", "-", "1 2", "50-60", "9" * 5000, "1-" + "9" * 5000],
+    ids=lambda text: text[:8],
+)
 def test_other_frame_ranges_are_refused(text):
     with pytest.raises(errors.InvalidJob, match=r"mask.frames"):
         jobs.frames_in(text, 20, 40)
+
+
+def test_journal_goes_on_behind_a_torn_line(tmp_path):
+    jobs.append_state(tmp_path, "created")
+    with open(tmp_path / "state.jsonl", "ab") as journal:
+        journal.write('{"time": 1, "event": "é'.encode()[:-1])  # the power went
+    jobs.append_state(tmp_path, "failed", message="\udcff")
+    jobs.append_state(tmp_path, "dismissed")
+    assert len((tmp_path / "state.jsonl").read_bytes().splitlines()) == 4
+    assert jobs.read_events(tmp_path) == ["created", "failed", "dismissed"]
+
+
+@pytest.mark.parametrize("line", ["[", "[]", "7", "{}", '{"event": 5}', "[" * 100_000, ""])
+def test_unreadable_line_of_a_journal_is_passed_over(tmp_path, line):
+    jobs.append_state(tmp_path, "created")
+    with open(tmp_path / "state.jsonl", "a") as journal:
+        journal.write(line + "\n")
+    jobs.append_state(tmp_path, "done")
+    assert jobs.read_events(tmp_path) == ["created", "done"]
+
+
+def test_folder_without_a_journal_has_no_events(tmp_path):
+    assert jobs.read_events(tmp_path) == []
