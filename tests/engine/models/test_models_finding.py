@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import struct
 
 import pytest
 import torch
@@ -22,7 +24,8 @@ from layouts import (
 from wan_blender.engine.models.finding import candidates, hugging_face_cache, scan, write_candidate
 from wan_blender.engine.models.identify import identify
 from wan_blender.engine.models.loading import open_model
-from wan_blender.errors import Cancelled, UnsafeWeights
+from wan_blender.engine.models.shelf import look
+from wan_blender.errors import Cancelled, UnsafeWeights, WeightsMissing
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +138,91 @@ def test_scan_can_be_cancelled(comfy):
 
     with pytest.raises(Cancelled):
         scan([comfy], refuse)
+
+
+def safetensors_header(text: str, data: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode() + data
+
+
+def shaped(shapes: dict[str, list[int]]) -> bytes:
+    """A safetensors file of float32 tensors of these shapes."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * int(torch.Size(shape).numel())
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    return safetensors_header(json.dumps(header), bytes(end))
+
+
+def gguf_of(fields: bytes, count: int = 1, tensors: int = 0) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, tensors, count) + fields
+
+
+KEY = struct.pack("<Q", 1) + b"k"
+ARRAY, STRING, U8 = 9, 8, 0
+NESTED = struct.pack("<IQ", ARRAY, 1) * 3000
+MALFORMED = {
+    "array.gguf": gguf_of(KEY + struct.pack("<IIQ", ARRAY, U8, 2**40) + bytes(64)),
+    "strings.gguf": gguf_of(KEY + struct.pack("<IIQ", ARRAY, STRING, 2**40) + bytes(64)),
+    "nested.gguf": gguf_of(KEY + struct.pack("<I", ARRAY) + NESTED),
+    "dimensions.gguf": gguf_of(KEY + struct.pack("<I", 2**31), 0, 1) + bytes(64),
+    "cut.gguf": b"GGUF" + struct.pack("<I", 3),
+    "deep.safetensors": safetensors_header('{"a":' * 30000 + "1" + "}" * 30000),
+    "list.safetensors": safetensors_header("[1, 2]"),
+    "scalar.safetensors": shaped({
+        "patch_embedding.weight": [], "blocks.0.self_attn.q.weight": [1],
+    }),
+    "flat.safetensors": shaped({"shared.weight": [4]}),
+    "empty.safetensors": shaped({
+        "patch_embedding.weight": [64, 16, 0, 2, 2], "head.head.weight": [64, 64],
+        "blocks.0.self_attn.q.weight": [1], "text_embedding.0.weight": [64, 32],
+        "time_embedding.0.weight": [64, 64], "blocks.0.ffn.0.weight": [64, 64],
+    }),
+    "clip.safetensors": shaped({
+        "vision_model.pre_layrnorm.weight": [4],
+        "vision_model.embeddings.patch_embedding.weight": [4, 3],
+    }),
+    "lora.safetensors": shaped({"blocks.0.self_attn.q.lora_down.weight": []}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_file_hides_no_other(folders, tmp_path, name):
+    good = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    save(tmp_path / "good.safetensors", good)
+    (tmp_path / name).write_bytes(MALFORMED[name])
+    with pytest.raises(WeightsMissing):
+        identify(tmp_path / name)
+    found = scan([tmp_path])
+    assert list(found.unusable) == [tmp_path / name]
+    assert str(tmp_path / name) in found.unusable[tmp_path / name]
+    assert [file.path.name for file in found.files] == ["good.safetensors"]
+
+
+def test_error_nobody_foresaw_is_kept_with_its_file(tmp_path, monkeypatch):
+    path = save(tmp_path / "x.safetensors", {"shared.weight": torch.zeros(2, 2)})
+
+    def fail(path):
+        raise AssertionError("odd")
+
+    monkeypatch.setattr("wan_blender.engine.models.finding.identify", fail)
+    assert "AssertionError: odd" in scan([tmp_path]).unusable[path]
+
+
+def test_malformed_model_folder_hides_no_other(folders, tmp_path):
+    for number, text in enumerate(
+        ("[" * 30000, '{"components": [1]}', '{"components": {"vae": 7}}')
+    ):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "wan_blender.json").write_text(text)
+    models = {m["path"]: m for m in look([tmp_path, folders["t2v"]])["models"]}
+    assert all(models[str(tmp_path / str(number))]["missing"] for number in range(3))
+    assert models[str(folders["t2v"])]["missing"] == ()
+
+
+def test_pickle_of_a_model_is_told(tmp_path):
+    for name, size in (("Wan2.1_VAE.pth", 508_000_000), ("embedding.pt", 30_000)):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)
+    unusable = scan([tmp_path]).unusable
+    assert list(unusable) == [tmp_path / "Wan2.1_VAE.pth"]
+    assert "pickle" in unusable[tmp_path / "Wan2.1_VAE.pth"]

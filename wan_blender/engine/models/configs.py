@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...errors import WrongModel
+from ...errors import WeightsMissing, WrongModel
 from .tensor_files import TensorInfo
 
 Infos = Mapping[str, TensorInfo]
@@ -36,7 +36,8 @@ _STD_48 = [
 
 def infer_config(role: str, infos: Infos, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Configuration of ``role`` from its tensors under diffusers names; ``known`` is an official
-    config. Raises WrongModel when a tensor it must have is not there."""
+    config. Raises WrongModel when a tensor it must have is not there, WeightsMissing when one has a
+    shape that it cannot have."""
     try:
         return _READERS[role](infos, known or {})
     except KeyError as error:
@@ -46,6 +47,12 @@ def infer_config(role: str, infos: Infos, known: Mapping[str, Any] | None = None
                 "Give its folder, with its config.json.",
             ) from error
         raise WrongModel(f"This is not a Wan {role}: it has no tensor {error}.") from error
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        file = next(iter(infos.values())).file
+        raise WeightsMissing(
+            f"{file} has tensors of shapes that no Wan {role} has: {error}.",
+            "Download the file again.",
+        ) from error
 
 
 def _count(names: Iterable[str], pattern: str) -> int:

@@ -156,7 +156,7 @@ def _vae_renamer(names: Mapping[str, str]):
         if m := re.match(r"decoder\.upsamples\.(\d+)\.upsamples\.(\d+)\.(.*)", name):
             layer = f"resnets.{m[2]}" if int(m[2]) < inner["upsamples"] else "upsampler"
             return f"decoder.up_blocks.{m[1]}.{layer}.{m[3]}"
-        if m := re.match(r"decoder\.upsamples\.(\d+)\.(.*)", name):
+        if group and (m := re.match(r"decoder\.upsamples\.(\d+)\.(.*)", name)):
             block, layer = divmod(int(m[1]), group)
             place = f"resnets.{layer}" if layer < group - 1 else "upsamplers.0"
             return f"decoder.up_blocks.{block}.{place}.{m[2]}"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ...errors import BadRequest, WanError
 from .identify import Identity, identify
+from .tensor_files import PICKLES, refuse_pickle
 
 _DEPTH = 5
 _PARTS = (
@@ -25,6 +26,7 @@ _PARTS = (
     "image_encoder",
 )  # fmt: skip
 _MODEL_FILES = (".safetensors", ".gguf")
+_MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
 BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
 
 
@@ -79,12 +81,22 @@ def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: N
                 folders.append(folder)
                 continue
             for path in sorted(folder.iterdir()):
-                if path.suffix.lower() in _MODEL_FILES and path.is_file():
-                    try:
+                try:
+                    if _is_model(path):
                         files += [found for found in identify(path) if found.role]
-                    except WanError as error:
-                        unusable[path] = error.message
+                except WanError as error:
+                    unusable[path] = error.message
+                except Exception as error:  # noqa: BLE001  one file must not hide the others
+                    unusable[path] = f"{path} cannot be read: {type(error).__name__}: {error}."
     return Scan(folders, files, unusable)
+
+
+def _is_model(path: Path) -> bool:
+    """Raises UnsafeWeights for a pickle as large as a model."""
+    kind = path.suffix.lower()
+    if kind in PICKLES and path.is_file() and path.stat().st_size >= _MODEL_BYTES:
+        refuse_pickle(path)
+    return kind in _MODEL_FILES and path.is_file()
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:

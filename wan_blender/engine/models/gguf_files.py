@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import gguf
 
@@ -12,6 +14,10 @@ from .tensor_files import TensorInfo
 
 # Written by converters for tensors of more dimensions than ggml has; holds the true shape.
 _TRUE_SHAPE = "comfy.gguf.orig_shape."
+_HEADER_LIMIT = 1 << 24  # bytes; a header with the vocabulary of UMT5 has 7 million
+_DIMENSIONS_LIMIT = 8  # ggml itself has 4
+_STRING, _ARRAY = gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
+_BYTES = {kind: word(0).nbytes for kind, word in gguf.GGUFReader.gguf_scalar_to_np.items()}
 
 
 def read_gguf(path: Path) -> tuple[dict[str, TensorInfo], dict[str, gguf.ReaderTensor]]:
@@ -19,9 +25,7 @@ def read_gguf(path: Path) -> tuple[dict[str, TensorInfo], dict[str, gguf.ReaderT
     short or damaged."""
     try:
         with open(path, "rb") as file:
-            magic = file.read(4)
-        if magic != b"GGUF":
-            raise ValueError(f"it begins with {magic!r}")
+            _check_header(file, min(path.stat().st_size, _HEADER_LIMIT))
         reader = gguf.GGUFReader(path)
         tensors = {tensor.name: tensor for tensor in reader.tensors}
         infos = {name: _info(path, reader, tensor) for name, tensor in tensors.items()}
@@ -32,6 +36,46 @@ def read_gguf(path: Path) -> tuple[dict[str, TensorInfo], dict[str, gguf.ReaderT
             f"{path} is not a usable GGUF file, or cut short: {error}.", "Download the file again."
         ) from error
     return infos, tensors
+
+
+def _check_header(file: BinaryIO, size: int) -> None:
+    """Raise ValueError unless every length in the header lies within ``size`` bytes: the gguf
+    package believes them, and would go through 2**40 elements one by one."""
+
+    def take(form: str) -> int:
+        data = file.read(struct.calcsize("<" + form))
+        if len(data) < struct.calcsize("<" + form):
+            raise ValueError("its header is cut short")
+        return struct.unpack("<" + form, data)[0]
+
+    def skip(count: int, width: int = 1) -> None:
+        left = size - file.tell()
+        if count * width > left:
+            raise ValueError(f"its header claims {count * width} bytes where {left} are left")
+        file.seek(count * width, 1)
+
+    if (magic := file.read(4)) != b"GGUF":
+        raise ValueError(f"it begins with {magic!r}")
+    if (version := take("I")) not in (2, 3):
+        raise ValueError(f"it is of version {version}; versions 2 and 3 are known")
+    tensors, fields = take("Q"), take("Q")
+    for _ in range(fields):
+        skip(take("Q"))
+        kind, count = take("I"), 1
+        if kind == _ARRAY:
+            kind, count = take("I"), take("Q")
+        if kind == _STRING:
+            for _ in range(count):
+                skip(take("Q"))
+        elif kind in _BYTES:
+            skip(count, _BYTES[kind])
+        else:
+            raise ValueError(f"it has a field of type {kind}")
+    for _ in range(tensors):
+        skip(take("Q"))
+        if (dimensions := take("I")) > _DIMENSIONS_LIMIT:
+            raise ValueError(f"a tensor has {dimensions} dimensions")
+        skip(dimensions * 8 + 4 + 8)
 
 
 def _info(path: Path, reader: gguf.GGUFReader, tensor: gguf.ReaderTensor) -> TensorInfo:

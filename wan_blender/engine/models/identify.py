@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import WrongModel
+from ...errors import WeightsMissing, WrongModel
 from ...traits import model_kind
 from .configs import infer_config
 from .dialects import roles, transformer_name, translate
@@ -35,8 +35,10 @@ class Identity:
     kind: str = ""  # transformers: t2v, i2v, ...; else what tells versions apart
     precision: str = ""  # bf16, fp8, fp8 scaled, Q4_K
     parameters_b: float = 0.0  # billions, LoRA: its own
-    width: int = 0  # channels of the transformer (LoRA: of the one it is for)
+    width: int = 0  # channels (LoRA: of the transformer it is for)
     latent_channels: int = 0
+    text_dim: int = 0  # channels of the text encoder that a transformer takes
+    image_dim: int = 0  # channels of the image encoder that it takes; 0: none
     expert: str = ""  # "high" or "low", which only a file's name can tell
     has_tokenizer: bool = False
 
@@ -55,7 +57,13 @@ def identify(path: Path) -> list[Identity]:
     found = roles(infos)
     if not found:
         return [Identity(path, "", precision=precision(infos))]
-    return [_identity(path, role, prefix, infos) for role, prefix in found.items()]
+    try:
+        return [_identity(path, role, prefix, infos) for role, prefix in found.items()]
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        raise WeightsMissing(
+            f"{path} has tensors of shapes that no {' or '.join(found)} has: {error}.",
+            "Download the file again.",
+        ) from error
 
 
 def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo]) -> Identity:
@@ -75,8 +83,9 @@ def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo
             config = infer_config(role, renamed)
             width = config["num_attention_heads"] * config["attention_head_dim"]
             return Identity(
-                **common, kind=model_kind(config), width=width,
-                latent_channels=config["out_channels"], expert=_expert(path),
+                **common, kind=model_kind(config), width=width, expert=_expert(path),
+                latent_channels=config["out_channels"], text_dim=config["text_dim"],
+                image_dim=config["image_dim"] or 0,
             )  # fmt: skip
         if role == "vace":
             width = renamed["vace_blocks.0.attn1.to_q.weight"].shape[0]
@@ -86,9 +95,14 @@ def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo
             version = "wan 2.2" if channels == 48 else "wan 2.1"
             return Identity(**common, kind=version, latent_channels=channels)
         if role == "text_encoder":
-            width = renamed["shared.weight"].shape[1]
+            config = infer_config(role, renamed)
             tokenizer = any(n.endswith("spiece_model") for n in infos)
-            return Identity(**common, kind="umt5", width=width, has_tokenizer=tokenizer)
+            return Identity(
+                **common, kind=_text_kind(renamed, config["num_layers"]), width=config["d_model"],
+                has_tokenizer=tokenizer,
+            )  # fmt: skip
+        if role == "image_encoder":
+            return Identity(**common, width=infer_config(role, renamed)["hidden_size"])
     except (WrongModel, KeyError):
         return Identity(path, "", precision=common["precision"])
     return Identity(**common)
@@ -104,6 +118,12 @@ def precision(infos: Mapping[str, TensorInfo]) -> str:
     word = weight.most_common(1)[0][0]
     scaled = any(name.endswith((".scale_weight", ".weight_scale")) for name in infos)
     return _PRECISIONS.get(word, word) + (" scaled" if scaled and word.startswith("F8") else "")
+
+
+def _text_kind(infos: Mapping[str, TensorInfo], layers: int) -> str:
+    """UMT5 has a relative attention bias in every block, T5 in the first one only."""
+    biases = sum(name.endswith("relative_attention_bias.weight") for name in infos)
+    return "umt5" if biases >= layers else "t5"
 
 
 def _expert(path: Path) -> str:

@@ -5,16 +5,19 @@ headers of its weights. No torch."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...errors import UnsafeWeights, WeightsMissing, WrongModel
+from ...schema import show
 from .. import nano
 from .configs import infer_config
 from .tensor_files import TensorInfo, component_files, refuse_pickle
 
 _LIBRARIES = ("diffusers", "transformers", None)
+_NUMBERS = ("boundary", "max_sequence_length", "native_pixels", "native_frames", "shift")
 _CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}
 
 
@@ -24,21 +27,29 @@ def find_folder(path: str | Path) -> tuple[Path, str]:
     bundled = words.removeprefix("nano/")
     if words.startswith("nano/") and bundled in nano.VARIANTS:
         return nano.VARIANTS[bundled], f"Nano Wan {nano.TITLES[bundled]}"
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     return folder, folder.name
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """model_index.json and wan_blender.json; one of them has to be there."""
-    if folder.is_file():
+    """model_index.json and wan_blender.json; one of them has to be there. Raises WeightsMissing,
+    UnsafeWeights, or WrongModel that names the field that is wrong."""
+    try:
+        single, there = folder.is_file(), folder.is_dir()
+    except OSError as error:  # its name is too long, or the folder above is not ours to look into
+        raise WeightsMissing(
+            f"The model folder {show(str(folder))} cannot be read: {error.strerror}."
+        ) from error
+    if single:
         refuse_pickle(folder)
         raise WrongModel(
             f"{folder} is a single file; a run needs a VAE and a text encoder too.",
             "Make a model folder of it with: python -m wan_blender.engine.models compose",
         )
-    if not folder.is_dir():
+    if not there:
         raise WeightsMissing(f"There is no model folder {folder}.")
     settings = read_json(folder / "wan_blender.json", optional=True)
+    _check_settings(settings, folder / "wan_blender.json")
     described = "transformer" in settings.get("components", {})
     index = read_json(folder / "model_index.json", optional=described)
     for part, entry in index.items():
@@ -48,6 +59,28 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 "Use a model that consists of weights only.",
             )
     return index, settings
+
+
+def _check_settings(settings: dict[str, Any], path: Path) -> None:
+    """Raise WrongModel for a field that is not what the rest of the code takes it for."""
+
+    def require(right: bool, name: str, value: Any, expected: str) -> None:
+        if not right:
+            raise WrongModel(
+                f"{path}: {name} is {show(value)}; expected {expected}.",
+                "Correct the file, or put the model together again.",
+            )
+
+    parts = settings.get("components", {})
+    require(isinstance(parts, dict), "components", parts, "an object")
+    for part, entry in parts.items():
+        several = isinstance(entry, list) and entry and part != "tokenizer"
+        right = all(isinstance(e, str) and "\0" not in e for e in (entry if several else [entry]))
+        require(right, f"components.{part}", entry, "a file or folder")
+    for name in _NUMBERS:
+        value = settings.get(name)
+        right = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+        require(value is None or right, name, value, "a number above 0")
 
 
 def place_of(folder: Path, settings: dict[str, Any], part: str) -> Path | list[Path]:
@@ -122,7 +155,7 @@ def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
             "Choose a folder in diffusers layout (it holds model_index.json), or download the "
             "model again.",
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
     if not isinstance(data, dict):
         raise WeightsMissing(f"{path} is not a JSON object.", "Download it again.")

@@ -17,7 +17,6 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5Enco
 from ...errors import WrongModel
 from .assemble import assemble, check
 from .layout import complete, locate
-from .stored import quantise
 from .weights import Weights
 
 _DIFFUSERS = {
@@ -30,7 +29,7 @@ _LIMITS = {
     "attention_head_dim": 4096, "vocab_size": 1 << 22,
 }  # fmt: skip
 
-Watch = Callable[[str], None]
+Watch = Callable[[str, int, int], None]  # a part's name, its tensors that are read, of how many
 
 
 class Part:
@@ -50,7 +49,8 @@ class Part:
         self.device, self.dtype, self.keep_packed = device, dtype, keep_packed
         self.files, known = locate(place)
         self.source = str(self.files[0] if len(self.files) == 1 else self.files[0].parent)
-        self.quantise, self.resident_blocks = False, -1  # see memory.MemoryPlan
+        # see memory.MemoryPlan
+        self.quantise, self.resident_blocks, self.on_cpu = False, -1, False
         self._watch = watch
         self._model: nn.Module | None = None
         self.weights = Weights(self.files, name)
@@ -68,7 +68,6 @@ class Part:
     def model(self) -> Any:
         """The component on its device, in evaluation mode, without gradients."""
         if self._model is None:
-            self._watch(f"loading {self.name}")
             empty = self._empty()
             exact = ()
             if self.name not in ("text_encoder", "image_encoder"):
@@ -77,21 +76,31 @@ class Part:
             model = assemble(
                 empty,
                 self.weights,
-                torch.device("cpu") if streamed else self.device,
+                torch.device("cpu") if streamed or self.on_cpu else self.device,
                 self.dtype,
                 self.source,
                 exact,
                 self.keep_packed,
+                self.quantise,
+                lambda done, total: self._watch(self.name, done, total),
             )
-            self._model = quantise(model) if self.quantise else model
             if streamed:
-                stream_blocks(self._model, self.device, self.resident_blocks)
+                stream_blocks(model, self.device, self.resident_blocks)
+            self._model = model
+            total = len(self.weights.infos)
+            self._watch(self.name, total, total)
         return self._model
 
-    def fit(self, quantise: bool, resident_blocks: int) -> None:
+    def fit(
+        self, quantise: bool = False, resident_blocks: int = -1, on_cpu: bool = False
+    ) -> None:
         """How to load it from now on; a loaded model that is held otherwise is dropped."""
-        if (quantise, resident_blocks) != (self.quantise, self.resident_blocks):
-            self.quantise, self.resident_blocks = quantise, resident_blocks
+        if (quantise, resident_blocks, on_cpu) != (
+            self.quantise,
+            self.resident_blocks,
+            self.on_cpu,
+        ):
+            self.quantise, self.resident_blocks, self.on_cpu = quantise, resident_blocks, on_cpu
             self.unload()
 
     def unload(self) -> None:
@@ -117,7 +126,7 @@ class Part:
                 f"{self.source} is a {self.config.get('_class_name')}; a Wan model's {self.name} "
                 f"is one of: {', '.join(_DIFFUSERS)}."
             ) from error
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
             raise WrongModel(
                 f"The configuration of {self.source} is not usable: {error}."
             ) from error

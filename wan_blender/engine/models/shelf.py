@@ -86,11 +86,19 @@ def describe(path: str) -> Shown:
     ``missing``; nothing is raised."""
     folder, name = find_folder(path)
     try:
-        index, settings = read_settings(folder)
-        boundary = settings.get("boundary", index.get("boundary_ratio"))
-        where = places(folder, settings, boundary)
+        return _describe(path, folder, name)
     except WanError as error:
         return Shown(path, name, missing=(str(error),))
+    except Exception as error:  # noqa: BLE001  one malformed folder must not hide the others
+        what = f"{type(error).__name__}: {error}"
+        return Shown(path, name, missing=(f"{folder} is malformed: {what}.",))
+
+
+def _describe(path: str, folder: Path, name: str) -> Shown:
+    """Raises WanError for a folder without the files that say what is where."""
+    index, settings = read_settings(folder)
+    boundary = settings.get("boundary", index.get("boundary_ratio"))
+    where = places(folder, settings, boundary)
     missing, files, configs, count, stored = [], {}, {}, 0, ""
     tokenizer = place_of(folder, settings, "tokenizer")
     for part, place in where.items():

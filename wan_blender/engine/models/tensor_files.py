@@ -57,7 +57,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise WeightsMissing(f"{path} does not exist.") from error
     except OSError as error:
         raise WeightsMissing(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise _damaged(
             path, f"its header is not valid ({type(error).__name__}: {error})"
         ) from error
@@ -126,7 +126,7 @@ def component_files(folder: Path) -> list[Path]:
 def _sharded(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise WeightsMissing(f"{index} is not a usable index: {error!r}.") from error
     for name in names:
         if not isinstance(name, str) or name != os.path.basename(name):
@@ -140,6 +140,17 @@ def _sharded(index: Path) -> list[Path]:
             "The download did not finish; download the model again.",
         )
     return [index.parent / name for name in names]
+
+
+def digest(place: Path) -> str:
+    """Hex SHA-256 of a small file, or of all files in a folder with their names; of one that is
+    absent it is that of nothing."""
+    found = hashlib.sha256()
+    for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+        if path.is_file():
+            found.update(f"{path.name} {path.stat().st_size} ".encode())
+            found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def fingerprint(files: list[Path]) -> str:
