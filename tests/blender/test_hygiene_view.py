@@ -149,6 +149,21 @@ def test_painting_dims_the_view_there_only(shot, part):
     np.testing.assert_array_equal(view.treated[:40], view.rgb[:40])
 
 
+def test_painting_too_much_warns_at_the_region_until_it_is_taken_back(shot, part):
+    shot.ops.wan.open_hygiene_view()
+    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    paint(view, slice(0, H), slice(0, W), 0.2)
+    settle(view)
+    assert settings.sinks[0].warning == ""
+    paint(view, slice(0, H), slice(0, W), 1.0)
+    settle(view)
+    x, y = settings.sinks[0].box[:2]
+    assert f"at {x}, {y} has lost" in settings.sinks[0].warning
+    shot.ops.wan.clear_hygiene()
+    settle(view)
+    assert settings.sinks[0].warning == ""
+
+
 def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
     shot.ops.wan.open_hygiene_view()
     view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bands import FREQUENCY, luminance, smooth, split
-from .cells import box_mean, grow, ramp, spread
+from .cells import CELL, box_mean, grow, ramp, spread
 from .matrix import CONTRAST, Matrix, fine_energy
 from .sinks import Sink
 
@@ -24,6 +24,7 @@ TARGET_FLOOR = 0.5 * (CONTRAST[0] + CONTRAST[1])
 AMBIGUITY_LIMIT = 0.3
 FACE_AMBIGUITY_LIMIT = 0.1
 BLOT_COVER = 0.62
+PAD = 64  # pixels
 STEPS = 7  # bisections: the radius is exact to 0.02 pixel
 
 
@@ -106,6 +107,39 @@ def loss_of_shape(before: np.ndarray, after: np.ndarray, weight: np.ndarray, siz
     return float(np.sqrt(lost / ((weight * shape**2).sum() + 1e-9)).clip(0, 1))
 
 
+def ambiguity(before: np.ndarray, after: np.ndarray, sink: Sink) -> float:
+    """Part of the shape of ``sink`` that ``after`` lacks, 0..1, however it was blurred. Planes
+    (H, W)."""
+    part = _part(sink)
+    cells = sink.cells[tuple(slice(span.start // CELL, -(-span.stop // CELL)) for span in part)]
+    before, after = before[part], after[part]
+    weight = _feather(grow(cells, 1) if sink.is_whole else cells, before.shape)
+    return loss_of_shape(before, after, weight * (weight > 0.5), min(sink.box[2:]))
+
+
+def ambiguity_warning(sink: Sink, loss: float) -> str:
+    """One sentence for the panel when ``loss`` is more than the sink may lose, else ""."""
+    limit = ambiguity_limit(sink)
+    if loss <= limit:
+        return ""
+    x, y = sink.box[:2]
+    return (
+        f"The {sink.kind} at {x}, {y} has lost {loss:.0%} of its shape; more than {limit:.0%} "
+        "makes it ambiguous. Blur it less."
+    )
+
+
+def ambiguity_limit(sink: Sink) -> float:
+    """Part of its shape that a sink may lose."""
+    return FACE_AMBIGUITY_LIMIT if sink.protected else AMBIGUITY_LIMIT
+
+
+def _part(sink: Sink) -> tuple[slice, slice]:
+    """The box of a sink with what its coarser bands reach; it may end outside the picture."""
+    x, y, width, height = sink.box
+    return slice(max(y - PAD, 0), y + height + PAD), slice(max(x - PAD, 0), x + width + PAD)
+
+
 def treat(
     rgb: np.ndarray, matrix: Matrix, sinks: list[Sink], seed: int = 0, keep_edges: bool = False
 ) -> list[Softened]:
@@ -151,17 +185,14 @@ def blots(cells: np.ndarray, shape: tuple[int, int], seed: int) -> np.ndarray:
 def _just_enough(
     plane: np.ndarray, matrix: Matrix, sink: Sink, weight: np.ndarray, keep_edges: bool
 ) -> Softened:
-    x, y, width, height = sink.box
-    pad = 64
-    part = np.s_[max(y - pad, 0) : y + height + pad, max(x - pad, 0) : x + width + pad]
+    part = _part(sink)
     crop, mask = plane[part], weight[part]
-    target = _surroundings(matrix, sink)
-    limit = FACE_AMBIGUITY_LIMIT if sink.protected else AMBIGUITY_LIMIT
+    target, limit = _surroundings(matrix, sink), ambiguity_limit(sink)
     core = mask * (mask > 0.5)
 
     def measure(radius: float) -> tuple[float, float]:
         blurred = soften(crop, radius * mask, keep_edges)
-        loss = loss_of_shape(crop, blurred, core, min(width, height))
+        loss = loss_of_shape(crop, blurred, core, min(sink.box[2:]))
         return _fine_contrast(blurred, core, matrix.noise), loss
 
     before = _fine_contrast(crop, core, matrix.noise)

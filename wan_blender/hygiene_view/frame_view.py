@@ -13,7 +13,15 @@ import numpy as np
 
 from ..errors import NothingSelected
 from ..hygiene.bands import luminance
-from ..hygiene.blur import MAX_RADIUS, Softened, radius_map, soften, treat
+from ..hygiene.blur import (
+    MAX_RADIUS,
+    Softened,
+    ambiguity,
+    ambiguity_warning,
+    radius_map,
+    soften,
+    treat,
+)
 from ..hygiene.matrix import Matrix, analyse, analyse_plane
 from ..hygiene.sinks import Sink, find_sinks, is_on_face
 from . import thumbnails
@@ -41,6 +49,9 @@ class View:
         self._pool = ThreadPoolExecutor(1, "wan-matrix")
         self._update: Future | None = None
         self._treating: Future | None = None
+        self._judging: Future | None = None
+        self._judged = 0  # version whose warnings are shown
+        self._limited: dict[int, str] = {}  # sinks that still glow after their treatment
         self.questions = Questions()
         self.report: dict[str, Any] | None = None  # of this frame and another
         self.faces: list[tuple[int, int, int, int]] | None = None  # None: not looked for
@@ -58,7 +69,8 @@ class View:
 
     @property
     def busy(self) -> bool:
-        return bool(self._update or self._treating or self.questions.busy)
+        waits = self._judging or self._judged != self.version
+        return bool(self._update or self._treating or waits or self.questions.busy)
 
     def _make_map(self) -> None:
         """The blur map of this frame: the file's own when it has the size, else a black one."""
@@ -84,7 +96,29 @@ class View:
             self.version += 1
         if self._update is None and self._read_map():
             self._update = self._pool.submit(self._compute, self.radius, self.keep_edges)
+        return self._judge() or changed
+
+    def _judge(self) -> bool:
+        """Once painting rests, warn of what it made ambiguous; the view does not wait for that."""
+        changed = False
+        if self._judging and self._judging.done():
+            self._warn(self._judging.result())
+            self._judging, changed = None, True
+        if not (self._update or self._judging) and self._judged != self.version:
+            self._judged = self.version
+            self._judging = self._pool.submit(self._losses, self.radius, self.keep_edges)
         return changed
+
+    def _losses(self, radius: np.ndarray, keep_edges: bool) -> list[float]:
+        """Part of the shape of each sink that is lost, 0..1."""
+        after = soften(self._plane, radius, keep_edges)
+        return [ambiguity(self._plane, after, sink) for sink in self.sinks]
+
+    def _warn(self, losses: list[float]) -> None:
+        items = bpy.context.window_manager.wan_hygiene.sinks
+        for number, (item, sink, loss) in enumerate(zip(items, self.sinks, losses)):
+            warning = ambiguity_warning(replace(sink, protected=item.gentle), loss)
+            item.warning = warning or self._limited.get(number, "")
 
     def painted(self) -> np.ndarray:
         """(H, W) radii of the map as it is this moment, analysed or not."""
@@ -173,9 +207,10 @@ class View:
         self.add(radius_map(regions, self.rgb.shape[:2]))
         settings = bpy.context.window_manager.wan_hygiene
         for region in regions:
-            for item, sink in zip(settings.sinks, self.sinks):
+            for number, (item, sink) in enumerate(zip(settings.sinks, self.sinks)):
                 if sink.cells is region.sink.cells:
                     item.radius, item.warning = region.radius, region.warning()
+                    self._limited[number] = item.warning
 
     def add(self, radius: np.ndarray) -> None:
         """Blur by ``radius`` (H, W) pixels too, where the map does not blur more already."""
@@ -185,6 +220,7 @@ class View:
     def clear(self) -> None:
         if self.image:
             self._store(self.image, np.zeros_like(self.radius))
+        self._limited.clear()
 
     def _store(self, image: bpy.types.Image, radius: np.ndarray) -> None:
         pixels = self._pixels.reshape(*radius.shape, 4)

@@ -81,6 +81,9 @@ def _draw_view(
             layout, context, "This is not the first frame. What is painted blurs the first.", "INFO"
         )
     layout.template_list("WAN_UL_hygiene", "", settings, "sinks", settings, "active", rows=3)
+    warned = [f"{item.rank}. {item.name}" for item in settings.sinks if item.warning]
+    if warned:
+        draw_wrapped(layout, context, f"Look at {', '.join(warned)}", "ERROR")
     if settings.active < len(settings.sinks):
         _draw_sink(layout, context, settings.sinks[settings.active])
     _draw_faces(layout, context, view)

@@ -14,6 +14,7 @@ from wan_blender.engine.hygiene.treatment import Treatment, low_pass
 from wan_blender.engine.region import Region, whole_frame
 from wan_blender.errors import InvalidJob, SizeMismatch, WrongModel
 from wan_blender.hygiene import blur
+from wan_blender.hygiene.bands import luminance
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import find_sinks
 from wan_blender.job import RADIUS, Hygiene, Job, Shot
@@ -117,6 +118,25 @@ def test_the_limit_stops_the_blur_and_says_which_region(monkeypatch):
     for region in limited:
         assert region.loss <= 0.02
         assert str(region.sink.box[0]) in region.warning()
+
+
+@pytest.mark.parametrize("name", ["bedroom", "portrait", "kitchen"])
+def test_too_much_blur_is_warned_of_and_just_enough_is_not(name):
+    picture = ROOMS[name]().rgb
+    matrix, plane = analyse(picture), luminance(picture)
+    sinks = find_sinks(picture, matrix)
+    enough = blur.radius_map(blur.treat(picture, matrix, sinks), plane.shape)
+    most = np.full(plane.shape, blur.MAX_RADIUS, np.float32)
+
+    def warnings(radius: np.ndarray) -> list[str]:
+        after = blur.soften(plane, radius)
+        return [blur.ambiguity_warning(s, blur.ambiguity(plane, after, s)) for s in sinks]
+
+    assert not any(warnings(0 * most))
+    assert not any(warnings(enough))
+    for sink, warning in zip(sinks, warnings(most), strict=True):
+        if max(sink.box[2:]) <= 32:
+            assert f"at {sink.box[0]}, {sink.box[1]} has lost" in warning
 
 
 def test_a_protected_sink_is_treated_more_gently():
