@@ -11,7 +11,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from . import exr, solo, sources
+from . import solo, sources
 from .shot import ShotRequest
 from .span import Part
 
@@ -40,8 +40,10 @@ def _uncovered(
         solo.write_exr(alone)
         scratch.mkdir()
         try:
-            for file in solo.render(alone, part.frames, scratch):
-                yield 1 - np.clip(exr.read(file)["A"], 0.0, 1.0)
+            rendered = solo.render(alone, part.frames, scratch)
+            for frame, file in zip(part.frames, rendered, strict=True):
+                alpha = solo.read_finite(file, "A", strip, frame)["A"]
+                yield 1 - np.clip(alpha, 0.0, 1.0)
                 file.unlink()
         finally:
             shutil.rmtree(scratch)

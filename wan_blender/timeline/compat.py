@@ -38,6 +38,14 @@ def content_start(strip: Any) -> float:
     return strip.content_start if NEW_TIMES else strip.frame_start
 
 
+def cut(strip: Any) -> tuple[int, int]:
+    """Frames at the start and end of the content that the strip is without; its handles cannot
+    bring them back."""
+    if NEW_TIMES:
+        return strip.content_trim_start, strip.content_trim_end
+    return strip.animation_offset_start, strip.animation_offset_end
+
+
 def set_length(strip: Any, frames: int) -> None:
     if NEW_TIMES:
         strip.duration = frames

@@ -16,7 +16,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from . import canvas, compat, exr, solo
+from . import canvas, compat, exr, solo, sources
 from .mattes import EMPTY, WHOLE, MatteChoice, modifier_source
 from .shot import ShotRequest
 
@@ -54,18 +54,25 @@ def _open_rendered(
     with _SOURCES[kind](scene, plate, name) as (alone, shown, span):
         if shown.type == "MASK":
             solo.write_mask(alone)
-            read = _mask_values
         else:
             solo.write_exr(alone)
-            read = _alpha if choice.channel == "alpha" else _luma
+
+        def read(file: Path, frame: int) -> np.ndarray:
+            if shown.type == "MASK":
+                return _mask_values(exr.read(file))
+            if choice.channel == "alpha":
+                return _alpha(solo.read_finite(file, "A", shown, frame))
+            return _luma(solo.read_finite(file, "RGBA", shown, frame))
 
         def values(frames: range) -> Values:
             inside = range(max(frames.start, span.start), min(frames.stop, span.stop))
+            if sources.is_picture(shown):
+                sources.check_readable(shown, inside)
             rendered = solo.render(alone, inside, scratch)
             for frame in frames:
                 if frame in inside:
                     file = next(rendered)
-                    yield read(exr.read(file))
+                    yield read(file, frame)
                     file.unlink()
                 else:
                     yield 0.0

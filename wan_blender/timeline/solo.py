@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 from ..errors import BadRequest, UnsupportedClip, disk_full
 from . import compat, exr, png
@@ -168,3 +169,20 @@ def render(scene: bpy.types.Scene, frames: range, folder: Path) -> Iterator[Path
             if not is_whole(rendered):
                 raise disk_full(f"The picture of frame {frame} could not be written.", folder)
             yield rendered
+
+
+def read_finite(
+    file: Path, channels: str, strip: bpy.types.Strip, frame: int
+) -> dict[str, np.ndarray]:
+    """A rendered file as ``exr.read`` gives it. Raises UnsupportedClip where one of ``channels`` is
+    NaN or infinite, which as a mask would mean to keep or to generate by chance."""
+    planes = exr.read(file)
+    finite = np.all([np.isfinite(planes[name]) for name in channels], axis=0)
+    count = finite.size - int(np.count_nonzero(finite))
+    if count:
+        raise UnsupportedClip(
+            f"Strip {strip.name!r} has {count} of {finite.size} pixels on frame {frame} that are "
+            "no numbers (NaN or infinite) and cannot say where to generate.",
+            "Mend the file or the nodes they come from, or choose another matte.",
+        )
+    return planes

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.blender import media
-from wan_blender.errors import BadRequest, EmptyMask
+from wan_blender.errors import BadRequest, EmptyMask, UnsupportedClip
 from wan_blender.timeline import compat, mattes
 from wan_blender.timeline.mattes import MatteChoice
 from wan_blender.timeline.shot import read_shot
@@ -263,6 +263,45 @@ def test_picture_as_matte_by_luma_and_alpha(timeline, plate):
     assert masks[0][24, 5] == 1
     assert abs(masks[0][5, 60] - 64 / 255) <= TOLERANCE
     assert masks[0][40, 60] == 0
+
+
+def add_float_picture(timeline, bpy, pixels):
+    """A strip of 5 frames that shows (H, W, 4) float32, which Blender takes from bottom to top."""
+    image = bpy.data.images.new("floats", 64, 48, alpha=True, float_buffer=True)
+    image.pixels.foreach_set(pixels[::-1].ravel())
+    image.file_format, image.filepath_raw = "OPEN_EXR", str(timeline.folder / "floats.exr")
+    image.save()
+    bpy.data.images.remove(image)
+    strip = timeline.strips.new_image("floats", str(timeline.folder / "floats.exr"), 7, 1)
+    compat.set_length(strip, 5)
+    return strip
+
+
+def test_values_beyond_black_and_white_are_clipped(timeline, plate, bpy):
+    pixels = np.ones((48, 64, 4), np.float32)
+    pixels[:, :32, :3], pixels[:, 32:, :3] = -2, 3
+    add_float_picture(timeline, bpy, pixels)
+    _, _, masks = timeline.export(plate, [MatteChoice("strip:floats")])
+    assert (masks[0][24, 5], masks[0][24, 60]) == (0, 1)
+
+
+@pytest.mark.parametrize(("channel", "plane"), [("luma", 1), ("alpha", 3)])
+def test_values_that_are_no_numbers_are_refused_with_their_count(
+    timeline, plate, bpy, channel, plane
+):
+    pixels = np.ones((48, 64, 4), np.float32)
+    pixels[10, 10:13, plane] = np.nan
+    add_float_picture(timeline, bpy, pixels)
+    with pytest.raises(UnsupportedClip, match="'floats' has 3 of 3072 pixels on frame 1 that are"):
+        timeline.export(plate, [MatteChoice("strip:floats", channel)])
+
+
+def test_plate_whose_alpha_is_no_number_is_refused_as_canvas(timeline, bpy):
+    pixels = np.ones((48, 64, 4), np.float32)
+    pixels[10, 10, 3] = np.nan
+    strip = add_float_picture(timeline, bpy, pixels)
+    with pytest.raises(UnsupportedClip, match="'floats' has 1 of 3072 pixels on frame 1"):
+        timeline.export(strip, [MatteChoice("empty")])
 
 
 def test_picture_without_alpha_is_full_as_alpha_matte(timeline, plate):
