@@ -105,7 +105,7 @@ def test_single_files_are_put_together_and_chosen(engine, chosen, part, tmp_path
     library = part("library").library()
     assert [f["role"] for f in library.files("transformer", "vae")].count("transformer") == 2
     (loose,) = (m for m in library.models if m["components"])
-    assert (loose["kind"], loose["boundary"]) == ("vace", 0.875)
+    assert (loose["kind"], loose["boundary"], loose["notes"]) == ("vace", 0.875, [])
     assert "tokenizer" in " ".join(loose["missing"])
     with pytest.raises(RuntimeError, match="text encoder"):
         engine.ops.wan.compose_model(transformer=str(files / "a_high_noise.safetensors"))

@@ -73,6 +73,8 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         column.prop(self, "name")
         for part in ROLES:
             column.prop(self, part)
+        for note in self._source().get("notes", ()):
+            self.layout.label(text=note, icon="INFO")
 
     def run(self, context: bpy.types.Context) -> None:
         chosen = {part: getattr(self, part) for part in ROLES if getattr(self, part) != NONE}
@@ -104,7 +106,9 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
                 files["vace_2" if part == "transformer_2" else "vace"] = module[0]
         if self.file:
             files["transformer"] = self.file
-        for part in NEEDED[1:]:
+        transformers = {f["path"]: f for f in library().files("transformer")}
+        takes_clip = transformers.get(files.get("transformer"), {}).get("image_dim")
+        for part in (*NEEDED[1:], "image_encoder") if takes_clip else NEEDED[1:]:
             fitting = library().files(part)
             if part not in files and len(fitting) == 1:
                 files[part] = fitting[0]["path"]

@@ -9,6 +9,7 @@ import struct
 
 import pytest
 import torch
+from diffusers import WanTransformer3DModel
 from layouts import (
     GOLDEN,
     component,
@@ -20,12 +21,27 @@ from layouts import (
     velocity,
     write_gguf,
 )
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
-from wan_blender.engine.models.finding import candidates, hugging_face_cache, scan, write_candidate
+from wan_blender.engine.models.finding import (
+    candidates,
+    compose,
+    hugging_face_cache,
+    scan,
+    write_candidate,
+)
 from wan_blender.engine.models.identify import identify
+from wan_blender.engine.models.layout import CLIP
 from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.shelf import look
-from wan_blender.errors import Cancelled, UnsafeWeights, WeightsMissing
+from wan_blender.engine.models.shelf import describe, look
+from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +128,100 @@ def test_what_is_missing_is_said(comfy, tmp_path):
     assert "low-noise expert" in text
     assert "VAE with 16" in text
     assert "text encoder" in text
+
+
+def test_lone_low_noise_expert_is_listed(comfy, tmp_path):
+    low = next((comfy / "models" / "diffusion_models").glob("*low*"))
+    shutil.copy(low, tmp_path / low.name)
+    only = candidates(scan([tmp_path]))[0]
+    assert only.components == {"transformer_2": str(tmp_path / low.name)}
+    assert "its high-noise expert" in only.missing[0]
+    shown = next(m for m in look([tmp_path])["models"] if m["components"])
+    assert (shown["kind"], shown["boundary"]) == ("t2v", 0.875)
+
+
+@pytest.fixture(scope="module")
+def clip_files(folders, tmp_path_factory):
+    """A ComfyUI folder of Wan 2.1's image-to-video kinds, which take CLIP."""
+    models = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(1)
+    sizes = {
+        "num_attention_heads": 1, "attention_head_dim": 128, "text_dim": 32, "freq_dim": 64,
+        "ffn_dim": 64, "num_layers": 1, "in_channels": 36, "out_channels": 16, "image_dim": 160,
+        "added_kv_proj_dim": 128,
+    }  # fmt: skip
+    for kind, ends in (("i2v", None), ("flf2v", 514)):
+        state = WanTransformer3DModel(**sizes, pos_embed_seq_len=ends).state_dict()
+        save(models / "diffusion_models" / f"wan2.1_{kind}_14B.safetensors",
+             renamed(state, official_transformer_name))  # fmt: skip
+    save(models / "vae" / "wan_2.1_vae.safetensors", component(folders["t2v"] / "vae"))
+    text = component(folders["t2v"] / "text_encoder")
+    text["spiece_model"] = torch.zeros(8, dtype=torch.uint8)
+    save(models / "text_encoders" / "umt5_xxl.safetensors", text)
+    for name, width in (("clip_vision_g", 320), ("clip_vision_h", 160)):
+        vision = CLIPVisionModel(CLIPVisionConfig(
+            hidden_size=width, intermediate_size=64, num_hidden_layers=1,
+            num_attention_heads=width // 80, image_size=28, patch_size=14, hidden_act="gelu",
+        ))  # fmt: skip
+        state = {f"vision_model.{n}": t for n, t in vision.state_dict().items()}
+        save(models / "clip_vision" / f"{name}.safetensors", state)
+    return models
+
+
+def test_image_encoder_is_taken_by_models_that_need_it(clip_files, tmp_path):
+    made = candidates(scan([clip_files]))
+    assert [c.kind for c in made] == ["flf2v", "i2v"]
+    for candidate in made:
+        assert candidate.missing == ()
+        clip = clip_files / "clip_vision" / "clip_vision_h.safetensors"
+        assert candidate.components["image_encoder"] == str(clip)
+        folder = write_candidate(candidate, tmp_path)
+        assert describe(str(folder)).missing == ()
+        assert open_model(folder, "cpu").image_encoder.config.hidden_size == 160
+
+
+def test_image_encoder_that_is_not_there_is_missed_before_anything_runs(clip_files, tmp_path):
+    shutil.copytree(clip_files, tmp_path / "m", ignore=shutil.ignore_patterns("*_h.safetensors"))
+    candidate = candidates(scan([tmp_path / "m"]))[0]
+    assert candidate.missing == (CLIP,)
+    folder = write_candidate(candidate, tmp_path / "made")
+    assert describe(str(folder)).missing == (CLIP,)
+    with pytest.raises(WeightsMissing, match="CLIP"):
+        open_model(folder, "cpu")
+    parts = [item for item in candidate.components.items() if item[0] != "tokenizer"]
+    with pytest.raises(BadRequest, match="CLIP"):
+        compose("x", parts, tmp_path)
+    wide = tmp_path / "m" / "clip_vision" / "clip_vision_g.safetensors"
+    other = compose("y", [*parts, ("image_encoder", str(wide))], tmp_path)
+    with pytest.raises(WrongModel, match="makes 320 channels, the transformer takes 160"):
+        open_model(other, "cpu")
+
+
+def test_encoders_and_vae_are_told_from_their_kin(clip_files, tmp_path):
+    models = shutil.copytree(clip_files, tmp_path / "m")
+    vae = models / "vae" / "wan_2.1_vae.safetensors"
+    shutil.copy(vae, models / "vae" / "qwen_image_vae.safetensors")
+    umt5 = models / "text_encoders" / "umt5_xxl.safetensors"
+    shutil.copy(umt5, models / "text_encoders" / "another.safetensors")
+    for encoder, config in ((T5EncoderModel, T5Config), (UMT5EncoderModel, UMT5Config)):
+        for dim in (32, 48):
+            model = encoder(config(
+                vocab_size=258, d_model=dim, d_kv=16, d_ff=64, num_layers=2, num_heads=2,
+                feed_forward_proj="gated-gelu",
+            ))  # fmt: skip
+            state = {n: t.clone() for n, t in model.state_dict().items() if "embed_tok" not in n}
+            state["spiece_model"] = torch.zeros(8, dtype=torch.uint8)
+            path = save(
+                models / "text_encoders" / f"a_{config.model_type}_{dim}.safetensors", state
+            )
+            assert identify(path)[0].kind == config.model_type
+    (models / "text_encoders" / "a_umt5_32.safetensors").unlink()
+    made = candidates(scan([models]))[0]
+    assert (made.components["vae"], made.components["text_encoder"]) == (str(vae), str(umt5))
+    assert [note.rpartition(": ")[2] for note in made.notes] == [
+        "wan_2.1_vae.safetensors was taken of 2 that fit",
+        "umt5_xxl.safetensors was taken of 2 that fit",
+    ]
 
 
 def test_vace_module_joins_the_transformer_it_fits(folders, tmp_path):

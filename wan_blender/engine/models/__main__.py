@@ -137,7 +137,8 @@ def _compose(options: argparse.Namespace) -> Any:
         raise WanError(
             f"{options.name} cannot run yet: it lacks {'; '.join(made[options.name].missing)}."
         )
-    return {"model": write_candidate(made[options.name], options.to)}
+    candidate = made[options.name]
+    return {"model": write_candidate(candidate, options.to), "notes": candidate.notes}
 
 
 _COMMANDS = {

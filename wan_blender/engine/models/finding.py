@@ -13,11 +13,12 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import BadRequest, WanError
 from .identify import Identity, identify
+from .layout import CLIP
 from .tensor_files import PICKLES, refuse_pickle
 
 _DEPTH = 5
@@ -42,13 +43,15 @@ class Scan:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that single files make up. Runnable when ``missing`` is empty."""
+    """A model that single files make up. Runnable when ``missing`` is empty. ``notes`` say which
+    file was taken where several fit."""
 
     name: str
     kind: str
     components: dict[str, str | list[str]]
     boundary: float | None
     missing: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def hugging_face_cache() -> Path:
@@ -122,23 +125,24 @@ def candidates(found: Scan, tokenizers: Iterable[Path] = ()) -> list[Candidate]:
     made = []
     for high, low in _pairs(by_role.get("transformer", [])):
         made.append(_candidate(high, low, by_role, tokenizer))
-        if high.kind == "t2v":
+        if high and high.kind == "t2v":
             for module in by_role.get("vace", []):
                 if module.width == high.width and module.expert in ("", high.expert):
                     made.append(_with_vace(high, low, module, by_role, tokenizer))
     return made
 
 
-def _pairs(transformers: list[Identity]) -> list[tuple[Identity, Identity | None]]:
-    """(high, low) of experts whose names differ in nothing else, and (single, None)."""
+def _pairs(transformers: list[Identity]) -> list[tuple[Identity | None, Identity | None]]:
+    """(high, low) of experts whose names differ in nothing else, one of them None where the other
+    is alone, and (single, None)."""
     lows = {_stem(t.path): t for t in transformers if t.expert == "low"}
     pairs = []
     for one in transformers:
         if one.expert == "high":
-            pairs.append((one, lows.get(_stem(one.path))))
+            pairs.append((one, lows.pop(_stem(one.path), None)))
         elif not one.expert:
             pairs.append((one, None))
-    return pairs
+    return pairs + [(None, low) for low in lows.values()]
 
 
 def _stem(path: Path) -> str:
@@ -146,32 +150,50 @@ def _stem(path: Path) -> str:
 
 
 def _candidate(
-    high: Identity, low: Identity | None, by_role: dict[str, list[Identity]], tokenizer: str
+    high: Identity | None, low: Identity | None, by_role: dict[str, list[Identity]], tokenizer: str
 ) -> Candidate:
-    components: dict[str, str | list[str]] = {"transformer": str(high.path)}
-    missing = []
-    if high.expert and low is None:
-        missing.append(f"its low-noise expert, named like {high.path.name} with low for high")
+    one = high or low
+    components: dict[str, str | list[str]] = {}
+    missing, notes = [], []
+    if high is not None:
+        components["transformer"] = str(high.path)
+    else:
+        missing.append(f"its high-noise expert, named like {low.path.name} with high for low")
     if low is not None:
         components["transformer_2"] = str(low.path)
-    vaes = [v for v in by_role.get("vae", []) if v.latent_channels == high.latent_channels]
-    if vaes:
-        components["vae"] = str(vaes[0].path)
-    else:
-        missing.append(f"the VAE with {high.latent_channels} latent channels")
-    texts = sorted(by_role.get("text_encoder", []), key=lambda t: not t.has_tokenizer)
-    if texts:
-        components["text_encoder"] = str(texts[0].path)
-        if not texts[0].has_tokenizer and tokenizer:
-            components["tokenizer"] = tokenizer
-        elif not texts[0].has_tokenizer:
-            missing.append("the tokenizer of google/umt5-xxl")
-    else:
-        missing.append("the UMT5-XXL text encoder")
-    boundary = BOUNDARY.get(high.kind) if high.expert else None
-    name = re.sub(r"(high|low)[\W_]*(noise)?[\W_]*", "", high.path.stem, flags=re.I)
-    name = name.strip("_-. ") or high.path.stem
-    return Candidate(name, high.kind, components, boundary, tuple(missing))
+    elif high.expert:
+        missing.append(f"its low-noise expert, named like {high.path.name} with low for high")
+
+    def take(part: str, fitting: list[Identity], word: str, words: str) -> Identity | None:
+        """The one with ``word`` in its name, else the first one."""
+        if not fitting:
+            missing.append(words)
+            return None
+        taken = next((f for f in fitting if word in f.path.name.lower()), fitting[0])
+        components[part] = str(taken.path)
+        if len(fitting) > 1:
+            notes.append(f"{words}: {taken.path.name} was taken of {len(fitting)} that fit")
+        return taken
+
+    vaes = [v for v in by_role.get("vae", []) if v.latent_channels == one.latent_channels]
+    take("vae", vaes, "wan", f"the VAE with {one.latent_channels} latent channels")
+    texts = [
+        t for t in by_role.get("text_encoder", []) if t.kind == "umt5" and t.width == one.text_dim
+    ]
+    if not tokenizer and any(t.has_tokenizer for t in texts):
+        texts = [t for t in texts if t.has_tokenizer]
+    text = take("text_encoder", texts, "umt5", "the UMT5-XXL text encoder")
+    if text and not text.has_tokenizer and tokenizer:
+        components["tokenizer"] = tokenizer
+    elif text and not text.has_tokenizer:
+        missing.append("the tokenizer of google/umt5-xxl")
+    if one.image_dim:
+        clips = [c for c in by_role.get("image_encoder", []) if c.width == one.image_dim]
+        take("image_encoder", clips, "vision_h", CLIP)
+    boundary = BOUNDARY.get(one.kind) if one.expert else None
+    name = re.sub(r"(high|low)[\W_]*(noise)?[\W_]*", "", one.path.stem, flags=re.I)
+    name = name.strip("_-. ") or one.path.stem
+    return Candidate(name, one.kind, components, boundary, tuple(missing), tuple(notes))
 
 
 def _with_vace(
@@ -193,9 +215,8 @@ def _with_vace(
             missing.append("the VACE module of the low-noise expert")
         else:
             components["transformer_2"] = [str(low.path), str(other.path)]
-    return Candidate(
-        f"{base.name} + {module.path.stem}", "vace", components, base.boundary, tuple(missing)
-    )
+    name = f"{base.name} + {module.path.stem}"
+    return replace(base, name=name, kind="vace", components=components, missing=tuple(missing))
 
 
 def compose(name: str, chosen: Iterable[tuple[str, str]], root: Path) -> Path:
@@ -210,7 +231,11 @@ def compose(name: str, chosen: Iterable[tuple[str, str]], root: Path) -> Path:
     for part in ("transformer", "text_encoder", "vae"):
         if part not in components:
             raise BadRequest(f"No file is chosen for the {part.replace('_', ' ')}.")
-    kind = identify(Path(components["transformer"]))[0].kind
+    held = identify(Path(components["transformer"]))
+    model = next((part for part in held if part.role == "transformer"), held[0])
+    if model.image_dim and "image_encoder" not in components:
+        raise BadRequest(f"No file is chosen for {CLIP}.", "Wan 2.1 image to video needs it.")
+    kind = model.kind
     for module, part in (("vace", "transformer"), ("vace_2", "transformer_2")):
         if file := components.pop(module, ""):
             components[part] = [components[part], file]

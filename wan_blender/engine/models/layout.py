@@ -19,6 +19,7 @@ from .tensor_files import TensorInfo, component_files, refuse_pickle
 _LIBRARIES = ("diffusers", "transformers", None)
 _NUMBERS = ("boundary", "max_sequence_length", "native_pixels", "native_frames", "shift")
 _CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}
+CLIP = "the CLIP image encoder (clip_vision_h.safetensors)"  # for traits.needs_clip
 
 
 def find_folder(path: str | Path) -> tuple[Path, str]:
@@ -34,19 +35,13 @@ def find_folder(path: str | Path) -> tuple[Path, str]:
 def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """model_index.json and wan_blender.json; one of them has to be there. Raises WeightsMissing,
     UnsafeWeights, or WrongModel that names the field that is wrong."""
-    try:
-        single, there = folder.is_file(), folder.is_dir()
-    except OSError as error:  # its name is too long, or the folder above is not ours to look into
-        raise WeightsMissing(
-            f"The model folder {show(str(folder))} cannot be read: {error.strerror}."
-        ) from error
-    if single:
+    if _is_file(folder):
         refuse_pickle(folder)
         raise WrongModel(
             f"{folder} is a single file; a run needs a VAE and a text encoder too.",
             "Make a model folder of it with: python -m wan_blender.engine.models compose",
         )
-    if not there:
+    if not folder.is_dir():
         raise WeightsMissing(f"There is no model folder {folder}.")
     settings = read_json(folder / "wan_blender.json", optional=True)
     _check_settings(settings, folder / "wan_blender.json")
@@ -59,6 +54,14 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 "Use a model that consists of weights only.",
             )
     return index, settings
+
+
+def _is_file(path: Path) -> bool:
+    """Raises WeightsMissing for a name that is too long, or in a folder that is closed to us."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise WeightsMissing(f"{show(str(path))} cannot be read: {error.strerror}.") from error
 
 
 def _check_settings(settings: dict[str, Any], path: Path) -> None:
@@ -121,7 +124,7 @@ def locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
         files = place
     elif place.suffix.lower() in (".safetensors", ".gguf"):
         files = [place]
-    elif place.is_file():
+    elif _is_file(place):
         refuse_pickle(place)
         raise WeightsMissing(f"{place} is neither a .safetensors nor a .gguf file.")
     else:

@@ -31,7 +31,7 @@ from transformers import CLIPVisionModel
 
 from ...errors import WeightsMissing, WrongModel
 from ...traits import Traits, read_traits
-from .layout import find_folder, place_of, places, read_settings, revision
+from .layout import CLIP, find_folder, place_of, places, read_settings, revision
 from .memory import MemoryPlan
 from .parts import Part, Watch
 from .tensor_files import fingerprint
@@ -100,8 +100,6 @@ class Bundle:
     @property
     def image_encoder(self) -> CLIPVisionModel:
         """CLIP, for models whose ``traits.needs_clip`` is true."""
-        if "image_encoder" not in self.parts:
-            raise WeightsMissing(f"{self.folder} has no image_encoder.")
         return self.parts["image_encoder"].model
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
@@ -161,11 +159,16 @@ def open_model(
     }
     _check_company(parts)
     traits = read_traits(parts["transformer"].config, parts["vae"].config, boundary, settings)
+    if traits.needs_clip and "image_encoder" not in parts:
+        raise WeightsMissing(
+            f"{folder} lacks {CLIP}, which its transformer takes.",
+            "Download it and put the model together again.",
+        )
     return Bundle(name, folder, traits, parts, place_of(folder, settings, "tokenizer"))
 
 
 def _check_company(parts: dict[str, Part]) -> None:
-    """Raise WrongModel when the text encoder or the second expert is not the transformer's."""
+    """Raise WrongModel when an encoder or the second expert is not the transformer's."""
     first = parts["transformer"]
     made, taken = parts["text_encoder"].config.get("d_model"), first.config.get("text_dim")
     if made != taken:
@@ -174,6 +177,15 @@ def _check_company(parts: dict[str, Part]) -> None:
             f"transformer takes {taken}.",
             "Wan needs UMT5-XXL.",
         )
+    if "image_encoder" in parts and first.config.get("image_dim"):
+        clip = parts["image_encoder"].config
+        made, taken = clip.get("vision_config", clip).get("hidden_size"), first.config["image_dim"]
+        if made != taken:
+            raise WrongModel(
+                f"The image encoder {parts['image_encoder'].source} makes {made} channels, the "
+                f"transformer takes {taken}.",
+                "Wan 2.1 needs CLIP ViT-H.",
+            )
     second = parts.get("transformer_2", first)
     for name in ("_class_name", "in_channels", "out_channels", "text_dim"):
         high, low = first.config.get(name), second.config.get(name)

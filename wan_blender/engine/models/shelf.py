@@ -19,7 +19,7 @@ from .dialects import roles, translate
 from .finding import Candidate, Scan, candidates, comfyui_folders, scan
 from .gguf_files import read_gguf
 from .identify import precision
-from .layout import complete, find_folder, locate, place_of, places, read_settings
+from .layout import CLIP, complete, find_folder, locate, place_of, places, read_settings
 from .tensor_files import TensorInfo, read_header
 
 # What a kind of model is for, when the catalogue has no better words for it.
@@ -55,6 +55,7 @@ class Shown:
     parts: dict[str, list[str]] = field(default_factory=dict)  # files, by part
     components: dict[str, str | list[str]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # which file was taken where several fit
     defaults: dict[str, Any] = field(default_factory=dict)
     entry: str = ""
     loras: tuple[str, ...] = ()
@@ -129,6 +130,8 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
         traits = read_traits(configs["transformer"], configs["vae"], boundary, settings)
     except WanError as error:
         return replace(shown, missing=(*shown.missing, str(error)))
+    if traits.needs_clip and "image_encoder" not in where:
+        shown = replace(shown, missing=(*shown.missing, CLIP))
     heads = configs["transformer"].get("num_attention_heads", 0)
     width = heads * configs["transformer"].get("attention_head_dim", 0)
     return _known(replace(shown, kind=traits.kind, width=width, traits=traits), str(folder))
@@ -233,5 +236,6 @@ def _candidate(candidate: Candidate, found: Scan) -> Shown:
         boundary=candidate.boundary,
         components=candidate.components,
         missing=candidate.missing,
+        notes=candidate.notes,
     )
     return _known(shown, candidate.name)
