@@ -79,13 +79,14 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
 
 
 def encode_prompts(bundle: Bundle, prompt: jobs.Prompt) -> tuple[list[Tensor], Tensor]:
-    """Embeddings (1, L, d) of each section's prompt and of the negative one, cached by model and
-    words."""
+    """Embeddings (1, L, d) of each section's prompt and of the negative one, cached by encoder,
+    tokenizer and words."""
 
     def embed(words: str) -> Tensor:
-        key = ("text", bundle.fingerprint, bundle.dtype, words)
+        key = ("text", encoder, bundle.dtype, words)
         return cached(lambda: bundle.encode_text([words]), *key).to(bundle.device, bundle.dtype)
 
+    encoder = bundle.content("text_encoder")
     wanted = [embed(words) for words in prompt.sections or [prompt.text]]
     negative = embed(prompt.negative)
     bundle.unload("text_encoder")
@@ -98,7 +99,7 @@ def encode_source(plan: Plan, scene: Scene, watch: Watch) -> Source:
     z = cached(
         lambda: codec.encode(bundle.vae, scene.picture, scene.frames, watch.step),
         "latents",
-        bundle.fingerprint,
+        bundle.content("vae"),
         plan.region,
         plan.shot.digest(),
     ).to(bundle.device)

@@ -4,7 +4,6 @@ follows."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from .hygiene.pictures import read_treatment
 from .hygiene.treatment import Treatment
 from .masks import MaskPlan, measure_mask, plan_masks
 from .models.loading import Bundle, open_model
+from .models.lora import lora_file
 from .models.memory import (
     Machine,
     MemoryPlan,
@@ -61,6 +61,7 @@ def make_plan(
     shot = Shot(folder, job, check)
     extent = measure_mask(shot)
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
+    bundle.read_tokenizer()
     canvas = (shot.width, shot.height)
     box = grown(extent.box, job.mask.grow_px, canvas)
     region = plan_region(len(shot), canvas, box, job.region, bundle.traits)
@@ -123,10 +124,12 @@ def _stage_models(job: jobs.Job, stages: StagePlan) -> list[Bundle]:
 
 
 def _loras_gb(job: jobs.Job, stages: StagePlan) -> float:
-    """What the LoRAs of one stage take, where they take most; a file that is absent is told when
-    it is read."""
-    files = [[use.file for use in job.loras + span.stage.loras] for span in stages.spans]
-    sizes = [sum(os.path.getsize(f) for f in used if os.path.isfile(f)) for used in files]
+    """What the LoRAs of one stage take, where they take most. Raises WeightsMissing or
+    UnsafeWeights for a file that cannot be used."""
+    sizes = [
+        sum(lora_file(use.file).stat().st_size for use in job.loras + span.stage.loras)
+        for span in stages.spans
+    ]
     return max(sizes, default=0) / 1e9
 
 

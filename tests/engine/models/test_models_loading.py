@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.text import PieceTokenizer, clean_prompt
-from wan_blender.errors import Cancelled, UnsafeWeights, WeightsMissing, WrongModel
+from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
 
 
 def copied(folders, tmp_path, kind="t2v"):
@@ -200,6 +200,50 @@ def test_single_file_is_told_what_it_lacks(folders):
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(WeightsMissing, match="nowhere"):
         open_model(tmp_path / "nowhere", "cpu")
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "~nobody/model", "a\0b"])
+def test_path_that_no_system_takes_is_missing(path):
+    with pytest.raises(WeightsMissing) as told:
+        open_model(path, "cpu")
+    assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"components": {"transformer": 5}}, r"components.transformer is 5; expected a file"),
+        ({"components": {"vae": [None]}}, r"components.vae is \[None\]"),
+        ({"components": {"vae": []}}, r"components.vae is \[\]"),
+        ({"components": {"vae": "a\0b"}}, r"components.vae is 'a\\x00b'"),
+        ({"components": {"tokenizer": ["a"]}}, r"components.tokenizer is \['a'\]"),
+        ({"components": ["vae"]}, r"components is \['vae'\]; expected an object"),
+        ({"boundary": "high"}, r"boundary is 'high'; expected a number above 0"),
+        ({"max_sequence_length": -1}, r"max_sequence_length is -1"),
+    ],
+)
+def test_nonsense_in_the_settings_of_a_folder_is_named(folders, tmp_path, settings, words):
+    folder = copied(folders, tmp_path)
+    (folder / "wan_blender.json").write_text(json.dumps(settings))
+    with pytest.raises((WrongModel, WeightsMissing), match=words) as told:
+        open_model(folder, "cpu")
+    assert str(folder) in str(told.value)
+
+
+def test_part_with_a_name_that_no_system_takes_is_missing(folders, tmp_path):
+    folder = copied(folders, tmp_path)
+    (folder / "wan_blender.json").write_text(json.dumps({"components": {"vae": "x" * 5000}}))
+    with pytest.raises(WeightsMissing, match="File name too long"):
+        open_model(folder, "cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_device_that_is_not_there_is_named(folders, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(BadRequest, match=rf"'{device}'.*model.device to \"auto\""):
+        open_model(folders["t2v"], device)
+    assert open_model(folders["t2v"]).device.type == "cpu"
 
 
 @pytest.mark.parametrize("name", ["model.bin", "x.pt", "x.pth", "x.ckpt"])
@@ -383,6 +427,40 @@ def test_tokenizer_inside_a_text_encoder_file_is_used(folders, tmp_path, pieces)
     assert embeddings.shape == (1, 64, 32)
     assert embeddings[0, count - 1].abs().max() > 0
     assert embeddings[0, count:].abs().max() == 0
+
+
+def _write_t5(tokenizer):
+    """What is left of a T5 tokenizer when its vocabulary was not fetched."""
+    (tokenizer / "tokenizer.json").unlink()
+    (tokenizer / "tokenizer_config.json").write_text('{"tokenizer_class": "T5TokenizerFast"}')
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        shutil.rmtree,
+        _write_t5,
+        lambda t: (t / "tokenizer.json").write_text('{"version": "1.0", "tru'),
+        lambda t: (t / "tokenizer.json").write_text("{}"),
+        lambda t: (t / "tokenizer_config.json").unlink(),
+        lambda t: (_write_t5(t), (t / "spiece.model").write_bytes(b"")),
+        lambda t: (_write_t5(t), (t / "spiece.model").write_bytes(b"\n\x05<pad>")),
+    ],
+    ids=["gone", "no vocabulary", "cut", "{}", "no config", "empty pieces", "cut pieces"],
+)
+def test_half_a_tokenizer_is_refused(folders, tmp_path, spoil):
+    folder = copied(folders, tmp_path)
+    spoil(folder / "tokenizer")
+    with pytest.raises(WeightsMissing, match=str(folder / "tokenizer")):
+        open_model(folder, "cpu").read_tokenizer()
+
+
+def test_folder_with_pieces_alone_is_a_tokenizer(folders, tmp_path, pieces):
+    folder = copied(folders, tmp_path)
+    _write_t5(folder / "tokenizer")
+    (folder / "tokenizer" / "spiece.model").write_bytes(pieces)
+    told = open_model(folder, "cpu").read_tokenizer()(["a red ball"], max_length=8)
+    assert torch.equal(told.input_ids, PieceTokenizer(pieces)(["a red ball"], 8).input_ids)
 
 
 def test_bare_pieces_are_padded_and_cut_like_t5(pieces):

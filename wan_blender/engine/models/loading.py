@@ -21,6 +21,7 @@ the network and no code from a model folder is run.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,12 @@ import torch
 from diffusers import AutoencoderKLWan
 from transformers import CLIPVisionModel
 
-from ...errors import WeightsMissing, WrongModel
+from ...errors import BadRequest, WeightsMissing, WrongModel
 from ...traits import Traits, read_traits
 from .layout import CLIP, find_folder, place_of, places, read_settings, revision
 from .memory import MemoryPlan
 from .parts import Part, Watch
-from .tensor_files import fingerprint
+from .tensor_files import digest, fingerprint
 from .text import encode_prompts, open_tokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -102,15 +103,28 @@ class Bundle:
         """CLIP, for models whose ``traits.needs_clip`` is true."""
         return self.parts["image_encoder"].model
 
+    def read_tokenizer(self) -> Any:
+        """The tokenizer, read once. Raises WeightsMissing."""
+        if self._tokenizer is None:
+            encoder = self.parts["text_encoder"]
+            self._tokenizer = open_tokenizer(self._tokenizer_place, encoder.weights)
+        return self._tokenizer
+
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
         """(n, L, d) in the transformers' dtype and device; zeros behind each prompt's end."""
-        encoder = self.parts["text_encoder"]
-        if self._tokenizer is None:
-            self._tokenizer = open_tokenizer(self._tokenizer_place, encoder.weights)
+        tokenizer, encoder = self.read_tokenizer(), self.parts["text_encoder"]
         length = self.traits.max_sequence_length
-        embeddings = encode_prompts(prompts, self._tokenizer, encoder.model, length)
+        embeddings = encode_prompts(prompts, tokenizer, encoder.model, length)
         target = self.parts["transformer"]
         return embeddings.to(target.device, target.dtype)
+
+    def content(self, name: str) -> str:
+        """What the output of a part hangs on besides its input, for a cache to know it by."""
+        part = self.parts[name]
+        known = [fingerprint(part.files), json.dumps(part.config, sort_keys=True, default=str)]
+        if name == "text_encoder":
+            known += [str(self.traits.max_sequence_length), digest(self._tokenizer_place)]
+        return " ".join(known)
 
     def fit(self, plan: MemoryPlan) -> None:
         """Load transformers as ``plan`` says from now on."""
@@ -136,7 +150,8 @@ def open_model(
 
     ``watch`` is called with a few words before each part is loaded and may raise Cancelled.
     ``keep_packed`` leaves fp8 and GGUF matrices packed in memory, which takes less room and more
-    time. Raises WeightsMissing, UnsafeWeights or WrongModel.
+    time. Raises WeightsMissing, UnsafeWeights, WrongModel, or BadRequest for a device that is not
+    there.
     """
     where = torch.device(pick_device(device))
     precision = pick_dtype(dtype, where)
@@ -197,12 +212,21 @@ def _check_company(parts: dict[str, Part]) -> None:
 
 
 def pick_device(device: str) -> str:
-    """ "auto" is CUDA (ROCm answers to that name too), else Apple's GPU, else the CPU."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    """ "auto" is CUDA (ROCm answers to that name too), else Apple's GPU, else the CPU. Raises
+    BadRequest for one that is not there."""
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        return next(name for name, present in there.items() if present)
+    if not there[torch.device(device).type]:
+        raise BadRequest(
+            f"The model is to run on {device!r}, which torch {torch.__version__} does not find.",
+            'Set model.device to "auto", or see what "python -m wan_blender.engine doctor" says.',
+        )
+    return device
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:

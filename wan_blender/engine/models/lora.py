@@ -13,6 +13,7 @@ kohya (``lora_unet_blocks_0_self_attn_q.lora_down.weight``), DiffSynth (``lora_A
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,14 @@ class Lora:
     path: Path
     deltas: dict[str, Delta]
     skipped: tuple[str, ...]
+
+
+def lora_file(name: str) -> Path:
+    """The file that a job's setting names, its header read. Raises WeightsMissing or
+    UnsafeWeights."""
+    path = Path(os.path.expanduser(name))
+    read_header(path)
+    return path
 
 
 def read_lora(path: str | Path, model: nn.Module) -> Lora:

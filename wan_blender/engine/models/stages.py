@@ -12,7 +12,8 @@ from ...errors import InvalidJob
 from ...stages import Span, StagePlan
 from ...traits import Traits
 from .loading import Bundle, open_model
-from .lora import Lora, read_lora, set_loras
+from .lora import Lora, lora_file, read_lora, set_loras
+from .memory import MemoryPlan
 from .parts import Part, Watch
 
 _CHUNK = 1 << 24  # bytes
@@ -81,7 +82,7 @@ class StageModels:
     def _lora(self, use: jobs.Lora, model: Any) -> Lora:
         key = (use.file, id(model))
         if key not in self._read:
-            self._read[key] = read_lora(Path(use.file).expanduser(), model)
+            self._read[key] = read_lora(lora_file(use.file), model)
         return self._read[key]
 
 

@@ -47,6 +47,8 @@ class PieceTokenizer:
     """A bare SentencePiece model as T5 uses it: pad 0, end 1. Called like transformers' own."""
 
     def __init__(self, model: bytes) -> None:
+        if not model:  # sentencepiece would take it for none given
+            raise ValueError("the file is empty")
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
 
     def __call__(self, texts: list[str], max_length: int, **_: Any) -> SimpleNamespace:
@@ -60,19 +62,27 @@ class PieceTokenizer:
 
 
 def open_tokenizer(place: Path, encoder: Weights) -> Any:
-    """From a folder, a SentencePiece file, or the one that ComfyUI's text encoders carry."""
+    """From a folder, a SentencePiece file, or the one that ComfyUI's text encoders carry. Raises
+    WeightsMissing."""
+    if place.is_dir() and not (place / "tokenizer.json").is_file():
+        place = place / "spiece.model"  # without either, transformers would make up a vocabulary
     try:
         if place.is_dir():
-            return AutoTokenizer.from_pretrained(
+            tokenizer = AutoTokenizer.from_pretrained(
                 place, local_files_only=True, trust_remote_code=False
             )
+            if tokenizer.pad_token is None:
+                raise ValueError("it says no padding token; its tokenizer_config.json is missing")
+            return tokenizer
         if place.is_file():
             return PieceTokenizer(place.read_bytes())
         pieces = encoder.extra("spiece_model")
         if pieces is not None:
             return PieceTokenizer(pieces.numpy().tobytes())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WeightsMissing(f"The tokenizer {place} cannot be read: {error}.") from error
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise WeightsMissing(
+            f"The tokenizer {place} cannot be read: {error}.", "Download it again."
+        ) from error
     raise WeightsMissing(
         f"There is no tokenizer at {place}.",
         "Give the tokenizer folder (or spiece.model) of google/umt5-xxl.",
