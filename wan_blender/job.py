@@ -8,7 +8,8 @@
     start.png end.png   given first and last frame, when they are not the plate's own
     references/         pictures of what to generate, for VACE
     compare_with        name of the folder beside it with the take without hygiene; optional
-    radius.png          16-bit gray blur map of the start frame, white = 2.5 px; optional
+    radius.png          16-bit gray blur map of the shot, white = 2.5 px; optional
+    radius/000000.png   the same for each frame, of a matte that hygiene follows; optional
     cancel              its presence stops the run within one step
     lock                held by the process that works on the job: claim.py
     state.jsonl         append-only journal: what happened, when
@@ -42,7 +43,7 @@ from .latent_grid import REDUCTIONS
 SCHEMA = 1
 PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
 START, END, REFERENCES = "start.png", "end.png", "references"
-RADIUS, COMPARE_WITH = "radius.png", "compare_with"
+RADIUS, RADII, COMPARE_WITH = "radius.png", "radius", "compare_with"
 PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
 DTYPES = {
     "auto": "bfloat16 on a GPU, float32 on the CPU",

@@ -2,6 +2,7 @@
 """Hygiene in a whole run with the bundled model: only what the model is shown changes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,80 @@ def test_soft_without_a_map_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InvalidJob, match=jobs.RADIUS):
         run(tmp_path, with_map=False, mode="soft")
     assert not (tmp_path / "result").exists()
+
+
+def striped(height: int = H, width: int = W) -> np.ndarray:
+    """A calm picture with a small block of stripes, which is a sink."""
+    picture = np.full((height, width, 3), 128, np.uint8)
+    picture[16:32, 16:40:4] = 240
+    picture[16:32, 18:40:4] = 15
+    return picture
+
+
+@pytest.fixture
+def scenes(monkeypatch):
+    """What each condition of a run looks at, in order of the phases."""
+    seen, make = [], pipeline.make_condition
+
+    def watched(bundle, scene):
+        seen.append(scene)
+        return make(bundle, scene)
+
+    monkeypatch.setattr(pipeline, "make_condition", watched)
+    return seen
+
+
+def detail(picture: np.ndarray) -> float:
+    return float(np.abs(np.diff(picture, axis=1)).mean())
+
+
+@pytest.mark.parametrize("kind", ["i2v", "vace"])
+def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind):
+    folder = tmp_path / "job"
+    make_job(
+        folder, noise_plate(FRAMES, H, W), np.full((FRAMES, H, W), 65535, np.uint16),
+        model__path=str(write_untrained(tmp_path / kind, kind)), sampling__steps=4,
+        hygiene__mode="both", hygiene__end=0.5,
+    )  # fmt: skip
+    write_radius(folder / jobs.RADIUS, np.full((H, W), 1.0, np.float32))
+    names = {"i2v": [jobs.END], "vace": ["references 1", "references 2"]}[kind]
+    if kind == "i2v":
+        write_png(folder / "start.png", striped())
+        write_png(folder / "end.png", striped())
+    else:
+        (folder / "references").mkdir()
+        for name in ("a.png", "b.png"):
+            write_png(folder / "references" / name, striped())
+
+    def pictures(scene) -> list[np.ndarray]:
+        return [scene.given(jobs.END)] if kind == "i2v" else scene.references()
+
+    report = pipeline.generate(folder, Watch(folder))
+    said = report["hygiene"]["by_measure"]
+    assert list(said) == names
+    assert all(one["score_blurred"] < one["score"] for one in said.values())
+    low, soft = scenes
+    plain = [detail(picture) for picture in pictures(replace(soft, look=None))]
+    softened = [detail(picture) for picture in pictures(soft)]
+    assert all(0.2 * a < b < 0.9 * a for a, b in zip(plain, softened, strict=True))
+    lowest = [detail(picture) for picture in pictures(low)]
+    assert all(b < 0.5 * a for a, b in zip(plain, lowest, strict=True))
+
+
+def test_blur_follows_a_matte_through_all_frames_that_vace_is_shown(tmp_path, scenes):
+    make_job(tmp_path, noise_plate(FRAMES, H, W), MASK, hygiene__mode="soft", sampling__steps=1)
+    for index in range(FRAMES):
+        radius = np.zeros((H, W), np.float32)
+        radius[:, 8 * index : 8 * index + 16] = 1.5
+        write_radius(tmp_path / jobs.RADII / jobs.frame_name(index), radius)
+    report = pipeline.generate(tmp_path, Watch(tmp_path))
+    assert "follows a matte" in report["hygiene"]["notes"][0]
+    (soft,) = scenes
+    plain = replace(soft, look=None)
+    for index in range(FRAMES):
+        changed = (soft.picture(index) != plain.picture(index)).any(-1)
+        files = tmp_path / jobs.RADII / jobs.frame_name(index)
+        np.testing.assert_array_equal(changed, soft.region.crop_padded(read_png(files)) > 0)
 
 
 def five_b(tmp_path, name: str, **settings) -> tuple[np.ndarray, dict]:

@@ -12,6 +12,7 @@ from tools.hygiene_set import scenes
 from tools.hygiene_set.patches import DECOYS
 from tools.hygiene_set.rooms import ROOMS
 from wan_blender.engine.hygiene import pictures
+from wan_blender.engine.hygiene.faces import find_faces
 from wan_blender.errors import UnsupportedClip
 from wan_blender.hygiene import bands, cells
 from wan_blender.hygiene.matrix import Matrix, analyse
@@ -160,7 +161,7 @@ def test_kinds_name_what_is_there():
 def test_face_in_a_photograph_is_found_and_its_details_are_protected():
     """NASA's portrait of Eileen Collins (public domain): a face, a flag, a space suit."""
     picture = pictures.read_picture(Path(__file__).parent / "portrait.jpg", (400, 400))
-    faces = pictures.find_faces(picture)
+    faces = find_faces(picture)
     assert len(faces) == 1
     x, y, width, height = faces[0]
     assert x < 170

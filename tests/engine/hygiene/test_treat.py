@@ -12,12 +12,12 @@ from tools.hygiene_set.rooms import ROOMS
 from wan_blender.engine.hygiene import pictures
 from wan_blender.engine.hygiene.treatment import Treatment, low_pass
 from wan_blender.engine.region import Region, whole_frame
-from wan_blender.errors import InvalidJob, SizeMismatch, WrongModel
+from wan_blender.errors import InvalidJob, LengthMismatch, SizeMismatch, WrongModel
 from wan_blender.hygiene import blur
 from wan_blender.hygiene.bands import luminance
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import find_sinks
-from wan_blender.job import RADIUS, Hygiene, Job, Shot
+from wan_blender.job import RADII, RADIUS, Hygiene, Job, Shot, frame_name
 from wan_blender.latent_grid import Grid
 
 SEEDS = range(3000, 3012)
@@ -183,6 +183,11 @@ def radii(value: float = 1.0, height: int = 48, width: int = 64) -> np.ndarray:
     return np.full((height, width), value, np.float32)
 
 
+def painted(value: float = 1.0, height: int = 48, width: int = 64):
+    """One map for every frame of the shot."""
+    return lambda index: radii(value, height, width)
+
+
 @pytest.mark.parametrize(
     ("mode", "phases"),
     [
@@ -193,34 +198,60 @@ def radii(value: float = 1.0, height: int = 48, width: int = 64) -> np.ndarray:
     ],
 )
 def test_phase_follows_mode_and_interval(mode, phases):
-    treatment = Treatment(Hygiene(mode=mode, start=0.1, end=0.3), radii())
+    treatment = Treatment(Hygiene(mode=mode, start=0.1, end=0.3), painted())
     assert treatment.phases(10) == phases
 
 
 def test_original_phase_shows_the_picture_itself():
     picture = frame()
-    assert Treatment(Hygiene(), radii()).see("original", picture) is picture
+    assert Treatment(Hygiene(), painted()).see("original", picture) is picture
 
 
-def test_soft_phase_blurs_the_first_picture_only():
-    picture, treatment = frame(), Treatment(Hygiene(mode="soft"), radii())
-    expected = 2 * blur.soften((picture + 1) / 2, radii()) - 1
-    np.testing.assert_array_equal(treatment.see("soft", picture), expected)
-    assert treatment.see("soft", picture, is_first=False) is picture
+def test_soft_phase_blurs_every_frame_by_its_own_map():
+    picture = frame()
+    treatment = Treatment(Hygiene(mode="soft"), lambda index: radii(0.5 * index), moves=True)
+    for index in (0, 1, 3):
+        expected = 2 * blur.soften((picture + 1) / 2, radii(0.5 * index)) - 1
+        np.testing.assert_array_equal(treatment.see("soft", picture, index), expected)
+
+
+def test_pictures_without_a_map_are_softened_by_measure_within_the_limit():
+    room = 2 * ROOMS["bedroom"]().rgb - 1
+    treatment = Treatment(Hygiene(mode="both", strength=2), painted(0.0), seed=7)
+    seen = treatment.see("soft", room, "end")
+    np.testing.assert_array_equal(treatment.see("low", room, "end"), low_pass(seen, 0.4))
+    picture, treated = ((p + 1) / 2 for p in (room, seen))
+    matrix = analyse(picture)
+    regions = blur.treat(picture, matrix, find_sinks(picture, matrix), 7)
+    expected = blur.soften(picture, blur.radius_map(regions, picture.shape[:2]))
+    np.testing.assert_allclose(treated, expected, atol=1e-5)
+    said = treatment.describe(frame(), 4)["by_measure"]["end"]
+    assert said["score_blurred"] < 0.9 * said["score"]
+    assert said["largest_radius"] == pytest.approx(max(r.radius for r in regions), abs=1e-3)
+
+
+def test_pictures_without_a_map_are_left_where_nothing_is_soft():
+    for treatment in (Treatment(Hygiene(mode="scheduled"), painted()), Treatment(Hygiene("both"))):
+        np.testing.assert_array_equal(
+            treatment.see("low", frame(), "end"), low_pass(frame(), treatment.settings.factor)
+        )
+        assert "by_measure" not in treatment.describe(frame(), 4)
 
 
 def test_strength_scales_the_radii_up_to_the_limit():
     picture = frame()
-    half = Treatment(Hygiene(mode="soft", strength=0.5), radii()).see("soft", picture)
-    same = Treatment(Hygiene(mode="soft"), radii(0.5)).see("soft", picture)
+    half = Treatment(Hygiene(mode="soft", strength=0.5), painted()).see("soft", picture)
+    same = Treatment(Hygiene(mode="soft"), painted(0.5)).see("soft", picture)
     np.testing.assert_array_equal(half, same)
-    limit = Treatment(Hygiene(mode="soft", strength=2), radii(blur.MAX_RADIUS)).see("soft", picture)
-    full = Treatment(Hygiene(mode="soft"), radii(blur.MAX_RADIUS)).see("soft", picture)
+    limit = Treatment(Hygiene(mode="soft", strength=2), painted(blur.MAX_RADIUS)).see(
+        "soft", picture
+    )
+    full = Treatment(Hygiene(mode="soft"), painted(blur.MAX_RADIUS)).see("soft", picture)
     np.testing.assert_array_equal(limit, full)
 
 
 def test_low_phase_of_both_is_the_low_passed_soft_picture():
-    picture, treatment = frame(), Treatment(Hygiene(mode="both"), radii())
+    picture, treatment = frame(), Treatment(Hygiene(mode="both"), painted())
     expected = low_pass(treatment.see("soft", picture), 0.4)
     np.testing.assert_array_equal(treatment.see("low", picture), expected)
 
@@ -235,15 +266,37 @@ def test_low_pass_keeps_slow_detail_and_drops_fast_detail():
 
 def test_a_map_of_another_size_is_refused_with_both_sizes():
     with pytest.raises(SizeMismatch, match=r"10 x 20.*64 x 48"):
-        Treatment(Hygiene(mode="soft"), radii(1.0, 20, 10)).see("soft", frame())
+        Treatment(Hygiene(mode="soft"), painted(1.0, 20, 10)).see("soft", frame())
 
 
 def test_job_folder_gives_the_treatment_back(tmp_path):
     radius = np.linspace(0, blur.MAX_RADIUS, 48 * 64, dtype=np.float32).reshape(48, 64)
     pictures.write_radius(tmp_path / RADIUS, radius)
-    job = Job(Shot(width=64, height=48), hygiene=Hygiene(mode="soft"))
+    job = Job(Shot(width=64, height=48, frame_count=1), hygiene=Hygiene(mode="soft"))
     read = pictures.read_treatment(tmp_path, job, WHOLE, "i2v")
-    np.testing.assert_allclose(read.radius, radius, atol=1e-4)
+    np.testing.assert_allclose(read.radius(0), radius, atol=1e-4)
+
+
+def test_followed_matte_joins_the_painted_map_on_each_frame(tmp_path):
+    pictures.write_radius(tmp_path / RADIUS, radii(0.5))
+    for index in range(3):
+        pictures.write_radius(tmp_path / RADII / frame_name(index), radii(0.4 * index))
+    job = Job(Shot(width=64, height=48, frame_count=3), hygiene=Hygiene(mode="soft"))
+    read = pictures.read_treatment(tmp_path, job, WHOLE, "vace")
+    assert read.moves
+    for index, expected in enumerate((0.5, 0.5, 0.8)):
+        np.testing.assert_allclose(read.radius(index), expected, atol=1e-4)
+    job.shot.frame_count = 5
+    with pytest.raises(LengthMismatch, match=r"3 .* 5"):
+        pictures.read_treatment(tmp_path, job, WHOLE, "vace")
+
+
+def test_one_map_serves_every_frame(tmp_path):
+    pictures.write_radius(tmp_path / RADII / frame_name(0), radii(0.7))
+    job = Job(Shot(width=64, height=48, frame_count=3), hygiene=Hygiene(mode="soft"))
+    read = pictures.read_treatment(tmp_path, job, WHOLE, "vace")
+    assert not read.moves
+    np.testing.assert_allclose(read.radius(2), 0.7, atol=1e-4)
 
 
 def test_map_is_cut_to_what_the_model_sees_and_keeps_its_radii(tmp_path):
@@ -252,8 +305,8 @@ def test_map_is_cut_to_what_the_model_sees_and_keeps_its_radii(tmp_path):
     radius[16:32, 32:64] = 1.5
     pictures.write_radius(tmp_path / RADIUS, radius)
     region = Region(32, 16, 32, 32, Grid(1, 16, 16, 8, 2))
-    job = Job(Shot(width=64, height=48), hygiene=Hygiene(mode="soft"))
-    read = pictures.read_treatment(tmp_path, job, region, "vace").radius
+    job = Job(Shot(width=64, height=48, frame_count=1), hygiene=Hygiene(mode="soft"))
+    read = pictures.read_treatment(tmp_path, job, region, "vace").radius(0)
     assert read.shape == (16, 16)
     np.testing.assert_allclose(read[:8], 1.5, atol=1e-3)
     np.testing.assert_allclose(read[8:], 0, atol=1e-3)
@@ -278,7 +331,8 @@ def test_a_model_that_is_shown_no_picture_is_refused(tmp_path, mode):
 def test_report_says_what_was_blurred_and_low_passed():
     radius = radii(0.0)
     radius[:24] = 1.0
-    treatment = Treatment(Hygiene(mode="both", start=0.25, end=0.5, strength=0.5), radius)
+    settings = Hygiene(mode="both", start=0.25, end=0.5, strength=0.5)
+    treatment = Treatment(settings, lambda index: radius)
     said = treatment.describe(frame(), 8)
     assert said["mode"] == "both"
     assert said["blurred"] == 0.5

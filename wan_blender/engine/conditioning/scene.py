@@ -18,14 +18,14 @@ from ..video import Shot, read_png, to_mask, to_model
 @dataclass(frozen=True)
 class Scene:
     """Frames past the shot's end repeat its last frame. ``check`` may raise Cancelled; ``look``
-    is what hygiene makes of a picture at the model's size, and whether it is the first, before it
-    is shown; None shows pictures as they are."""
+    is what hygiene makes of a picture at the model's size before it is shown, told the frame of
+    the shot that it is, or its name; None shows pictures as they are."""
 
     shot: Shot
     region: Region
     settings: jobs.ModelMask
     check: Callable[[], None] = lambda: None
-    look: Callable[[np.ndarray, bool], np.ndarray] | None = None
+    look: Callable[[np.ndarray, int | str], np.ndarray] | None = None
 
     @property
     def frames(self) -> int:
@@ -34,8 +34,8 @@ class Scene:
 
     def picture(self, index: int) -> np.ndarray:
         """(H, W, 3) float32 in [-1, 1], padded to the model's size."""
-        picture = to_model(self.shot.plate(self._inside(index)))
-        return self._seen(self.region.crop_padded(picture), index == 0)
+        index = self._inside(index)
+        return self._seen(self.region.crop_padded(to_model(self.shot.plate(index))), index)
 
     def mask(self, index: int) -> np.ndarray:
         """The model's mask (H, W) in [0, 1], 1 = generate; the padding holds nothing to make."""
@@ -61,17 +61,20 @@ class Scene:
         else:
             grid = self.region.grid
             fitted = fill_size(picture, grid.padded_width, grid.padded_height)
-        return self._seen(fitted, name == jobs.START)
+        return self._seen(fitted, 0 if name == jobs.START else name)
 
     def references(self) -> list[np.ndarray]:
         """Pictures of what to generate, whole, on white, at the model's size."""
         files = sorted((self.shot.folder / jobs.REFERENCES).glob("*.png"))
         size = self.region.grid.padded_width, self.region.grid.padded_height
         pictures = [_scale_inside(to_model(read_colour(path)), *size) for path in files]
-        return [_on_white(self._seen(picture, False), *size) for picture in pictures]
+        return [
+            _on_white(self._seen(picture, f"{jobs.REFERENCES} {number}"), *size)
+            for number, picture in enumerate(pictures, 1)
+        ]
 
-    def _seen(self, picture: np.ndarray, is_first: bool) -> np.ndarray:
-        return self.look(picture, is_first) if self.look else picture
+    def _seen(self, picture: np.ndarray, which: int | str) -> np.ndarray:
+        return self.look(picture, which) if self.look else picture
 
     def _inside(self, index: int) -> int:
         return min(index, len(self.shot) - 1)

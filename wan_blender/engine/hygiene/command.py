@@ -18,6 +18,7 @@ from ...hygiene.blur import radius_map, soften, treat
 from ...hygiene.matrix import analyse
 from ...hygiene.sinks import Sink, find_sinks
 from . import batch, motion, pictures, report, takes
+from .faces import find_faces
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,20 +74,20 @@ def _matrix(options: argparse.Namespace) -> dict[str, object]:
 def _sinks(options: argparse.Namespace) -> dict[str, object]:
     picture = pictures.read_picture(options.image, options.size)
     matrix = analyse(picture)
-    sinks = find_sinks(picture, matrix, pictures.find_faces(picture))
+    sinks = find_sinks(picture, matrix, find_faces(picture))
     listed = [_describe(index, sink) for index, sink in enumerate(sinks)]
     return {"score": round(matrix.score, 2), "light": matrix.light, "sinks": listed}
 
 
 def _faces(options: argparse.Namespace) -> dict[str, object]:
     picture = pictures.read_picture(options.image, options.size)
-    return {"faces": [list(box) for box in pictures.find_faces(picture)]}
+    return {"faces": [list(box) for box in find_faces(picture)]}
 
 
 def _treat(options: argparse.Namespace) -> dict[str, object]:
     picture = pictures.read_picture(options.image, options.size)
     matrix = analyse(picture)
-    sinks = find_sinks(picture, matrix, pictures.find_faces(picture))
+    sinks = find_sinks(picture, matrix, find_faces(picture))
     if options.sinks is None:
         chosen = [sink for sink in sinks if not sink.protected]
     else:

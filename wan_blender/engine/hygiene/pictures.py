@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start frames and blur maps from files, and the faces in a picture."""
+"""Start frames and blur maps from files, and what a job does about them."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,6 @@ from ... import job as jobs
 from ...errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
-from ...hygiene.sinks import Box
 from ..region import Region
 from .treatment import SOFT, Treatment
 
@@ -75,10 +75,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise from_os_error(error, f"writing {path.name}") from error
 
 
-def read_radius(path: Path, width: int, height: int) -> np.ndarray | None:
-    """(height, width) blur radii in pixels from a gray map, white = MAX_RADIUS; None: no map."""
-    if not path.is_file():
-        return None
+def read_radius(path: Path, width: int, height: int) -> np.ndarray:
+    """(height, width) blur radii in pixels from a gray map, white = MAX_RADIUS."""
     gray = to_rgb(_decode(path))[..., :1]
     return resize(gray, width, height)[..., 0] * MAX_RADIUS
 
@@ -91,8 +89,8 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
     """What the job in ``folder`` does about fine detail, on the part of the canvas that a model of
     ``kind`` sees.
 
-    Raises InvalidJob when the mode asks for a blur map and the folder has none, WrongModel when
-    the model is shown no picture that could be treated.
+    Raises InvalidJob when the mode asks for a blur map and the folder has none, LengthMismatch for
+    one that follows other frames, WrongModel when the model is shown no picture.
     """
     mode = job.hygiene.mode
     if mode != "off" and kind == "t2v":
@@ -103,34 +101,27 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
         )
     if mode not in SOFT:
         return Treatment(job.hygiene)
-    radius = read_radius(folder / jobs.RADIUS, job.shot.width, job.shot.height)
-    if radius is None and mode == "soft":
+    maps = _find_maps(folder, job.shot.frame_count)
+    if not maps and mode == "soft":
         raise InvalidJob(
             f"hygiene.mode is 'soft', and {folder / jobs.RADIUS} is missing.",
             "Tick sinks or paint a blur map, or set the mode to 'off' or 'scheduled'.",
         )
-    if radius is not None:
-        radius = region.crop_padded(radius).clip(0, MAX_RADIUS)
-    return Treatment(job.hygiene, radius)
+
+    size = job.shot.width, job.shot.height
+
+    @lru_cache(maxsize=2)
+    def drawn(files: tuple[Path, ...]) -> np.ndarray:
+        radius = np.maximum.reduce([read_radius(path, *size) for path in files])
+        return region.crop_padded(radius).clip(0, MAX_RADIUS)
+
+    by_frame = list(zip(*maps, strict=True))
+    radius = (lambda index: drawn(by_frame[index])) if maps else None
+    return Treatment(job.hygiene, radius, len(set(by_frame)) > 1, job.sampling.seed)
 
 
-def find_faces(picture: np.ndarray) -> list[Box]:
-    """Boxes of faces by OpenCV's own cascades (Viola and Jones 2001); (H, W, 3) in 0..1.
-
-    Upright faces from the front and from both sides, from a sixteenth of the picture's smaller side
-    on and at least 24 pixels. It misses tilted, turned away, covered, drawn and smaller ones, and
-    now and then takes something else for a face. Eyes and mouths are found as parts of a face.
-    """
-    gray = cv2.cvtColor((picture * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
-    smallest = max(min(gray.shape) // 16, 24)
-
-    def detect(name: str, plane: np.ndarray) -> list[Box]:
-        cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
-        found = cascade.detectMultiScale(plane, 1.1, 6, minSize=(smallest, smallest))
-        return [tuple(int(v) for v in box) for box in found]
-
-    front = detect("haarcascade_frontalface_default.xml", gray)
-    left = detect("haarcascade_profileface.xml", gray)
-    right = detect("haarcascade_profileface.xml", np.ascontiguousarray(gray[:, ::-1]))
-    mirrored = [(gray.shape[1] - x - width, y, width, height) for x, y, width, height in right]
-    return front + left + mirrored
+def _find_maps(folder: Path, frames: int) -> list[list[Path]]:
+    """The files of each blur map there is, one for each frame. Raises LengthMismatch."""
+    painted, followed = folder / jobs.RADIUS, folder / jobs.RADII
+    maps = [[painted] * frames] if painted.is_file() else []
+    return maps + ([jobs.mask_files(followed, frames)] if followed.is_dir() else [])

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pictures without a blur map (end frame, references): just enough blur, by measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...hygiene.blur import radius_map, soften, treat
+from ...hygiene.matrix import analyse
+from ...hygiene.sinks import find_sinks
+from ...job import Hygiene
+from .faces import find_faces
+
+
+def treat_picture(
+    picture: np.ndarray, settings: Hygiene, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """``picture`` (H, W, 3) in 0..1 with all its sinks softened, faces spared, and what was done.
+
+    A strength above 1 counts as 1: more would pass the ambiguity limit.
+    """
+    matrix = analyse(picture)
+    sinks = [s for s in find_sinks(picture, matrix, find_faces(picture)) if not s.protected]
+    regions = treat(picture, matrix, sinks, seed, settings.keep_edges)
+    radius = radius_map(regions, picture.shape[:2]) * min(settings.strength, 1)
+    treated = soften(picture, radius, settings.keep_edges)
+    return treated, {
+        "score": round(matrix.score, 2),
+        "score_blurred": round(analyse(treated).score, 2),
+        "blurred": round(float((radius > 0.05).mean()), 4),
+        "largest_radius": round(float(radius.max()), 3),
+        "warnings": [region.warning() for region in regions if region.limited],
+    }
