@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run would refuse, check refuses with the same words."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tests.engine.folders import make_job, moving_square, noise_plate
+from tests.engine.untrained import write_untrained
+from wan_blender import errors
+from wan_blender.engine.__main__ import main
+from wan_blender.engine.check import check
+from wan_blender.engine.pipeline import generate
+from wan_blender.engine.watch import Watch
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_untrained(tmp_path_factory.mktemp("models") / "t2v", "t2v")
+
+
+@pytest.fixture
+def job(model, tmp_path, monkeypatch):
+    """A job whose prompts are in the cache already, on a copy of the model."""
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path / "tensors"))
+    shutil.copytree(model, tmp_path / "model")
+    folder = make_job(
+        tmp_path / "job", noise_plate(5, 32, 48), moving_square(5, 32, 48, 12),
+        model__path=str(tmp_path / "model"), sampling__steps=1,
+    )  # fmt: skip
+    generate(folder, Watch(folder))
+    return folder
+
+
+def _set(folder, **groups):
+    data = json.loads((folder / "job.json").read_text())
+    for name, value in groups.items():
+        data[name] = data[name] | value if isinstance(value, dict) else value
+    (folder / "job.json").write_text(json.dumps(data))
+
+
+def _cut_tokenizer(folder):
+    path = folder.parent / "model" / "tokenizer" / "tokenizer.json"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda f: shutil.rmtree(f.parent / "model" / "tokenizer"), "WeightsMissing", "tokenizer"),
+        (_cut_tokenizer, "WeightsMissing", "tokenizer"),
+        (lambda f: _set(f, loras=[{"file": "/no/style.safetensors"}]), "WeightsMissing", "/no/st"),
+        (lambda f: _set(f, stages=[{"loras": [{"file": "~/no.pt"}]}]), "UnsafeWeights", "no.pt"),
+        (lambda f: _set(f, model={"device": "cuda"}), "BadRequest", "'cuda'.*\"auto\""),
+        (lambda f: _set(f, model={"device": "mps"}), "BadRequest", "'mps'.*\"auto\""),
+        (lambda f: _set(f, model={"path": "x" * 5000}), "WeightsMissing", "xxx"),
+        (lambda f: _set(f, mask={"frames": "9" * 5000}), "InvalidJob", "mask.frames"),
+        (lambda f: _set(f, stages=[{"model": "nano/vace", "steps": 1}]), "WrongModel", "_class"),
+    ],
+    ids=["no tokenizer", "half", "LoRA", "stage's LoRA", "cuda", "mps", "path", "frames", "kind"],
+)  # fmt: skip
+def test_check_and_run_refuse_alike(job, monkeypatch, capsys, spoil, error, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    spoil(job)
+    for refuse in (lambda: check(job), lambda: generate(job, Watch(job))):
+        with pytest.raises(getattr(errors, error), match=words):
+            refuse()
+    assert main(["check", str(job)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
