@@ -5,50 +5,63 @@ was not enough, going on from the last finished step."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from ..errors import OutOfMemory
 from .models.memory import MemoryPlan, refuse, step_down
+from .models.parts import Watch
+from .models.stages import StageModels
 from .plan import Plan
 from .sampling import State
 
 OnStep = Callable[[State], None]
+T = TypeVar("T")
 
 
 class Fitting:
-    """``memory`` is the plan in force; ``measures`` counts the steps down that were needed."""
+    """``memory`` is the plan in force for ``models``, those of all stages; ``measures`` counts the
+    steps down that were needed."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, watch: Watch) -> None:
         self._plan = plan
+        self.models = StageModels(plan.bundle, plan.job.model, plan.job.loras, plan.stages, watch)
         self.memory: MemoryPlan = plan.memory
         self.measures = 0
-        plan.bundle.fit(self.memory)
+        self.models.fit(self.memory)
 
-    def run(self, advance: Callable[[State | None, OnStep], State], state: State | None) -> State:
-        """``advance(state, on_step)`` to its end. Raises OutOfMemory when no measure is left."""
+    def run(self, phase: str, work: Callable[[], T]) -> T:
+        """``work()``, begun again with one measure more for as long as it runs out of memory;
+        ``phase`` is one of memory.predict_phases. Raises OutOfMemory when no measure is left."""
+        while True:
+            try:
+                return work()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._step_down(phase)
+
+    def denoise(
+        self, advance: Callable[[State | None, OnStep], State], state: State | None
+    ) -> State:
+        """``advance(state, on_step)`` to its end; begun again from the last finished step."""
         latest = state
 
         def keep(reached: State) -> None:
             nonlocal latest
             latest = reached
 
-        while True:
-            try:
-                return advance(latest, keep)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            self._step_down()
+        return self.run("denoising", lambda: advance(latest, keep))
 
-    def _step_down(self) -> None:
+    def _step_down(self, phase: str) -> None:
         plan = self._plan
-        lower = step_down(self.memory, plan.sizes, plan.machine)
+        lower = step_down(self.memory, plan.sizes, plan.machine, phase)
         if lower is None:
             raise refuse(self.memory)
         self.memory = lower
         self.measures += 1
-        plan.bundle.fit(lower)
+        self.models.fit(lower)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

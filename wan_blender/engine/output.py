@@ -28,7 +28,7 @@ def write_frames(
     """Write patch/ (and frames/) into ``part``, frame by frame; ``tiled`` decodes in tiles.
     Returns the function that reads the files back and measures them."""
     for name in _folders(plan.job.output):
-        (part / name).mkdir(parents=True)
+        (part / name).mkdir(parents=True, exist_ok=True)  # begun again when memory ran out
     for index, generated in enumerate(_matched(plan, latents, tiled)):
         plate = plan.shot.plate(index)
         alpha = matte_on_canvas(plan.shot, plan.region, plan.masks, plan.job.output, index)

@@ -21,7 +21,6 @@ from .conditioning.text import guided_velocity
 from .fitting import Fitting
 from .hygiene.takes import compare_with
 from .models.loading import Bundle
-from .models.stages import StageModels
 from .output import write_frames
 from .plan import Plan, make_plan
 from .release import make_law
@@ -52,22 +51,30 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
     try:
         with watch.measure_memory():
             with watch.phase("reading"):
-                plan = make_plan(folder, check=watch.check)
+                plan = make_plan(folder, watch.loading, watch.check)
                 scene = Scene(plan.shot, plan.region, plan.job.model_mask, watch.check)
+                fitting = Fitting(plan, watch.loading)
             with watch.phase("text"):
-                text = encode_prompts(plan.bundle, plan.job.prompt)
+                text = fitting.run("text", lambda: encode_prompts(plan.bundle, plan.job.prompt))
             with watch.phase("encoding", plan.region.grid.latent_shape[0]):
-                source = encode_source(plan, scene, watch)
+                source = fitting.run("encoding", lambda: encode_source(plan, scene, watch))
             with watch.phase("conditioning"):
-                conditions = make_conditions(plan, scene)
+                conditions = fitting.run("encoding", lambda: make_conditions(plan, scene))
+                plan.bundle.unload("vae")
             with watch.phase("denoising", plan.steps * len(plan.windows)):
-                fitting = Fitting(plan)
                 latents = sample(plan, conditions, text, source, fitting, watch)
             with watch.phase("decoding", len(plan.shot)):
-                measured = write_frames(plan, latents, part, fitting.memory.tiled_decode, watch)
+                measured = fitting.run(
+                    "decoding",
+                    lambda: write_frames(plan, latents, part, fitting.memory.tiled_decode, watch),
+                )
         with watch.phase("writing"):
             report = make_report(plan, watch)
-            report["memory"]["measures_taken"] = fitting.measures
+            report["memory"] |= {
+                "measures": fitting.memory.measures,
+                "measures_taken": fitting.measures,
+            }
+            report["loras_skipped"] = {f: names for f, names in fitting.models.skipped.items() if names}
             report |= measured(watch.check) | describe_hygiene(plan, scene)
             report |= compare_with(folder, part, watch.check)
             report["max_latent_diff_kept"] = largest_kept_difference(latents, source)
@@ -141,11 +148,11 @@ def sample(
     One state passes through all stages; a stage only changes who predicts and how steps are
     taken, so source, noise, mask and noise level cross every hand-over as they are.
     """
-    job, bundle = plan.job, plan.bundle
+    job = plan.job
     source = with_references(source, conditions[0], job.sampling.seed)
     sigmas = plan.stages.sigmas
     law = make_law(job.mask.law, source.mask, sigmas, job.sampling.shift, job.mask.softness)
-    models = StageModels(bundle, job.model, job.loras, plan.stages)
+    models = fitting.models
     wanted, negative = text
     state, solver = None, ""
     for span in plan.stages.spans:
@@ -189,7 +196,7 @@ def sample(
         if state and span.solver != solver:
             state = replace(state, history=History())
         solver = span.solver
-        state = fitting.run(advance, state)
+        state = fitting.denoise(advance, state)
     models.unload()
     return state.x[:, :, conditions[0].prefix :]
 

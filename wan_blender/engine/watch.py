@@ -19,11 +19,10 @@ from ..protocol import Progress
 # Share of a typical run on a small GPU; only the progress bar depends on it.
 PHASES = {
     "reading": 0.02,
-    "loading": 0.06,
-    "text": 0.02,
+    "text": 0.04,
     "encoding": 0.06,
     "conditioning": 0.04,
-    "denoising": 0.65,
+    "denoising": 0.69,
     "decoding": 0.1,
     "writing": 0.05,
 }
@@ -41,7 +40,8 @@ class Watch:
         self.folder, self._emit = folder, emit
         self._cancelled = cancelled or threading.Event()
         self.seconds: dict[str, float] = {}
-        self._phase, self._steps, self._began = "", 0, time.monotonic()
+        self._phase, self._steps, self._done, self._began = "", 0, 0, time.monotonic()
+        self._loading_began = 0.0
         self.peak_memory_gb = 0.0
         self.taken_gb = 0.0  # of the device, by this run alone; 1e9 bytes, as plans count
 
@@ -58,21 +58,30 @@ class Watch:
     def step(self, done: int) -> None:
         """``done`` steps of the phase are finished. Raises Cancelled when asked to stop."""
         self.check()
+        self._done = done
+        self._tell(self._phase, done, self._steps, self._began)
+
+    def loading(self, part: str, done: int, total: int) -> None:
+        """``done`` of the ``total`` tensors of a model's part are read. A part is loaded where a
+        phase first needs it: the time is not counted as that phase's. Raises Cancelled."""
+        self.check()
+        if done == 0:
+            self._loading_began = time.monotonic()
+        self._tell(f"loading {part.replace('_', ' ')}", done, total, self._loading_began)
+        if done == total:
+            spent = time.monotonic() - self._loading_began
+            self.seconds["loading"] = self.seconds.get("loading", 0) + spent
+            self._began += spent
+            jobs.append_state(self.folder, "loading", part=part, seconds=round(spent, 3))
+            self.step(self._done)
+
+    def _tell(self, doing: str, done: int, steps: int, began: float) -> None:
         names = list(PHASES)
+        share = self._done / self._steps if self._steps else 0.0
         before = sum(PHASES[n] for n in names[: names.index(self._phase)])
-        share = done / self._steps if self._steps else 0.0
-        spent = time.monotonic() - self._began
-        eta = spent / done * (self._steps - done) if done else -1.0
-        self._emit(
-            Progress(
-                str(self.folder),
-                self._phase,
-                done,
-                self._steps,
-                round(before + share * PHASES[self._phase], 4),
-                round(eta, 1),
-            )
-        )
+        eta = (time.monotonic() - began) / done * (steps - done) if done else -1.0
+        fraction = round(before + share * PHASES[self._phase], 4)
+        self._emit(Progress(str(self.folder), doing, done, steps, fraction, round(eta, 1)))
 
     @contextmanager
     def measure_memory(self, interval_s: float = 0.05) -> Iterator[None]:

@@ -149,11 +149,12 @@ def describe(error: BaseException) -> WanError:
     if isinstance(error, WanError):
         return error
     from .fitting import is_out_of_memory
+    from .models.memory import REMEDY
 
     if is_out_of_memory(error):
         return OutOfMemory(
             f"The run needs more memory than there is ({str(error).splitlines()[0]}).",
-            "Use a smaller mask or shorter shot, a quantised model, or more offloading.",
+            REMEDY,
         )
     if isinstance(error, OSError):
         return from_os_error(error, "running the job")

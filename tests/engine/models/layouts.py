@@ -211,7 +211,7 @@ def save(path: Path, state: Mapping[str, torch.Tensor], metadata: dict | None = 
 
 
 def open_part(name: str, place, dtype=torch.float32, **options) -> Part:
-    return Part(name, place, torch.device("cpu"), dtype, lambda _doing: None, **options)
+    return Part(name, place, torch.device("cpu"), dtype, lambda part, done, total: None, **options)
 
 
 @torch.no_grad()

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -24,10 +24,9 @@ from wan_blender.engine.models.memory import (
     step_down,
     weights_gb,
 )
-from wan_blender.engine.models.stored import quantise
 
 # Wan 14B at 832x480, 81 frames, bf16: 32760 tokens
-WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 6.1, 1.0, 15.7)
+WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 6.1, 6.1, 1.0, 15.7)
 
 
 def card(gb: float, ram: float = 64.0) -> Machine:
@@ -111,8 +110,73 @@ def test_run_is_measured_from_the_model(folders):
     assert "tiled decode" in replace(plan, tiled_decode=True).words
 
 
-def test_quantised_matrices_are_small_and_close(wide):
-    packed = quantise(copy.deepcopy(wide).to(torch.float32))
+def test_text_encoder_that_does_not_fit_runs_on_the_processor():
+    """1.3B in bf16 on 8 GB: the transformer fits whole, its text encoder does not."""
+    small = Sizes(2.8, 30, 11.4, 0.5, 1.5, 3.0, 3.0, 1.0, 1.6)
+    plan = plan_memory(card(8), small)
+    assert (plan.fits, plan.text_on_cpu, plan.resident_blocks) == (True, True, -1)
+    assert plan.measures == ["text encoder on the processor"]
+    assert not plan_memory(card(8, ram=8), small).fits
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [
+        ("text", ["text encoder on the processor"]),
+        ("encoding", ["VAE on the processor"]),
+        ("decoding", ["tiled decode", "VAE on the processor"]),
+        ("denoising", ["guidance in two calls", "fp8 weights", "20 blocks resident"]),
+    ],
+)
+def test_step_down_after_a_phase_ran_out_of_memory_is_one_for_that_phase(phase, expected):
+    plan, found = plan_memory(card(80), WAN_14B), []
+    while (lower := step_down(plan, WAN_14B, card(80), phase)) is not None:
+        found += [words for words in lower.measures if words not in plan.measures]
+        plan = lower
+    assert found[: len(expected)] == expected
+    if phase != "denoising":
+        assert found == expected
+    assert step_down(plan_memory(Machine("cpu", 80, 80), WAN_14B), WAN_14B, Machine("cpu", 80, 80),
+                     "text") is None  # fmt: skip
+
+
+def test_parts_on_the_processor_give_what_they_give_on_the_device(folders):
+    bundle = open_model(folders["t2v"], "cpu")
+    expected = bundle.encode_text(["a red ball"])
+    plan = plan_memory(measure_machine(torch.device("cpu")), measure_run(bundle, 100, 64, 64))
+    bundle.fit(replace(plan, text_on_cpu=True, vae_on_cpu=True))
+    assert not bundle.parts["text_encoder"].loaded
+    for part in bundle.parts.values():
+        part.device = torch.device("meta")
+    model = bundle.parts["text_encoder"].model
+    assert {t.device.type for t in model.parameters()} == {"cpu"}
+    assert next(bundle.vae.parameters()).device.type == "cpu"
+    assert bundle.encode_text(["a red ball"]).shape == expected.shape
+
+
+def test_matrices_are_quantised_one_by_one_as_they_are_read(folders):
+    """The device holds one matrix as it was at a time, never the whole model."""
+    part = open_model(folders["t2v"], "cpu").parts["transformer"]
+    real, alive = part.weights.read, weakref.WeakSet()
+
+    def read(name):
+        wide = [t for t in alive if t.ndim == 2]
+        assert len(wide) <= 1, f"{len(wide)} matrices are held when {name} is read"
+        tensor = real(name)
+        if "blocks." in name and name.endswith("weight"):
+            alive.add(tensor)
+        return tensor
+
+    part.weights.read = read
+    part.fit(quantise=True)
+    assert part.model.blocks[1].ffn.net[2].weight.element_size() == 1
+
+
+def test_quantised_matrices_are_small_and_close(folders, wide, tmp_path):
+    wide.save_pretrained(tmp_path)
+    part = open_part("transformer", tmp_path)
+    part.fit(quantise=True)
+    packed = part.model
     assert packed.blocks[0].ffn.net[2].weight.element_size() == 1
     expected = velocity(wide)
     error = (velocity(packed) - expected).abs().mean() / expected.abs().mean()

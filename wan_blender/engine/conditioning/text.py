@@ -58,7 +58,7 @@ def guided_velocity(
     """
     inputs = condition.inputs(x, level, latents)
     dtype = positive.dtype
-    inputs = {k: v if k == "timestep" else v.to(dtype) for k, v in inputs.items()}
+    inputs = {k: v if k == "timestep" else v.to(x.device, dtype) for k, v in inputs.items()}
 
     def velocity(text: Tensor, given: dict[str, Any]) -> Tensor:
         return transformer(**given, encoder_hidden_states=text, return_dict=False)[0].float()

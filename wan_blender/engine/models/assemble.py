@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import torch
 from torch import nn
 
 from ...errors import WrongModel
-from .stored import Fp8, Stored, StoredLinear
+from .stored import Fp8, Stored, StoredLinear, pack
 from .tensor_files import TensorInfo
 
 # One tensor under two names; files usually hold one of them.
@@ -36,11 +36,15 @@ def assemble(
     source: str,
     exact: Iterable[str] = (),
     keep_packed: bool = True,
+    quantise: bool = False,
+    on_tensor: Callable[[int, int], None] = lambda done, total: None,
 ) -> nn.Module:
     """Fill ``model`` (on the meta device) from ``weights``; ``source`` is for messages.
 
     Tensors with a part of their name in ``exact`` become float32. Packed matrices (fp8, GGUF)
-    stay packed where a linear layer takes them, unless ``keep_packed`` is off. Raises WrongModel
+    stay packed where a linear layer takes them, unless ``keep_packed`` is off. ``quantise`` packs
+    the other matrices of the blocks to fp8, one by one: the device never holds them all as they
+    were. ``on_tensor`` is called before each is read and may raise to stop. Raises WrongModel
     before anything is read when names or shapes differ.
     """
     expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
@@ -48,18 +52,22 @@ def assemble(
     check(expected, weights.infos, ignored, source)
     exact = frozenset(exact)
     state, packed = {}, {}
-    for name in expected:
+    for done, name in enumerate(expected):
+        on_tensor(done, len(expected))
         value = weights.read(name if name in weights.infos else _ALIASES[name])
         target = torch.float32 if exact.intersection(name.split(".")) else dtype
         if isinstance(value, Stored):
-            layer = model.get_submodule(name.rpartition(".")[0])
             # Apple GPUs know no float8
             keep = keep_packed and not (device.type == "mps" and isinstance(value.form, Fp8))
-            if keep and isinstance(layer, nn.Linear) and target == dtype:
+            if keep and target == dtype and _is_matrix(model, name):
                 packed[name] = value
                 continue
             value = value.unpack(target)
-        state[name] = value.to(device, target if value.is_floating_point() else value.dtype)
+        value = value.to(device, target if value.is_floating_point() else value.dtype)
+        if quantise and "blocks." in name and target == dtype and _is_matrix(model, name):
+            packed[name] = pack(value)
+        else:
+            state[name] = value
     model.load_state_dict(state, strict=not packed, assign=True)
     for name, value in packed.items():
         path = name.rpartition(".")[0]
@@ -69,6 +77,11 @@ def assemble(
     if hasattr(model, "tie_weights"):
         model.tie_weights()
     return model.to(device).eval().requires_grad_(False)
+
+
+def _is_matrix(model: nn.Module, name: str) -> bool:
+    path, _, leaf = name.rpartition(".")
+    return leaf == "weight" and isinstance(model.get_submodule(path), nn.Linear)
 
 
 def check(

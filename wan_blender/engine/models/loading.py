@@ -38,6 +38,10 @@ from .parts import Part, Watch
 from .tensor_files import digest, fingerprint
 from .text import encode_prompts, open_tokenizer
 
+# What a model's input hangs on: models that differ in one of these cannot take turns.
+KIND = (
+    "_class_name", "in_channels", "out_channels", "text_dim", "image_dim", "pos_embed_seq_len",
+)  # fmt: skip
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -127,10 +131,12 @@ class Bundle:
         return " ".join(known)
 
     def fit(self, plan: MemoryPlan) -> None:
-        """Load transformers as ``plan`` says from now on."""
+        """Load the parts as ``plan`` says from now on."""
         for name, part in self.parts.items():
             if name.startswith("transformer"):
                 part.fit(plan.quantise, plan.resident_blocks)
+        self.parts["text_encoder"].fit(on_cpu=plan.text_on_cpu)
+        self.parts["vae"].fit(on_cpu=plan.vae_on_cpu)
 
     def unload(self, *names: str) -> None:
         """Drop parts by name ("text_encoder", "vae", "transformer", ...); all when none given."""
@@ -148,7 +154,8 @@ def open_model(
 ) -> Bundle:
     """Open a model folder; "" is the bundled model.
 
-    ``watch`` is called with a few words before each part is loaded and may raise Cancelled.
+    ``watch`` is called with a part's name before each of its tensors is read and once all are,
+    with how many of how many are read; it may raise Cancelled.
     ``keep_packed`` leaves fp8 and GGUF matrices packed in memory, which takes less room and more
     time. Raises WeightsMissing, UnsafeWeights, WrongModel, or BadRequest for a device that is not
     there.
@@ -167,7 +174,7 @@ def open_model(
             place,
             where,
             precisions.get(part, precision),
-            watch or (lambda _doing: None),
+            watch or (lambda part, done, total: None),
             keep_packed,
         )
         for part, place in places(folder, settings, boundary).items()
@@ -202,7 +209,7 @@ def _check_company(parts: dict[str, Part]) -> None:
                 "Wan 2.1 needs CLIP ViT-H.",
             )
     second = parts.get("transformer_2", first)
-    for name in ("_class_name", "in_channels", "out_channels", "text_dim"):
+    for name in KIND:
         high, low = first.config.get(name), second.config.get(name)
         if high != low:
             raise WrongModel(

@@ -32,6 +32,12 @@ _BYTES = {
 }  # fmt: skip
 
 
+REMEDY = (
+    "Use a smaller picture, fewer frames, a smaller model, or a GGUF version of it; close other "
+    "programs that use the GPU."
+)
+
+
 @dataclass(frozen=True)
 class Machine:
     """Free memory, measured. On the CPU ``device_gb`` is the RAM's."""
@@ -51,6 +57,7 @@ class Sizes:
     text_encoder: float
     vae: float
     call: float  # activations of one call for one of the two guidance branches
+    encode: float
     decode: float
     tiled_decode: float
     quantised: float  # the transformer with its matrices in fp8
@@ -68,6 +75,8 @@ class MemoryPlan:
     resident_blocks: int  # of the transformer; the others stay in RAM and are streamed
     predicted_gb: float
     free_gb: float
+    text_on_cpu: bool = False  # the text encoder runs on the processor, from RAM
+    vae_on_cpu: bool = False
 
     @property
     def fits(self) -> bool:
@@ -83,6 +92,8 @@ class MemoryPlan:
                 ("tiled decode", self.tiled_decode),
                 ("fp8 weights", self.quantise),
                 (f"{self.resident_blocks} blocks resident", self.resident_blocks >= 0),
+                ("text encoder on the processor", self.text_on_cpu),
+                ("VAE on the processor", self.vae_on_cpu),
             )
             if on
         ]
@@ -116,15 +127,18 @@ def measure_run(
     channels = config["num_attention_heads"] * config["attention_head_dim"]
     width_bytes = bundle.dtype.itemsize
     held = max(weights_gb(p.weights, width_bytes, p.keep_packed) for p in experts)
-    base = parts["vae"].config.get("decoder_base_dim") or parts["vae"].config["base_dim"]
-    patch = parts["vae"].config.get("patch_size") or 1
-    decode = _decode_gb(height, width, base, patch)
+    vae = parts["vae"].config
+    base = vae.get("decoder_base_dim") or vae["base_dim"]
+    patch = vae.get("patch_size") or 1
+    decode = _pixels_gb(height, width, base, patch)
+    hints = len(config.get("vace_layers") or ())
     return Sizes(
         transformer=held + loras_gb,
         blocks=config["num_layers"],
         text_encoder=weights_gb(parts["text_encoder"].weights, width_bytes, True),
         vae=weights_gb(parts["vae"].weights, 4, False),
-        call=tokens * channels * (15 * width_bytes + 12) / _GB,
+        call=tokens * channels * ((15 + hints) * width_bytes + 12) / _GB,
+        encode=_pixels_gb(height, width, vae["base_dim"], patch),
         decode=decode,
         tiled_decode=min(decode, _tile_gb(bundle.traits.cell, base, patch)),
         quantised=min(held, _parameters(experts[0].weights) * 1.1 / _GB) + loras_gb,
@@ -150,18 +164,34 @@ def plan_memory(machine: Machine, sizes: Sizes, guidance: bool = True) -> Memory
 
 def predict(plan: MemoryPlan, sizes: Sizes) -> float:
     """Peak on the device in GB. Phases follow each other, so the largest one counts."""
+    return max(predict_phases(plan, sizes).values())
+
+
+def predict_phases(plan: MemoryPlan, sizes: Sizes) -> dict[str, float]:
+    """Peak on the device in GB of each phase that holds a part of the model."""
     held = sizes.quantised if plan.quantise else sizes.transformer
     if plan.resident_blocks >= 0:
         # one block at work and one on its way, besides those that stay
         held *= min(1.0, (plan.resident_blocks + 2) / sizes.blocks)
-    denoise = held + sizes.call * (2 if plan.batch_guidance else 1)
-    decode = sizes.vae + (sizes.tiled_decode if plan.tiled_decode else sizes.decode)
-    text = 0.0 if plan.resident_blocks >= 0 else sizes.text_encoder
-    return max(denoise, decode, text)
+    pixels = sizes.tiled_decode if plan.tiled_decode else sizes.decode
+    return {
+        "text": 0.0 if plan.text_on_cpu else sizes.text_encoder,
+        "encoding": 0.0 if plan.vae_on_cpu else sizes.vae + sizes.encode,
+        "denoising": held + sizes.call * (2 if plan.batch_guidance else 1),
+        "decoding": 0.0 if plan.vae_on_cpu else sizes.vae + pixels,
+    }
 
 
-def step_down(plan: MemoryPlan, sizes: Sizes, machine: Machine) -> MemoryPlan | None:
-    """The next measure that lowers the peak, cheapest in time first; None when all are taken."""
+def step_down(
+    plan: MemoryPlan, sizes: Sizes, machine: Machine, phase: str = ""
+) -> MemoryPlan | None:
+    """The next measure that lowers the peak of ``phase``, or of the run; cheapest in time first.
+    None when all are taken."""
+    gpu = machine.device == "cuda"
+
+    def peak(of: MemoryPlan) -> float:
+        return predict_phases(of, sizes)[phase] if phase else predict(of, sizes)
+
     options = [
         replace(plan, batch_guidance=False) if plan.batch_guidance else None,
         replace(plan, tiled_decode=True) if not plan.tiled_decode else None,
@@ -170,23 +200,26 @@ def step_down(plan: MemoryPlan, sizes: Sizes, machine: Machine) -> MemoryPlan | 
         and machine.device != "mps"
         and sizes.quantised < 0.9 * sizes.transformer
         else None,
+        replace(plan, text_on_cpu=True) if gpu and machine.ram_gb > sizes.text_encoder else None,
         *_fewer_blocks(plan, sizes, machine),
+        replace(plan, vae_on_cpu=True) if gpu else None,
     ]
     for option in options:
-        if option is not None:
-            predicted = predict(option, sizes)
-            if predicted < plan.predicted_gb:
-                return replace(option, rung=plan.rung + 1, predicted_gb=predicted)
+        if option is not None and peak(option) < peak(plan):
+            return replace(option, rung=plan.rung + 1, predicted_gb=predict(option, sizes))
     return None
 
 
 def refuse(plan: MemoryPlan) -> OutOfMemory:
-    """What to say when not even the last rung fits."""
-    return OutOfMemory(
-        f"The run needs {plan.predicted_gb:.1f} GB and {plan.free_gb:.1f} GB are free.",
-        "Use a smaller picture, fewer frames, a smaller model, or a GGUF version of it; close "
-        "other programs that use the GPU.",
-    )
+    """What to say when not even the last rung fits, or when it did not as it should have."""
+    if plan.fits:
+        message = (
+            f"The run should have taken {plan.words}, and took more than there is; no measure is "
+            "left."
+        )
+    else:
+        message = f"The run needs {plan.predicted_gb:.1f} GB and {plan.free_gb:.1f} GB are free."
+    return OutOfMemory(message, REMEDY)
 
 
 def _fewer_blocks(plan: MemoryPlan, sizes: Sizes, machine: Machine) -> list[MemoryPlan | None]:
@@ -213,9 +246,9 @@ def _parameters(weights: Source) -> int:
 
 def _tile_gb(cell: int, base: int, patch: int) -> float:
     side = (TILE + 2 * HALO) * cell
-    return _decode_gb(side, side, base, patch)
+    return _pixels_gb(side, side, base, patch)
 
 
-def _decode_gb(height: int, width: int, base: int, patch: int) -> float:
-    """The VAE decodes four frames at a time; its top layer counts."""
+def _pixels_gb(height: int, width: int, base: int, patch: int) -> float:
+    """The VAE works on four frames at a time; its top layer counts."""
     return 160 * height * width * base / patch**2 / _GB

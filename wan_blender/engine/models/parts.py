@@ -69,6 +69,7 @@ class Part:
         """The component on its device, in evaluation mode, without gradients."""
         if self._model is None:
             empty = self._empty()
+            total = len(empty.state_dict())
             exact = ()
             if self.name not in ("text_encoder", "image_encoder"):
                 exact = empty._keep_in_fp32_modules or ()
@@ -87,13 +88,10 @@ class Part:
             if streamed:
                 stream_blocks(model, self.device, self.resident_blocks)
             self._model = model
-            total = len(self.weights.infos)
             self._watch(self.name, total, total)
         return self._model
 
-    def fit(
-        self, quantise: bool = False, resident_blocks: int = -1, on_cpu: bool = False
-    ) -> None:
+    def fit(self, quantise: bool = False, resident_blocks: int = -1, on_cpu: bool = False) -> None:
         """How to load it from now on; a loaded model that is held otherwise is dropped."""
         if (quantise, resident_blocks, on_cpu) != (
             self.quantise,

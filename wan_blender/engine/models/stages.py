@@ -8,10 +8,9 @@ from threading import Thread
 from typing import Any
 
 from ... import job as jobs
-from ...errors import InvalidJob
+from ...errors import WrongModel
 from ...stages import Span, StagePlan
-from ...traits import Traits
-from .loading import Bundle, open_model
+from .loading import KIND, Bundle, open_model
 from .lora import Lora, lora_file, read_lora, set_loras
 from .memory import MemoryPlan
 from .parts import Part, Watch
@@ -28,15 +27,16 @@ class StageModels:
         model: jobs.Model,
         loras: list[jobs.Lora],
         plan: StagePlan,
-        watch: Watch = lambda _doing: None,
+        watch: Watch = lambda part, done, total: None,
     ) -> None:
         self._run, self._model, self._loras, self._plan = run, model, loras, plan
         self._watch = watch
         self._bundles: dict[tuple[str, str], Bundle] = {}
         self._read: dict[tuple[str, int], Lora] = {}
         self._parts = [self._part(span) for span in plan.spans]
-        for span, part in zip(plan.spans, self._parts, strict=True):
-            _same_latents(run.traits, part, span.stage)
+        for span in plan.spans:
+            same_kind(run, self._bundle(span.stage), span.stage)
+        self.skipped: dict[str, tuple[str, ...]] = {}  # LoRA -> layers the model does not have
 
     def use(self, span: Span) -> Any:
         """The transformer for ``span`` with its LoRAs on; the next stage's files are read ahead."""
@@ -51,6 +51,11 @@ class StageModels:
             _read_ahead(self._parts[index + 1].files)
         return model
 
+    def fit(self, memory: MemoryPlan) -> None:
+        """Load the run's model and those of all stages as ``memory`` says from now on."""
+        for bundle in (self._run, *self._bundles.values()):
+            bundle.fit(memory)
+
     def unload(self) -> None:
         """Let go of every transformer, also of those from other folders than the run's."""
         for part in self._parts:
@@ -58,11 +63,13 @@ class StageModels:
         self._read.clear()
 
     def loras(self, span: Span) -> list[jobs.Lora]:
-        """Those of the run and of the stage that are for this stage's expert."""
-        expert = "low" if self._part(span).name == "transformer_2" else "high"
+        """Those of the run and of the stage that are for this stage's expert; a single model
+        whose stage names no expert takes them all."""
+        expert = span.stage.expert
+        if expert == "auto" and self._bundle(span.stage).traits.boundary is not None:
+            expert = "low" if self._part(span).name == "transformer_2" else "high"
         both = self._loras + span.stage.loras
-        single = self._bundle(span.stage).traits.boundary is None
-        return [use for use in both if single or use.expert in ("both", expert)]
+        return [use for use in both if expert == "auto" or use.expert in ("both", expert)]
 
     def _bundle(self, stage: jobs.Stage) -> Bundle:
         if not stage.model and stage.dtype == "auto":
@@ -83,18 +90,20 @@ class StageModels:
         key = (use.file, id(model))
         if key not in self._read:
             self._read[key] = read_lora(lora_file(use.file), model)
+            self.skipped[use.file] = self._read[key].skipped
         return self._read[key]
 
 
-def _same_latents(run: Traits, part: Part, stage: jobs.Stage) -> None:
-    """Raise InvalidJob unless the stage's model reads and writes the run's kind of latents."""
-    made, taken = part.config.get("out_channels"), part.config.get("in_channels")
-    if (made, taken) != (run.latent_channels, run.in_channels):
-        raise InvalidJob(
-            f"Stage {stage.name or part.source!r} uses a model with {taken} input and {made} "
-            f"output channels; the run's model has {run.in_channels} and {run.latent_channels}.",
-            "Use models of one kind in all stages: all T2V, all I2V, or all VACE.",
-        )
+def same_kind(run: Bundle, other: Bundle, stage: jobs.Stage) -> None:
+    """Raise WrongModel unless the stage's model takes what is made for the run's."""
+    ours, its = run.parts["transformer"].config, other.parts["transformer"].config
+    for name in KIND:
+        if ours.get(name) != its.get(name):
+            raise WrongModel(
+                f"Stage {stage.name or other.name!r} uses a model of another kind: {name} is "
+                f"{its.get(name)}, in the run's model it is {ours.get(name)}.",
+                "Use models of one kind in all stages: all T2V, all I2V, or all VACE.",
+            )
 
 
 def _read_ahead(files: list[Path]) -> Thread:

@@ -73,17 +73,11 @@ class StoredLinear(nn.Linear):
         return linear(inputs, self.form.unpack(self.weight, self.scale, inputs.dtype), bias)
 
 
-def quantise(model: nn.Module) -> nn.Module:
-    """Turn the matrices of the transformer's blocks into fp8 with a scale for each row."""
-    for name, layer in list(model.named_modules()):
-        if type(layer) is nn.Linear and "blocks." in name:
-            weight = layer.weight.data
-            scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / _FP8_MAX
-            packed = (weight.float() / scale).to(torch.float8_e4m3fn).view(torch.int8)
-            stored = Stored(packed, Fp8(torch.float8_e4m3fn), scale)
-            parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, StoredLinear(layer, stored, weight.device))
-    return model
+def pack(weight: torch.Tensor) -> Stored:
+    """A matrix (out, in) as fp8 with a scale for each row, on its device."""
+    scale = weight.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / _FP8_MAX
+    packed = (weight.float() / scale).to(torch.float8_e4m3fn).view(torch.int8)
+    return Stored(packed, Fp8(torch.float8_e4m3fn), scale)
 
 
 def can_stay_packed(quant: gguf.GGMLQuantizationType) -> bool:
