@@ -240,5 +240,9 @@ def test_run_reports_predicted_and_measured_memory(engine, scene, part, tmp_path
     engine.ops.wan.show_report(folder=str(local.folder))
     lines = list(part("operators.show_report").describe(local.report))
     assert any("GB predicted" in line and "GB measured" in line for line in lines)
+    skipped = {"loras_skipped": {"/l/fast.safetensors": ["head", "img_emb"]}}
+    assert "fast.safetensors changes 2 layers that this model does not have" in list(
+        part("operators.show_report").describe(local.report | skipped)
+    )
     with pytest.raises(RuntimeError, match="no finished result"):
         engine.ops.wan.show_report(folder=str(tmp_path))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
@@ -19,8 +20,10 @@ from wan_blender.engine.conditioning import Scene, make_condition
 from wan_blender.engine.conditioning.text import guided_velocity
 from wan_blender.engine.forecast import forecast
 from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.video import read_png, write_png
+from wan_blender.engine.watch import Watch
 from wan_blender.errors import InvalidJob
 
 REPO = Path(__file__).parents[2]
@@ -41,7 +44,7 @@ def test_bundled_model_runs_from_the_command_line(tmp_path, monkeypatch, variant
         mask[0] = 0  # the start frame is given
     job = make_job(tmp_path / "job", plate, mask, model__path=f"nano/{variant}", sampling__steps=4)
     if variant == "i2v":
-        write_png(job / jobs.START, plate[0])
+        write_png(job / jobs.PICTURES[jobs.START], plate[0])
     done = run("run", job)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -53,6 +56,29 @@ def test_bundled_model_runs_from_the_command_line(tmp_path, monkeypatch, variant
     inside = mask[8] > 0
     assert (patch[..., 3] > 0)[inside].all()
     assert (patch[inside][:, :3] != plate[8][inside]).any()
+
+
+def test_layers_a_lora_changes_in_vain_are_reported(tmp_path):
+    state, name = {}, "blocks.0.self_attn.q"
+    width = open_model("nano/vace", "cpu").parts["transformer"].weights.infos[
+        "blocks.0.attn1.to_q.weight"
+    ].shape[0]  # fmt: skip
+    for layer in (name, "blocks.0.cross_attn.k_img"):
+        state[f"diffusion_model.{layer}.lora_down.weight"] = torch.zeros(2, width)
+        state[f"diffusion_model.{layer}.lora_up.weight"] = torch.zeros(width, 2)
+    save_file(state, tmp_path / "l.safetensors")
+    job = make_job(
+        tmp_path / "job", noise_plate(5, 32, 48), moving_square(5, 32, 48, 12),
+        sampling__steps=1,
+    )  # fmt: skip
+    data = json.loads((job / "job.json").read_text())
+    (job / "job.json").write_text(
+        json.dumps(data | {"loras": [{"file": str(tmp_path / "l.safetensors")}]})
+    )
+    report = generate(job, Watch(job))
+    assert report["loras_skipped"] == {
+        str(tmp_path / "l.safetensors"): ("diffusion_model.blocks.0.cross_attn.k_img",)
+    }
 
 
 def test_forecast_is_what_check_says_of_the_same_sizes(tmp_path):

@@ -74,7 +74,7 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
                 "measures": fitting.memory.measures,
                 "measures_taken": fitting.measures,
             }
-            report["loras_skipped"] = {f: names for f, names in fitting.models.skipped.items() if names}
+            report["loras_skipped"] = fitting.models.skipped
             report |= measured(watch.check) | describe_hygiene(plan, scene)
             report |= compare_with(folder, part, watch.check)
             report["max_latent_diff_kept"] = largest_kept_difference(latents, source)

@@ -25,6 +25,7 @@ from .models.memory import (
     measure_run,
     plan_memory,
 )
+from .models.stages import same_kind
 from .region import Region, plan_region
 from .video import Shot
 from .windows import Window, plan_windows
@@ -102,7 +103,7 @@ def fit_memory(
     size = (region.grid.padded_height, region.grid.padded_width)
     tokens, loras = _tokens_at_once(region, windows), _loras_gb(job, stages)
     sizes = measure_run(bundle, tokens, *size, loras)
-    for other in _stage_models(job, stages):
+    for other in _stage_models(job, bundle, stages):
         needed = measure_run(other, tokens, *size, loras)
         if needed.transformer > sizes.transformer:
             sizes = replace(needed, text_encoder=sizes.text_encoder, vae=sizes.vae)
@@ -110,17 +111,17 @@ def fit_memory(
     return machine, sizes, plan_memory(machine, sizes, guided)
 
 
-def _stage_models(job: jobs.Job, stages: StagePlan) -> list[Bundle]:
-    """The models of stages that do not use the run's."""
-    used = {(span.stage.model, span.stage.dtype) for span in stages.spans} - {("", "auto")}
-    return [
-        open_model(
-            model or job.model.path,
-            job.model.device,
-            job.model.dtype if dtype == "auto" else dtype,
-        )
-        for model, dtype in sorted(used)
-    ]
+def _stage_models(job: jobs.Job, bundle: Bundle, stages: StagePlan) -> list[Bundle]:
+    """The models of stages that do not use the run's. Raises WrongModel for one of another kind
+    than the run's, ``bundle``."""
+    stage_of = {(span.stage.model, span.stage.dtype): span.stage for span in stages.spans}
+    stage_of.pop(("", "auto"), None)
+    found = []
+    for (model, dtype), stage in sorted(stage_of.items(), key=lambda item: item[0]):
+        dtype = job.model.dtype if dtype == "auto" else dtype
+        found.append(open_model(model or job.model.path, job.model.device, dtype))
+        same_kind(bundle, found[-1], stage)
+    return found
 
 
 def _loras_gb(job: jobs.Job, stages: StagePlan) -> float:

@@ -73,6 +73,10 @@ def write(path, pairs, dialect, alpha=None):
             f"lora_unet_{official(n).replace('.', '_')}.lora_down.weight",
             f"lora_unet_{official(n).replace('.', '_')}.lora_up.weight",
         ),
+        "videox": lambda n: (
+            f"lora_unet__{official(n).replace('.', '_')}.lora_down.weight",
+            f"lora_unet__{official(n).replace('.', '_')}.lora_up.weight",
+        ),
         "bare": lambda n: (f"{official(n)}.lora_A.default.weight",
                            f"{official(n)}.lora_B.default.weight"),
     }[dialect]  # fmt: skip
@@ -98,7 +102,9 @@ def close(actual, expected, tolerance=2e-5):
     torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("dialect", ["diffusers", "peft", "comfy", "comfy_down", "kohya", "bare"])
+@pytest.mark.parametrize(
+    "dialect", ["diffusers", "peft", "comfy", "comfy_down", "kohya", "videox", "bare"]
+)
 def test_every_dialect_equals_merged_weights(model, tmp_path, dialect):
     pairs = make(model)
     lora = read_lora(write(tmp_path / "l.safetensors", pairs, dialect), model)
@@ -238,6 +244,15 @@ def test_files_that_are_no_lora_are_refused(model, tmp_path):
     whole = save(tmp_path / "w.safetensors", {"blocks.0.attn1.to_q.weight": torch.zeros(64, 64)})
     with pytest.raises(WrongModel, match="not a LoRA"):
         read_lora(whole, model)
+    for kind, name in (
+        ("DoRA", "blocks.0.self_attn.q.dora_scale"),
+        ("DoRA", "blocks.0.self_attn.q.lora_magnitude_vector"),
+        ("Tucker", "patch_embedding.lora_mid.weight"),
+    ):
+        pairs = load_file(write(tmp_path / "d.safetensors", make(model), "comfy"))
+        pairs[f"diffusion_model.{name}"] = torch.ones(64, 1)
+        with pytest.raises(WrongModel, match=kind):
+            read_lora(save(tmp_path / "d.safetensors", pairs), model)
     lokr = save(tmp_path / "k.safetensors", {"lora_unet_x.lokr_w1": torch.zeros(4, 4)})
     with pytest.raises(WrongModel, match="LoKr"):
         read_lora(lokr, model)

@@ -224,6 +224,7 @@ def test_loras_go_to_their_stage_and_expert(folders, tmp_path):
     models = StageModels(bundle, Model(), [Lora(file, 1.0, "low")], plan)
     assert [use.weight for use in models.loras(plan.spans[0])] == [0.5]
     assert [use.weight for use in models.loras(plan.spans[1])] == [1.0]
+    assert models.skipped == {}
     source = run_source()
     with_loras = sample(models, plan, source)
     plain = sample(StageModels(bundle, Model(), [], plan), plan, source)

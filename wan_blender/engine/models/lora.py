@@ -7,7 +7,8 @@ to be undone, and taking a LoRA off leaves the model bit for bit as it was.
 
 Dialects: diffusers and PEFT (``transformer.blocks.0.attn1.to_q.lora_A.weight``), ComfyUI
 (``diffusion_model.blocks.0.self_attn.q.lora_down.weight``, ``.alpha``, ``.diff``, ``.diff_b``),
-kohya (``lora_unet_blocks_0_self_attn_q.lora_down.weight``), DiffSynth (``lora_A.default``).
+kohya (``lora_unet_blocks_0_self_attn_q.lora_down.weight``, VideoX-Fun with ``lora_unet__``),
+DiffSynth (``lora_A.default``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .tensor_files import read_header
 
 _PREFIXES = (
     "base_model.model.", "transformer_2.", "transformer.", "model.diffusion_model.",
-    "diffusion_model.", "pipe.dit.", "dit.", "lora_unet_", "lora_transformer_",
+    "diffusion_model.", "pipe.dit.", "dit.", "lora_unet__", "lora_unet_", "lora_transformer_",
 )  # fmt: skip
 _ENDINGS = {
     "lora_A": "down", "lora_down": "down", "lora.down": "down",
@@ -42,7 +43,10 @@ _KEY = re.compile(
     r"(.+?)\.(lora_[AB]|lora_(?:up|down)|lora\.(?:up|down)|diff_b|diff|alpha)"
     r"(?:\.default)?(?:\.(weight|bias))?$"
 )
-_FOREIGN = re.compile(r"hada_w|lokr_w|oft_|\.boft")
+_FOREIGN = {
+    r"hada_w": "LoHa", r"lokr_w": "LoKr", r"oft_|\.boft": "OFT",
+    r"dora_scale|lora_magnitude_vector": "DoRA", r"lora_mid": "Tucker",
+}  # fmt: skip
 _BLOCK = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "cross_attn.q",
           "cross_attn.k", "cross_attn.v", "cross_attn.o", "cross_attn.k_img", "cross_attn.v_img",
           "ffn.0", "ffn.2", "norm3", "self_attn.norm_q", "self_attn.norm_k",
@@ -88,11 +92,12 @@ def read_lora(path: str | Path, model: nn.Module) -> Lora:
     for another model or not a LoRA."""
     path = Path(path)
     names = read_header(path)
-    if any(_FOREIGN.search(name) for name in names):
-        raise WrongModel(
-            f"{path} is a LoHa, LoKr or OFT file; only LoRA is supported.",
-            "Use a LoRA version of it.",
-        )
+    for pattern, kind in _FOREIGN.items():
+        if found := next((name for name in names if re.search(pattern, name)), None):
+            raise WrongModel(
+                f"{path} is a {kind} file (it holds {found}); only plain LoRA is supported.",
+                "Use a LoRA version of it.",
+            )
     layers = {name: layer for name, layer in model.named_modules() if _adaptable(layer)}
     known = _aliases(layers)
     deltas: dict[str, Delta] = {}

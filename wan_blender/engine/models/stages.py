@@ -90,7 +90,8 @@ class StageModels:
         key = (use.file, id(model))
         if key not in self._read:
             self._read[key] = read_lora(lora_file(use.file), model)
-            self.skipped[use.file] = self._read[key].skipped
+            if skipped := self._read[key].skipped:
+                self.skipped[use.file] = skipped
         return self._read[key]
 
 
