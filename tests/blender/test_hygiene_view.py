@@ -63,6 +63,7 @@ def test_an_image_is_looked_at_at_generation_size(shot, part):
     view = part("hygiene_view").view()
     assert view.size == (832, 480)
     assert view.name == "Still"
+    assert not view.is_clip
     with pytest.raises(RuntimeError, match="no image 'Gone'"):
         shot.ops.wan.open_hygiene_view(image="Gone")
 
@@ -182,6 +183,17 @@ def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
     assert view.after.score == pytest.approx(score, rel=1e-3)
 
 
+def test_treating_an_image_leaves_the_mode_of_the_clip(shot, part, tmp_path):
+    image = shot.data.images.load(str(tmp_path / "plate.png"))
+    shot.ops.wan.open_hygiene_view(image=image.name)
+    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    settle(view)
+    assert shot.ops.wan.treat_hygiene() == {"FINISHED"}
+    settle(view)
+    assert settings.sinks[0].radius > 0
+    assert shot.context.scene.wan.hygiene.mode == "off"  # its map goes into no job
+
+
 def test_matte_blurs_where_it_is_white_on_this_frame(shot, part):
     mask = shot.data.masks.new("Left half")
     spline = mask.layers.new(name="Layer").splines.new()
@@ -237,6 +249,9 @@ def test_views_show_what_they_name(shot, part):
     paint(view, slice(0, H), slice(0, W), 0.5)
     settle(view)
     np.testing.assert_array_equal(view.picture("ORIGINAL", 0.5), view.rgb)
+    bands = [view.picture("MATRIX", 0.5, band) for band in "012"]
+    whole = view.picture("MATRIX", 0.5, "ALL")
+    assert all(0 < band.sum() < whole.sum() for band in bands)
     np.testing.assert_array_equal(view.picture("TREATED", 0.5), view.treated)
     wipe = view.picture("WIPE", 0.25)
     np.testing.assert_array_equal(wipe[:, : W // 4], view.rgb[:, : W // 4])

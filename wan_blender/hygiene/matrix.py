@@ -104,10 +104,8 @@ def analyse_plane(plane: np.ndarray) -> Matrix:
         lone_edge = edges.result()
     kind = np.maximum(np.maximum(line, repeat), np.maximum(strokes, ramp(isolation, *ISOLATION)))
     salience = ramp(box_mean(contrast, 2), *CONTRAST) * (1 - lone_edge) * kind
-    gate = UNIFORM_LEVEL + (1 - UNIFORM_LEVEL) * salience
-    glow = np.sqrt(np.maximum(energy - floor * gain**2, 0)) * spread(gate, *plane.shape)
     return Matrix(
-        glow=(GLOW_GAIN * glow).clip(0, 1),
+        glow=_glow(energy - floor * gain**2, salience),
         contrast=contrast,
         isolation=isolation,
         line=line,
@@ -115,6 +113,24 @@ def analyse_plane(plane: np.ndarray) -> Matrix:
         salience=salience,
         noise=noise,
     )
+
+
+def band_glow(plane: np.ndarray, matrix: Matrix, band: int) -> np.ndarray:
+    """What one band adds to the view of ``plane`` (H, W), 0..1: 0 is the finest. The squares of all
+    three add up to the square of the view."""
+    bands, base = split(plane)
+    energy, gain = fine_energy(
+        [values if level == band else 0 * values for level, values in enumerate(bands)], base
+    )
+    floor = (matrix.noise * BAND_WEIGHT[band] * NOISE_GAIN[band] * gain) ** 2
+    return _glow(energy - floor, matrix.salience)
+
+
+def _glow(energy: np.ndarray, salience: np.ndarray) -> np.ndarray:
+    """(H, W) in 0..1 from the energy above the noise: bright on sinks, faint on what is uniform."""
+    gate = UNIFORM_LEVEL + (1 - UNIFORM_LEVEL) * salience
+    glow = np.sqrt(np.maximum(energy, 0)) * spread(gate, *energy.shape)
+    return (GLOW_GAIN * glow).clip(0, 1)
 
 
 def fine_energy(bands: list[np.ndarray], base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from ..hygiene.blur import (
     soften,
     treat,
 )
-from ..hygiene.matrix import Matrix, analyse, analyse_plane
+from ..hygiene.matrix import Matrix, analyse, analyse_plane, band_glow
 from ..hygiene.sinks import Sink, find_sinks, is_on_face
 from . import thumbnails
 from .blur_map import MAP_PREFIX, find_map
@@ -33,17 +33,17 @@ class View:
     """One start frame, its blur map and what follows. Arrays are (H, W, ...), top row first."""
 
     def __init__(
-        self, name: str, rgb: np.ndarray, keep_edges: bool = False, is_first: bool = True
+        self, name: str, rgb: np.ndarray, keep_edges: bool = False, is_clip: bool = True
     ) -> None:
         self.name = name
-        self.is_first = is_first  # the frame is the clip's first, the one that the map is for
+        self.is_clip = is_clip  # else an image that no job is made from
         self.rgb = rgb
         self.keep_edges = keep_edges
         self.matrix: Matrix = analyse(rgb)
         self.sinks: list[Sink] = find_sinks(rgb, self.matrix)
         self.radius = np.zeros(rgb.shape[:2], np.float32)
         self.after = self.matrix
-        self._plane = luminance(rgb)
+        self._plane = self._after_plane = luminance(rgb)
         self._treated: tuple[int, np.ndarray] = (0, rgb)  # version it belongs to
         self.version = 0  # rises with every update: what has drawn an older one draws again
         self._pool = ThreadPoolExecutor(1, "wan-matrix")
@@ -91,7 +91,7 @@ class View:
             self._write_map(self._treating.result())
             self._treating = None
         if self._update and self._update.done():
-            self.after = self._update.result()
+            self.after, self._after_plane = self._update.result()
             self._update, changed = None, True
             self.version += 1
         if self._update is None and self._read_map():
@@ -136,8 +136,9 @@ class View:
         self.radius = radius
         return True
 
-    def _compute(self, radius: np.ndarray, keep_edges: bool) -> Matrix:
-        return analyse_plane(soften(self._plane, radius, keep_edges))
+    def _compute(self, radius: np.ndarray, keep_edges: bool) -> tuple[Matrix, np.ndarray]:
+        plane = soften(self._plane, radius, keep_edges)
+        return analyse_plane(plane), plane
 
     @property
     def treated(self) -> np.ndarray:
@@ -229,10 +230,13 @@ class View:
         image.pixels.foreach_set(self._pixels)
         image.update()
 
-    def picture(self, view: str, wipe: float) -> np.ndarray:
-        """(H, W, 3) of one of the views that state.py names."""
+    def picture(self, view: str, wipe: float, band: str = "ALL") -> np.ndarray:
+        """(H, W, 3) of one of the views, and bands, that state.py names."""
         if view == "MATRIX":
-            return np.repeat(self.after.glow[..., None], 3, 2)
+            glow = self.after.glow
+            if band != "ALL":
+                glow = band_glow(self._after_plane, self.after, int(band))
+            return np.repeat(glow[..., None], 3, 2)
         if view == "DIFFERENCE":
             return (0.5 + 4 * (self.treated - self.rgb)).clip(0, 1)
         if view == "WIPE":
@@ -255,11 +259,11 @@ def view() -> View | None:
     return _view
 
 
-def open_view(name: str, rgb: np.ndarray, keep_edges: bool, is_first: bool) -> View:
-    """Analyse ``rgb`` (H, W, 3) as a frame of the strip ``name`` and show its list."""
+def open_view(name: str, rgb: np.ndarray, keep_edges: bool, is_clip: bool) -> View:
+    """Analyse ``rgb`` (H, W, 3) as a frame of the strip, or the image, ``name``; show its list."""
     global _view
     close_view()
-    _view = View(name, rgb, keep_edges, is_first)
+    _view = View(name, rgb, keep_edges, is_clip)
     settings = bpy.context.window_manager.wan_hygiene
     settings.sinks.clear()
     settings.plate, settings.score = name, _view.matrix.score

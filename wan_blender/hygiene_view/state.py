@@ -30,6 +30,12 @@ VIEWS = [
     ("DIFFERENCE", "Difference", "What the blur takes away, four times amplified"),
     ("MAP", "Blur Map", "The map that is painted, by itself"),
 ]
+BANDS = [
+    ("ALL", "All Bands", "Detail of 2 to 16 pixels"),
+    ("0", "2-4 px", "The finest detail: single threads, print, noise"),
+    ("1", "4-8 px", "Knobs, laces, letters"),
+    ("2", "8-16 px", "The coarsest detail that is looked at"),
+]
 
 
 @persistent
@@ -131,6 +137,10 @@ class WAN_PG_hygiene(bpy.types.PropertyGroup):
     view: EnumProperty(
         name="View", description="What is drawn over the blur map", items=VIEWS, update=_redraw,
         options={"SKIP_SAVE"},
+    )  # fmt: skip
+    band: EnumProperty(
+        name="Band", description="Period of the detail that the matrix shows", items=BANDS,
+        update=_redraw, options={"SKIP_SAVE"},
     )  # fmt: skip
     wipe: FloatProperty(
         name="Wipe", description="Where original and treated meet", default=0.5, min=0, max=1,

@@ -44,14 +44,12 @@ class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
         keep_edges = scene.wan.hygiene.keep_edges
         if self.image:
             rgb = _read_named(scene, self.image)
-            view = hygiene_view.open_view(self.image, rgb, keep_edges, is_first=True)
+            view = hygiene_view.open_view(self.image, rgb, keep_edges, is_clip=False)
         else:
             plate = shot.find_plate(scene)
             sources.check(plate)
-            is_first = frame_of(scene, plate) == compat.start(plate)
-            view = hygiene_view.open_view(
-                plate.name, read_frame(scene, plate), keep_edges, is_first
-            )
+            rgb = read_frame(scene, plate)
+            view = hygiene_view.open_view(plate.name, rgb, keep_edges, is_clip=True)
         with contextlib.suppress(EngineMissing):  # the panel says that faces were not looked for
             view.look_for_faces(preferences.engine_python())
         hygiene_view.follow_map()

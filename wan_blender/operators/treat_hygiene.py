@@ -31,5 +31,5 @@ class WAN_OT_treat_hygiene(WanOperator, bpy.types.Operator):
         scene = compat.sequencer_scene(context)
         view.keep_edges = scene.wan.hygiene.keep_edges
         view.treat(chosen, scene.wan.sampling.seed)
-        if scene.wan.hygiene.mode == "off":
+        if view.is_clip and scene.wan.hygiene.mode == "off":
             scene.wan.hygiene.mode = "soft"

@@ -76,10 +76,9 @@ def _draw_view(
     if view.version:
         change += f", now {settings.score:.0f}"
     layout.label(text=f"{settings.plate}: {change}: {advice}", icon=icon)
-    if not view.is_first:
-        draw_wrapped(
-            layout, context, "This is not the first frame. What is painted blurs the first.", "INFO"
-        )
+    if not view.is_clip:
+        text = "This image is no clip: its map goes into no job. Save the treated frame."
+        draw_wrapped(layout, context, text, "INFO")
     layout.template_list("WAN_UL_hygiene", "", settings, "sinks", settings, "active", rows=3)
     warned = [f"{item.rank}. {item.name}" for item in settings.sinks if item.warning]
     if warned:
@@ -216,6 +215,8 @@ class WAN_PT_start_frame_image(StartFramePanel, bpy.types.Panel):
         column.use_property_split = True
         column.use_property_decorate = False
         column.prop(settings, "view")
+        if settings.view == "MATRIX":
+            column.prop(settings, "band")
         if settings.view == "WIPE":
             column.prop(settings, "wipe", slider=True)
         super().draw(context)

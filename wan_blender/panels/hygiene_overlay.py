@@ -44,17 +44,18 @@ def _draw() -> None:
     batch = batch_for_shader(
         shader, "TRI_FAN", {"pos": corners, "texCoord": [(0, 0), (1, 0), (1, 1), (0, 1)]}
     )
-    shader.uniform_sampler("image", _upload(view, settings.view, settings.wipe))
+    shader.uniform_sampler("image", _upload(view, settings))
     batch.draw(shader)
     _frame_active(settings, view, (left, top), ((right - left), (top - bottom)))
 
 
-def _upload(view: hygiene_view.View, name: str, wipe: float) -> gpu.types.GPUTexture:
+def _upload(view: hygiene_view.View, settings: bpy.types.PropertyGroup) -> gpu.types.GPUTexture:
     """The picture as a texture, made anew only when it changed."""
     global _texture, _drawn
-    now = (view, view.version, name, wipe)
+    shown = (settings.view, settings.wipe, settings.band)
+    now = (view, view.version, *shown)
     if _texture is None or now != _drawn:
-        picture = view.picture(name, wipe)[::-1]
+        picture = view.picture(*shown)[::-1]
         height, width = picture.shape[:2]
         pixels = np.ones((height, width, 4), np.float32)
         pixels[..., :3] = picture

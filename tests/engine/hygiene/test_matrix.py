@@ -15,7 +15,7 @@ from wan_blender.engine.hygiene import pictures
 from wan_blender.engine.hygiene.faces import find_faces
 from wan_blender.errors import UnsupportedClip
 from wan_blender.hygiene import bands, cells
-from wan_blender.hygiene.matrix import Matrix, analyse
+from wan_blender.hygiene.matrix import Matrix, analyse, analyse_plane, band_glow
 from wan_blender.hygiene.sinks import find_sinks
 
 SEEDS = range(3000, 3024)
@@ -92,6 +92,16 @@ def test_room_glows_where_it_should(name):
     decoy = np.any([r.mask for r in picture.regions if not r.is_sink], axis=0)
     around = cv2.dilate(sink.astype(np.uint8), np.ones((31, 31))) > 0
     assert matrix.glow[sink].mean() > 8 * matrix.glow[decoy & ~around].mean()
+
+
+@pytest.mark.parametrize(("period", "band"), [(3, 0), (8, 1), (20, 2)])
+def test_band_shows_detail_of_its_size_and_all_bands_add_up(period, band):
+    plane = np.full((240, 320), 0.5, np.float32)
+    plane[80:160, 80:240] += 0.05 * np.sin(2 * np.pi * np.arange(160) / period)
+    matrix = analyse_plane(plane)
+    glows = [band_glow(plane, matrix, level) for level in range(3)]
+    assert int(np.argmax([glow.sum() for glow in glows])) == band
+    np.testing.assert_allclose(sum(glow**2 for glow in glows), matrix.glow**2, atol=1e-4)
 
 
 def test_exposure_hardly_changes_the_view():
