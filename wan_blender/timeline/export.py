@@ -150,6 +150,8 @@ def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, wa
             alone.sequence_editor.strips_all[part.strip]
             for alone, part in zip(scenes, request.parts, strict=True)
         ]
+        for strip, part in zip(strips, request.parts, strict=True):
+            sources.check_readable(strip, part.frames)
         depth = max(sources.bit_depth(strip) for strip in strips)
         opaque = all(map(sources.is_opaque, scenes, strips, repeat(size)))
         for alone, part in zip(scenes, request.parts, strict=True):

@@ -6,8 +6,9 @@ import pytest
 
 from tests.blender import media
 from wan_blender.errors import NothingSelected, SizeMismatch, UnsupportedClip
-from wan_blender.timeline import compat
+from wan_blender.timeline import compat, sources
 from wan_blender.timeline.export import export
+from wan_blender.timeline.mattes import MatteChoice
 from wan_blender.timeline.shot import ShotRequest, find_plate, read_shot
 
 
@@ -98,6 +99,71 @@ def test_missing_media_inside_a_meta_strip_names_the_inner_strip(timeline, plate
     path.unlink()
     with pytest.raises(UnsupportedClip, match=r"'inner' misses its media: .*inner\.png"):
         read_shot(timeline.scene, meta)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture" * 99])
+def test_movie_that_cannot_be_read_is_refused_with_its_path(timeline, bpy, content):
+    path = media.encode(
+        bpy, media.write_sequence(timeline.folder / "s", 4), timeline.folder / "clip.mkv"
+    )
+    movie = timeline.strips.new_movie("movie", str(path), 1, 1)
+    timeline.add_mask(length=4)
+    path.write_bytes(content)
+    with pytest.raises(UnsupportedClip, match=r"'movie' shows a file.*cannot read: .*clip\.mkv"):
+        timeline.export(movie)
+    assert list((timeline.folder / "job").iterdir()) == []
+
+
+def test_image_that_cannot_be_read_is_refused_where_it_is_shown(timeline, plate):
+    (timeline.folder / "s" / "shot_0002.png").write_bytes(b"not a picture")
+    with pytest.raises(UnsupportedClip, match=r"'plate' shows a file.*shot_0002\.png"):
+        timeline.export(plate)
+    compat.trim(plate, 0, 2)
+    shot, _, _ = timeline.export(plate)
+    assert shot.frame_count == 2
+
+
+def test_each_image_shown_is_read_once(timeline, monkeypatch):
+    strip = timeline.add_image(media.write_sequence(timeline.folder / "s", 20))
+    compat.set_start(strip, 10)
+    compat.trim(strip, -2, 16)
+    read = []
+    monkeypatch.setattr(sources, "_is_readable", lambda path: read.append(path[-8:]) or True)
+    sources.check_readable(strip, range(0, 99))
+    assert read == ["0000.png", "0001.png", "0002.png", "0003.png"]
+    setattr(strip, "content_trim_start" if compat.NEW_TIMES else "animation_offset_start", 1)
+    read.clear()
+    first = round(compat.content_start(strip))
+    sources.check_readable(strip, range(first + 1, first + 3))
+    assert read == ["0002.png", "0003.png"]
+
+
+def test_picture_matte_that_cannot_be_read_is_refused(timeline, plate):
+    path = media.write_png(timeline.folder / "matte.png", media.frame(1))
+    matte = timeline.strips.new_image("picture", str(path), 7, 1)
+    compat.set_length(matte, 4)
+    path.write_bytes(b"")
+    with pytest.raises(UnsupportedClip, match=r"'picture' shows a file.*matte\.png"):
+        timeline.export(plate, [MatteChoice("strip:picture")])
+
+
+def test_picture_of_several_layers_is_not_refused(timeline, bpy):
+    """The sequencer shows an OpenEXR file with layers, which Python cannot open."""
+    other = bpy.data.scenes.new("Layers")
+    other.render.engine, other.cycles.samples = "CYCLES", 1
+    other.render.resolution_x, other.render.resolution_y = 64, 48
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    other.collection.objects.link(camera)
+    other.camera = camera
+    settings = other.render.image_settings
+    if "media_type" in settings.bl_rna.properties:
+        settings.media_type = "MULTI_LAYER_IMAGE"
+    settings.file_format = "OPEN_EXR_MULTILAYER"
+    path = timeline.folder / "layers.exr"
+    other.render.filepath = str(path)
+    bpy.ops.render.render(write_still=True, scene=other.name)
+    strip = timeline.strips.new_image("layers", str(path), 1, 1)
+    sources.check_readable(strip, range(1, 2))
 
 
 def test_adjustment_layer_is_refused(timeline, plate):
