@@ -111,15 +111,16 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
     if options.task:
         tasks.set_up(scene, plate, options.task)
     choices = [_matte(scene, plate, text) for text in options.matte or []]
+    settings = _settings(scene, options)
     request = shot.read_shot(
         scene,
         plate,
         choices or properties.chosen_mattes(scene, plate.name),
         _span(scene, plate, options.set),
+        properties.model_matte(settings),
     )
     if options.out and options.out.is_dir() and any(options.out.iterdir()):
         raise BadRequest(f"{options.out} is not empty.", "Give --out a new or empty folder.")
-    settings = _settings(scene, options)
     hygiene_view.require_map(settings.hygiene, plate.name)
     folder = (options.out or job.new_folder(preferences.jobs_root(), plate.name)).absolute()
     without = None

@@ -5,7 +5,7 @@
     plate/000000.png    frames of the plate at its own size and bit depth, RGB or RGBA
     mask/000000.png     16-bit gray at plate size, white (65535) = generate
     model_mask/         the same for the model's eyes, when model_mask.shape is "own"
-    start.png end.png   given first and last frame, when they are not the plate's own
+    start.png end.png   given first and last frame, when they are not the plate's own (any format)
     references/         pictures of what to generate, for VACE
     compare_with        name of the folder beside it with the take without hygiene; optional
     radius.png          16-bit gray blur map of the shot, white = 2.5 px; optional
@@ -30,9 +30,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ from .latent_grid import REDUCTIONS
 
 SCHEMA = 1
 PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
-START, END, REFERENCES = "start.png", "end.png", "references"
+START, END, REFERENCES = "start", "end", "references"  # settings of ModelMask that name pictures
+PICTURES = {START: "start.png", END: "end.png", REFERENCES: "references"}  # where none is named
+FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 RADIUS, RADII, COMPARE_WITH = "radius.png", "radius", "compare_with"
 PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
 DTYPES = {
@@ -199,6 +202,10 @@ class Hygiene:
         },
     )
     strength: float = schema.number(1.0, "Factor on the radii of the blur map", 0, 2)
+    matte: str = schema.text(
+        "", "Matte to blur lightly under on every frame, besides the painted map", "matte"
+    )
+    matte_px: float = schema.number(1.0, "Blur where that matte is white", 0, 2.5, "px")
     keep_edges: bool = schema.flag(False, "Spare the outlines of large things from the blur")
     start: float = schema.number(0.0, "Part of the steps after which the low-pass begins", 0, 1)
     end: float = schema.number(0.2, "Part of the steps after which the low-pass ends", 0, 1)
@@ -221,8 +228,11 @@ class ModelMask:
             "same": "The mask as it is",
             "hard": "The mask cut at one half, without soft edges",
             "box": "The box around the mask on each frame",
-            "own": "The frames in the job folder's model_mask",
+            "own": "Another matte, or the frames in the job folder's model_mask",
         },
+    )
+    matte: str = schema.text(
+        "", 'Strip or mask that the model sees when the shape is "own", by name or id', "matte"
     )
     grow_px: int = schema.integer(0, "Grow or shrink (negative) that shape", -512, 512, "px")
     known: str = schema.choice(
@@ -247,6 +257,15 @@ class ModelMask:
     strength: float = schema.number(1.0, "How strongly VACE steers", 0, 2)
     strengths: list[float] = schema.many(
         float, "VACE strength of each latent frame; one number for each, replaces strength"
+    )
+    start: str = schema.text(
+        "", "Picture an image-to-video model starts from, when it is not the plate's own", "file"
+    )
+    end: str = schema.text(
+        "", "Picture an image-to-video model ends with, when it is not the plate's own", "file"
+    )
+    references: str = schema.text(
+        "", "Folder with pictures of what to generate, for VACE; or one picture", "path"
     )
 
 
@@ -431,6 +450,51 @@ def mask_files(folder: Path, frames: int) -> list[Path]:
             "Export the shot again, or give one mask frame for all or one for each.",
         )
     return mask
+
+
+def pictures(folder: Path, settings: ModelMask, name: str) -> list[Path]:
+    """The files that the setting ``name`` (START, END or REFERENCES) gives, in order of their
+    names; where it is empty, what ``folder`` holds in the usual place. Raises InvalidJob when a
+    picture is named that is not there."""
+    given = getattr(settings, name)
+    path = folder / (given or PICTURES[name])
+    files = [path] if path.is_file() else []
+    if path.is_dir() and name == REFERENCES:
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in FORMATS)
+    if given and not files:
+        raise InvalidJob(
+            f"model_mask.{name} is {str(path)!r}; there is no picture.",
+            "Choose another file, or leave it empty.",
+        )
+    return files
+
+
+def take_pictures(folder: Path, job: Job) -> Job:
+    """Copy the pictures that ``job`` names into its folder; the job with the names of the copies.
+    Raises InvalidJob for one that is not there, DiskFull."""
+    taken = {}
+    for name, usual in PICTURES.items():
+        if not getattr(job.model_mask, name):
+            continue
+        taken[name] = usual
+        try:
+            for number, file in enumerate(pictures(Path.cwd(), job.model_mask, name)):
+                place = folder / usual / f"{number:03d}{file.suffix}"
+                if name != REFERENCES:
+                    taken[name] = f"{name}{file.suffix}"
+                    place = folder / taken[name]
+                place.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, place)
+        except OSError as error:
+            raise from_os_error(error, "copying pictures into the job") from error
+    return replace(job, model_mask=replace(job.model_mask, **taken))
+
+
+def locate_pictures(folder: Path, job: Job) -> Job:
+    """``job`` with the full paths of the pictures in its folder: what another job can take."""
+    named = {name: getattr(job.model_mask, name) for name in PICTURES}
+    found = {name: str(folder / path) for name, path in named.items() if path}
+    return replace(job, model_mask=replace(job.model_mask, **found))
 
 
 def frames_in(ranges: str, first: int, last: int) -> set[int] | None:

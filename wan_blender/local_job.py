@@ -61,7 +61,8 @@ class LocalJob:
     def recipe(self) -> dict[str, Any]:
         """What the result strip carries: enough to run the job again, and how it was treated."""
         told = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
-        return {"job": schema.to_dict(self.settings), **self.choices, **told}
+        settings = job.locate_pictures(self.folder, self.settings)
+        return {"job": schema.to_dict(settings), **self.choices, **told}
 
     def write_origin(self) -> None:
         """Write where the job comes from. Raises DiskFull."""

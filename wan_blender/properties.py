@@ -23,8 +23,10 @@ from bpy.props import (
 )
 
 from . import job, schema
-from .timeline.mattes import MatteChoice
-from .timeline.shot import ShotRequest, read_shot
+from .errors import BadRequest, WanError
+from .timeline import compat
+from .timeline.mattes import MatteChoice, list_mattes
+from .timeline.shot import ShotRequest, find_plate, read_shot
 from .timeline.span import Span
 
 SPELLINGS = {
@@ -69,12 +71,22 @@ def _property(name: str, rules: dict[str, Any]) -> Any:
     common["default"] = rules["default"]
     if kind == "flag":
         return BoolProperty(**common)
+    if rules.get("subtype") == "matte":
+        return StringProperty(search=_find_mattes, **common)
     if kind == "text":
         return StringProperty(subtype=PATHS.get(rules["subtype"], "NONE"), **common)
     if kind == "choice":
         items = [(key, label(key), text) for key, text in rules["choices"].items()]
         return EnumProperty(items=items, **common)
     return (IntProperty if kind == "integer" else FloatProperty)(**common, **_limits(rules))
+
+
+def _find_mattes(owner: Any, context: bpy.types.Context, typed: str) -> list[str]:
+    try:
+        scene = compat.sequencer_scene(context)
+        return [matte.label for matte in list_mattes(scene, find_plate(scene))]
+    except WanError:
+        return []
 
 
 def _limits(rules: dict[str, Any]) -> dict[str, Any]:
@@ -219,7 +231,20 @@ def choose_span(scene: bpy.types.Scene, plate: str, span: Span) -> None:
 def read_request(scene: bpy.types.Scene, plate: bpy.types.Strip) -> ShotRequest:
     """The shot as the user set it up. Raises WanError."""
     choices, span = chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
-    return read_shot(scene, plate, choices, span)
+    return read_shot(scene, plate, choices, span, model_matte(read(scene)))
+
+
+def model_matte(settings: job.Job) -> str:
+    """What the model sees as the mask, by name or id; "" where it is not a matte of its own. Raises
+    BadRequest where it is, and none is chosen."""
+    if settings.model_mask.shape != "own":
+        return ""
+    if not settings.model_mask.matte:
+        raise BadRequest(
+            "model_mask.shape is 'own', and model_mask.matte names no matte.",
+            "Choose the strip or mask that the model sees, or another shape.",
+        )
+    return settings.model_mask.matte
 
 
 def choose_mattes(scene: bpy.types.Scene, plate: str, choices: list[MatteChoice]) -> None:

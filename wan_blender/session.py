@@ -73,9 +73,10 @@ class Session:
         local.claim = Claim(folder)
         try:
             local.write_origin()
+            local.settings = job.take_pictures(folder, settings)
             if not bpy.app.background:
                 local.exporter = BackgroundExport()
-                local.exporter.start(request, folder, settings=settings)
+                local.exporter.start(request, folder, settings=local.settings)
         except WanError:
             local.claim.close()
             shutil.rmtree(folder, ignore_errors=True)

@@ -45,6 +45,51 @@ def test_done_run_answers_with_folders_and_report(command, tmp_path):
     assert "denoising" in progress
 
 
+def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_path):
+    pictures = tmp_path / "ref"
+    pictures.mkdir()
+    for name in ("b.jpg", "a.png", "notes.txt"):
+        (pictures / name).write_bytes(name.encode())
+    (tmp_path / "first.webp").write_bytes(b"first")
+    folder = tmp_path / "job"
+    code, answer, _ = command(
+        "--strip", "plate", "--out", folder,
+        "--set", f"model_mask.references={pictures}",
+        "--set", f"model_mask.start={tmp_path / 'first.webp'}",
+        "--set", "model_mask.shape=own", "--set", "model_mask.matte=mask:Square",
+        "--set", 'prompt.sections=["a kite, high up", "a gull"]',
+        "--set", 'loras=[{"file": "style.safetensors", "weight": 0.5}]',
+        "--set", "sampling.sigmas=1, 0.5, 0",
+    )  # fmt: skip
+    assert code == 0, answer
+    jobs = part("job")
+    written = jobs.read(folder)
+    assert written.prompt.sections == ["a kite, high up", "a gull"]
+    assert written.loras == [jobs.Lora("style.safetensors", 0.5)]
+    assert written.sampling.sigmas == [1, 0.5, 0]
+    asked = written.model_mask
+    assert (asked.start, asked.end, asked.references) == ("start.webp", "", "references")
+    assert (folder / "start.webp").read_bytes() == b"first"
+    found = jobs.pictures(folder, asked, jobs.REFERENCES)
+    assert [path.read_bytes() for path in found] == [b"a.png", b"b.jpg"]
+    count = len(list((folder / "mask").iterdir()))
+    assert len(list((folder / "model_mask").iterdir())) == count
+
+
+def test_picture_that_is_not_there_is_a_bad_request(command, tmp_path):
+    folder = tmp_path / "job"
+    missing = tmp_path / "no.png"
+    code, answer, _ = command(
+        "--strip", "plate", "--out", folder, "--set", f"model_mask.end={missing}"
+    )
+    assert code == 2
+    assert f"model_mask.end is {str(missing)!r}" in answer["error"]["message"]
+    assert not folder.exists()
+    code, answer, _ = command("--strip", "plate", "--out", folder, "--set", "model_mask.shape=own")
+    assert code == 2
+    assert "model_mask.matte" in answer["error"]["message"]
+
+
 def test_options_reach_the_job_and_not_the_file(command, scene, part, tmp_path):
     code, _, _ = command(
         "--strip", "plate", "--prompt", "a kite", "--negative", "blur", "--model", "weights",

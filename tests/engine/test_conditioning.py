@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Model masks: each layout against the tensors of the official code."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,15 +13,17 @@ from tests.engine.folders import make_job, noise_plate
 from tests.engine.tiny import golden
 from wan_blender import errors
 from wan_blender import job as jobs
+from wan_blender.engine import nano
+from wan_blender.engine.check import check
 from wan_blender.engine.conditioning import Scene
-from wan_blender.engine.conditioning.image import _GivenFrames, known_cells, known_channels
+from wan_blender.engine.conditioning.image import GivenFrames, known_cells, known_channels
 from wan_blender.engine.conditioning.per_token import PerToken
 from wan_blender.engine.conditioning.vace import Vace, mask_channels, sampled_frames
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.region import whole_frame
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, denoise, make_noise
-from wan_blender.engine.video import Shot, write_png
+from wan_blender.engine.video import Shot, read_png, write_png
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def _frame_mask(frames, masked):
 
 
 def test_image_model_takes_the_first_unmasked_frame_as_given(tmp_path):
-    given = _GivenFrames(_scene(tmp_path, _frame_mask(9, slice(1, 9))), False, "model")
+    given = GivenFrames(_scene(tmp_path, _frame_mask(9, slice(1, 9))), False, "model")
     assert [float(given.known(i).mean()) for i in range(9)] == [1] + [0] * 8
     assert (given.picture(3) == 0).all()
     np.testing.assert_allclose(given.picture(0), given.scene.picture(0))
@@ -89,12 +93,12 @@ def test_image_model_takes_the_first_unmasked_frame_as_given(tmp_path):
 
 def test_image_model_takes_the_first_k_frames(tmp_path):
     scene = _scene(tmp_path, _frame_mask(9, slice(5, 9)), start_frames=5)
-    given = _GivenFrames(scene, False, "model")
+    given = GivenFrames(scene, False, "model")
     assert [float(given.known(i).mean()) for i in range(9)] == [1] * 5 + [0] * 4
 
 
 def test_first_last_frame_model_takes_both_ends(tmp_path):
-    given = _GivenFrames(_scene(tmp_path, _frame_mask(7, slice(1, 6))), True, "model")
+    given = GivenFrames(_scene(tmp_path, _frame_mask(7, slice(1, 6))), True, "model")
     known = [float(given.known(i).mean()) for i in range(9)]  # 7 frames are padded to 9
     assert known == [1, 0, 0, 0, 0, 0, 1, 1, 1]
 
@@ -102,9 +106,9 @@ def test_first_last_frame_model_takes_both_ends(tmp_path):
 def test_masked_start_frame_is_refused_and_a_given_one_replaces_it(tmp_path):
     scene = _scene(tmp_path, _frame_mask(5, slice(0, 5)))
     with pytest.raises(errors.WrongModel, match="start frame, but frame 0 is masked on 100%"):
-        _GivenFrames(scene, False, "model")
+        GivenFrames(scene, False, "model")
     write_png(tmp_path / "start.png", np.full((32, 48, 3), 200, np.uint8))
-    given = _GivenFrames(scene, False, "model")
+    given = GivenFrames(scene, False, "model")
     assert given.known(0).all()
     np.testing.assert_allclose(given.picture(0), 200 / 127.5 - 1, atol=1e-6)
 
@@ -112,7 +116,7 @@ def test_masked_start_frame_is_refused_and_a_given_one_replaces_it(tmp_path):
 def test_inpainting_layout_gives_every_unmasked_pixel(tmp_path):
     mask = np.zeros((5, 32, 48), np.uint16)
     mask[:, 8:16, 8:24] = 65535
-    given = _GivenFrames(_scene(tmp_path, mask, known="pixels"), False, "model")
+    given = GivenFrames(_scene(tmp_path, mask, known="pixels"), False, "model")
     assert (given.known(2) == (mask[2] == 0)).all()
     assert (given.picture(2)[mask[2] > 0] == 0).all()
 
@@ -211,3 +215,59 @@ def test_per_token_runs_show_kept_tokens_clean_and_end_exact():
     for (shown, level), sigma in zip(seen, sigmas):
         assert torch.equal(shown[kept], z[kept])
         assert sorted(set(level.flatten().tolist())) == pytest.approx([0, sigma / 2, sigma])
+
+
+NANO = Path(nano.__file__).parent
+
+
+def _asked_of(variant, folder, mask=None, **settings):
+    mask = _frame_mask(5, slice(1, 5)) if mask is None else mask
+    model = {"model__path": str(NANO / variant)}
+    return make_job(folder, noise_plate(*mask.shape), mask, **model, **settings)
+
+
+@pytest.mark.parametrize(
+    ("variant", "settings", "words"),
+    [
+        ("i2v", {"model_mask__strength": 0.5}, "no VACE model .* model_mask.strength"),
+        ("i2v", {"model_mask__strengths": [1.0, 0.5]}, "no VACE model .* model_mask.strengths"),
+        ("i2v", {"model_mask__references": "ref.png"}, "no VACE model .* model_mask.references"),
+        ("vace", {"model_mask__start": "ref.png"}, "no image-to-video model .* model_mask.start"),
+        ("vace", {"model_mask__end": "nowhere.png"}, "nowhere.png'; there is no picture"),
+        ("vace", {"model_mask__strengths": [1.0]}, "has 1 numbers; the shot has 2"),
+        ("vace", {"model_mask__shape": "own"}, "has 0 mask frames"),
+    ],
+)
+def test_what_a_model_would_not_heed_is_refused_before_it_is_loaded(
+    tmp_path, variant, settings, words
+):
+    folder = _asked_of(variant, tmp_path / "job", **settings)
+    write_png(folder / "ref.png", np.zeros((32, 48, 3), np.uint8))
+    with pytest.raises(errors.WanError, match=words):
+        check(folder)
+
+
+def test_check_refuses_a_shot_without_its_start_frame(tmp_path):
+    whole = _frame_mask(5, slice(0, 5))
+    with pytest.raises(errors.WrongModel, match="start frame, but frame 0 is masked on 100%"):
+        check(_asked_of("i2v", tmp_path / "job", whole))
+    folder = _asked_of("i2v", tmp_path / "given", whole, model_mask__start="ref.jpg")
+    write_png(folder / "ref.jpg", np.zeros((32, 48, 3), np.uint8))  # a name says nothing
+    assert check(folder)["model"]["kind"] == "i2v"
+
+
+def test_references_are_every_picture_of_their_folder(tmp_path):
+    folder = _asked_of("vace", tmp_path / "job", model_mask__references="mine")
+    (folder / "mine").mkdir()
+    for name in ("b.JPG", "a.png", "c.txt"):
+        write_png(folder / "mine" / name, np.zeros((32, 48, 3), np.uint8))
+    settings = jobs.read(folder).model_mask
+    named = [path.name for path in jobs.pictures(folder, settings, jobs.REFERENCES)]
+    assert named == ["a.png", "b.JPG"]
+
+
+def test_float_picture_is_refused_as_such(tmp_path):
+    data = cv2.imencode(".tiff", np.zeros((32, 48), np.float32))[1]
+    (tmp_path / "mask.png").write_bytes(data.tobytes())
+    with pytest.raises(errors.InvalidJob, match="holds float32 values"):
+        read_png(tmp_path / "mask.png")

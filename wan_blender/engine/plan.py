@@ -12,6 +12,7 @@ from .. import job as jobs
 from ..crop import grown
 from ..errors import InvalidJob, OutOfMemory
 from ..stages import StagePlan, plan_stages
+from .conditioning import Scene, require
 from .hygiene.pictures import read_treatment
 from .hygiene.treatment import Treatment
 from .masks import MaskPlan, measure_mask, plan_masks
@@ -66,6 +67,7 @@ def make_plan(
     canvas = (shot.width, shot.height)
     box = grown(extent.box, job.mask.grow_px, canvas)
     region = plan_region(len(shot), canvas, box, job.region, bundle.traits)
+    require(bundle.name, bundle.traits, Scene(shot, region, job.model_mask, check))
     treatment = read_treatment(folder, job, region, bundle.traits.kind)
     masks = plan_masks(shot, extent, region, job.mask)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)

@@ -15,8 +15,8 @@ def delivered_start(plan: Plan) -> np.ndarray | None:
     """Frame 0 of the result as a canvas picture (H, W, 3) in [-1, 1]; None where it is what the
     model made, or the plate's own.
 
-    A start.png of another size than the shot is fitted to the part of the canvas the model sees, as
-    the model is shown it.
+    A start frame of another size than the shot is fitted to the part of the canvas that the model
+    sees, as the model is shown it.
     """
     start = _read(plan)
     if start is None or start.shape[:2] == (plan.shot.height, plan.shot.width):
@@ -36,20 +36,21 @@ def start_notes(plan: Plan) -> list[str]:
     height, width = start.shape[:2]
     if (height, width) != (plan.shot.height, plan.shot.width):
         notes.append(
-            f"{jobs.START} is {width} x {height}, the shot {plan.shot.width} x "
-            f"{plan.shot.height}: the first frame is the start frame resized, not its own pixels."
+            f"The start frame is {width} x {height}, the shot {plan.shot.width} x "
+            f"{plan.shot.height}: the first frame is delivered resized, not bit for bit."
         )
     bits = 8 * start.itemsize
     if bits > plan.job.shot.bit_depth:
         notes.append(
-            f"{jobs.START} has {bits} bits, the shot {plan.job.shot.bit_depth}: the first frame is "
-            "the start frame rounded to that."
+            f"The start frame has {bits} bits, the shot {plan.job.shot.bit_depth}: the first frame "
+            "is delivered rounded to that."
         )
     return notes
 
 
 def _read(plan: Plan) -> np.ndarray | None:
-    """start.png (H, W, 3) in its own type, where it is to be delivered itself."""
-    path, hygiene = plan.folder / jobs.START, plan.job.hygiene
+    """The start picture (H, W, 3) in its own type, where it is to be delivered itself."""
+    files = jobs.pictures(plan.folder, plan.job.model_mask, jobs.START)
+    hygiene = plan.job.hygiene
     wanted = hygiene.mode != "off" and hygiene.deliver_original and plan.bundle.traits.needs_image
-    return read_colour(path) if wanted and path.is_file() else None
+    return read_colour(files[0]) if wanted and files else None

@@ -68,11 +68,6 @@ class Shot:
                 "Save masks as gray PNG.",
             )
         self._check_size(frame, path, "mask")
-        if not np.issubdtype(frame.dtype, np.integer):
-            raise InvalidJob(
-                f"{path} holds {frame.dtype} values; a mask frame is an 8 or 16-bit gray PNG.",
-                "Save the mask as PNG, or export the shot again.",
-            )
         return settled(to_mask(frame))
 
     def digest(self) -> str:
@@ -94,7 +89,7 @@ class Shot:
 
 
 def read_png(path: Path) -> np.ndarray:
-    """RGB(A) or gray array of any PNG. Raises InvalidJob for a file that is no picture."""
+    """RGB(A) or gray array, 8 or 16 bit, of any picture. Raises InvalidJob for other files."""
     try:
         data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every Unicode path
     except OSError as error:
@@ -102,6 +97,11 @@ def read_png(path: Path) -> np.ndarray:
     frame = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if frame is None:
         raise InvalidJob(f"{path} is not a readable picture.", "Export the shot again.")
+    if not np.issubdtype(frame.dtype, np.integer):
+        raise InvalidJob(
+            f"{path} holds {frame.dtype} values; expected 8 or 16-bit integers.",
+            "Save it as PNG.",
+        )
     if frame.ndim == 2:
         return frame
     order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}[frame.shape[2]]

@@ -17,7 +17,7 @@ from .. import job
 from ..errors import Cancelled, EmptyMask, NothingSelected, from_os_error
 from . import png, solo, sources
 from .matte_render import combine, open_matte
-from .mattes import HOW_TO_MAKE_ONE
+from .mattes import HOW_TO_MAKE_ONE, MatteChoice
 from .shot import ShotRequest
 from .span import Part
 
@@ -30,15 +30,20 @@ def export(
     on_frame: OnFrame | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> job.Shot:
-    """Write ``folder``/plate and ``folder``/mask and return the Shot for job.json.
+    """Write ``folder``/plate, ``folder``/mask and, where the model sees another matte,
+    ``folder``/model_mask, and return the Shot for job.json.
 
-    ``on_frame(done, total)`` counts mask and plate frames together. The file's data is left as
-    it was. Raises EmptyMask, UnsupportedClip, DiskFull and Cancelled; then neither folder stays.
+    ``on_frame(done, total)`` counts all frames together. The file's data is left as
+    it was. Raises EmptyMask, UnsupportedClip, DiskFull and Cancelled; then no folder stays.
     """
     scene, plate = _find(request)
-    watch = _Watch(2 * request.frame_count, on_frame, should_cancel)
-    with _written(folder / job.MASK, folder / job.PLATE) as (mask_folder, plate_folder):
-        _export_mask(scene, plate, request, mask_folder, watch)
+    names = [job.MASK, job.PLATE, *([job.MODEL_MASK] if request.model_matte else [])]
+    watch = _Watch(len(names) * request.frame_count, on_frame, should_cancel)
+    with _written(*(folder / name for name in names)) as (mask_folder, plate_folder, *others):
+        _export_mask(scene, plate, request, request.mattes, mask_folder, watch)
+        for other in others:
+            choices = [MatteChoice(request.model_matte)]
+            _export_mask(scene, plate, request, choices, other, watch)
         depth = _export_plate(scene, request, plate_folder, watch)
     shared = {f.name: getattr(request, f.name) for f in fields(job.Shot) if f.name != "bit_depth"}
     return job.Shot(**shared, bit_depth=depth)
@@ -52,7 +57,7 @@ def export_mask(
     scene, plate = _find(request)
     watch = _Watch(request.frame_count, on_frame, None)
     with _written(folder / job.MASK) as (mask_folder,):
-        _export_mask(scene, plate, request, mask_folder, watch)
+        _export_mask(scene, plate, request, request.mattes, mask_folder, watch)
     return lambda index: png.read_gray16(mask_folder / job.frame_name(index))
 
 
@@ -118,16 +123,17 @@ def _export_mask(
     scene: bpy.types.Scene,
     plate: bpy.types.Strip,
     request: ShotRequest,
+    choices: list[MatteChoice],
     folder: Path,
     watch: _Watch,
 ) -> None:
     covered = False
     with ExitStack() as stack:
         layers = []
-        for number, choice in enumerate(request.mattes):
+        for number, choice in enumerate(choices):
             matte = open_matte(scene, plate, request, choice, folder / f"matte{number}")
             layers.append(stack.enter_context(matte))
-        operations = [choice.operation for choice in request.mattes]
+        operations = [choice.operation for choice in choices]
         for index, values in enumerate(zip(*layers, strict=True)):
             mask = combine(list(zip(operations, values)), (request.height, request.width))
             covered = covered or bool(np.any(mask > 0.5 / 65535))
@@ -135,7 +141,8 @@ def _export_mask(
             watch.tick()
     if not covered:
         raise EmptyMask(
-            f"The mask is empty on all {request.frame_count} frames of strip {plate.name!r}.",
+            f"The {folder.name.replace('_', ' ')} is empty on all {request.frame_count} frames of "
+            f"strip {plate.name!r}.",
             HOW_TO_MAKE_ONE,
         )
 

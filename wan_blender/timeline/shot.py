@@ -11,7 +11,7 @@ import bpy
 
 from ..errors import NothingSelected, SizeMismatch, UnsupportedClip
 from . import compat, sources
-from .mattes import EMPTY, MatteChoice, resolve
+from .mattes import EMPTY, MatteChoice, find_matte, resolve
 from .span import Layout, Part, Span, lay_out
 
 SMALLEST_CANVAS = 16
@@ -23,6 +23,7 @@ class ShotRequest:
 
     ``parts`` say what the frames show, in order of time. Of the result, ``trim_start`` and
     ``trim_end`` frames are hidden behind the strip's ends; a still is shown for ``hold`` frames.
+    ``model_matte`` is the id of the matte that the model sees instead of ``mattes``, or "".
     ``strip_start`` and ``strip_count`` are the plate's, to follow it when it is moved.
     """
 
@@ -40,6 +41,7 @@ class ShotRequest:
     parts: list[Part]
     span: Span = field(default_factory=Span)
     mattes: list[MatteChoice] = field(default_factory=list)
+    model_matte: str = ""
     trim_start: int = 0
     trim_end: int = 0
     hold: int = 0
@@ -63,8 +65,10 @@ def read_shot(
     strip: bpy.types.Strip | str | None = None,
     mattes: list[MatteChoice] | None = None,
     span: Span | None = None,
+    model_matte: str = "",
 ) -> ShotRequest:
-    """The shot of ``strip``, by default the selected picture strip; ``span`` None is its frames.
+    """The shot of ``strip``, by default the selected picture strip; ``span`` None is its frames;
+    ``model_matte`` is the id or name of what the model sees as the mask, "" for ``mattes``.
 
     ``mattes`` None takes the default: see ``mattes.resolve``.
     Raises NothingSelected, UnsupportedClip (no picture, missing media with its path, zero
@@ -108,6 +112,7 @@ def read_shot(
         parts=layout.parts,
         span=span,
         mattes=choices,
+        model_matte=model_matte and find_matte(scene, plate, model_matte).id,
         trim_start=trim_start,
         trim_end=trim_end,
         hold=layout.hold,

@@ -205,7 +205,7 @@ def animate(tmp_path, start: np.ndarray, **settings) -> tuple[np.ndarray, np.nda
         model__path=str(model), hygiene__mode="both", output__full_frames=True,
         sampling__steps=2, **settings,
     )  # fmt: skip
-    write_png(folder / jobs.START, start)
+    write_png(folder / jobs.PICTURES[jobs.START], start)
     write_radius(folder / jobs.RADIUS, np.full((H, W), 1.5, np.float32))
     report = pipeline.generate(folder, Watch(folder))
     first, second = (read_png(folder / "result/frames" / jobs.frame_name(i)) for i in (0, 1))

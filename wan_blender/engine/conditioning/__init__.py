@@ -7,15 +7,17 @@ the model it runs on, never by the user.
 
 from __future__ import annotations
 
+from ... import job as jobs
 from ...errors import WrongModel
+from ...traits import Traits
 from ..models.loading import Bundle
-from .image import ImageToVideo
+from .image import GivenFrames, ImageToVideo
 from .per_token import PerToken
 from .scene import Scene
 from .text import Condition, TextOnly
-from .vace import Vace
+from .vace import Vace, strengths
 
-__all__ = ["Condition", "Scene", "make_condition"]
+__all__ = ["Condition", "Scene", "make_condition", "require"]
 
 _KINDS = {
     "t2v": TextOnly,
@@ -27,12 +29,47 @@ _KINDS = {
 
 
 def make_condition(bundle: Bundle, scene: Scene) -> Condition:
-    """The condition this model was trained to see. Raises WrongModel for a layout we lack, or
-    when the shot cannot give what the layout needs (no start frame)."""
-    if bundle.traits.kind not in _KINDS:
+    """The condition this model was trained to see, of a shot that ``require`` lets pass."""
+    return _KINDS[bundle.traits.kind](bundle, scene)
+
+
+def require(name: str, traits: Traits, scene: Scene) -> None:
+    """Refuse what the model ``name`` cannot be told, before anything is loaded: WrongModel for a
+    layout we lack, for a shot that cannot give what the layout needs (no start frame) and for
+    pictures or strengths that the model would not heed; InvalidJob and LengthMismatch for
+    settings that do not fit the shot."""
+    if traits.kind not in _KINDS:
         raise WrongModel(
-            f"{bundle.name} is a {bundle.traits.kind!r} model with {bundle.traits.in_channels} "
+            f"{name} is a {traits.kind!r} model with {traits.in_channels} "
             "input channels, which this version cannot condition.",
             "Choose a text-to-video, image-to-video, VACE or 5B model.",
         )
-    return _KINDS[bundle.traits.kind](bundle, scene)
+    if traits.kind != "vace":
+        _refuse(name, "VACE", [*_pictures(scene, jobs.REFERENCES), *_steering(scene)])
+    if not traits.needs_image:
+        _refuse(name, "image-to-video", _pictures(scene, jobs.START, jobs.END))
+    if scene.settings.shape == "own":
+        scene.mask(0)
+    if traits.kind == "vace":
+        strengths(scene, scene.region.grid.latent_shape[0], 0)
+    elif traits.needs_image:
+        GivenFrames(scene, wants_end=traits.kind == "flf2v", name=name)
+
+
+def _pictures(scene: Scene, *names: str) -> list[str]:
+    return [name for name in names if jobs.pictures(scene.shot.folder, scene.settings, name)]
+
+
+def _steering(scene: Scene) -> list[str]:
+    default = jobs.ModelMask()
+    names = ("time", "strength", "strengths")
+    return [name for name in names if getattr(scene.settings, name) != getattr(default, name)]
+
+
+def _refuse(name: str, kind: str, settings: list[str]) -> None:
+    if settings:
+        words = ", ".join(f"model_mask.{setting}" for setting in settings)
+        raise WrongModel(
+            f"{name} is no {kind} model and would not heed {words}.",
+            f"Choose a model for {kind}, or reset what is named here.",
+        )

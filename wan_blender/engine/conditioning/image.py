@@ -27,7 +27,7 @@ Tensor = torch.Tensor
 
 class ImageToVideo(TextOnly):
     def __init__(self, bundle: Bundle, scene: Scene) -> None:
-        frames = _GivenFrames(scene, wants_end=bundle.traits.kind == "flf2v", name=bundle.name)
+        frames = GivenFrames(scene, wants_end=bundle.traits.kind == "flf2v", name=bundle.name)
         image = codec.encode(bundle.vae, frames.picture, scene.frames, lambda done: scene.check())
         cells = [known_cells(frames.known(i), bundle.traits.cell) for i in range(scene.frames)]
         mask = known_channels(torch.from_numpy(np.stack(cells)))
@@ -54,7 +54,7 @@ def known_channels(cells: Tensor) -> Tensor:
     return slots.unflatten(0, (-1, 4)).transpose(0, 1)
 
 
-class _GivenFrames:
+class GivenFrames:
     """Which frames, or pixels of them, the model may take as given, and their pictures."""
 
     def __init__(self, scene: Scene, wants_end: bool, name: str) -> None:
@@ -63,9 +63,9 @@ class _GivenFrames:
         self.last = len(scene.shot) - 1
         self.wants_end = wants_end or self.end is not None
         if self.settings.known == "frames":
-            self._require(0, self.start, "start", jobs.START, name)
+            self._require(0, self.start, jobs.START, name)
             if wants_end:
-                self._require(self.last, self.end, "end", jobs.END, name)
+                self._require(self.last, self.end, jobs.END, name)
 
     def known(self, index: int) -> np.ndarray:
         """(H, W) float32, 1 where the model is given the picture."""
@@ -99,12 +99,13 @@ class _GivenFrames:
             self._is_end(index) and self.end is not None
         )
 
-    def _require(self, index: int, given: Any, word: str, file: str, name: str) -> None:
+    def _require(self, index: int, given: Any, word: str, name: str) -> None:
         mask = self.scene.mask(index)
         if given is None and mask.any():
             raise WrongModel(
                 f"{name} needs a {word} frame, but frame {index} is masked on "
-                f"{mask.astype(bool).mean():.0%} of its pixels and the job has no {file}.",
-                f"Give a {word} frame, leave frame {index} unmasked, or choose a text-to-video or "
-                "VACE model.",
+                f"{mask.astype(bool).mean():.0%} of its pixels and the job names no "
+                f"picture in model_mask.{word}.",
+                f"Give a {word} frame there, leave frame {index} unmasked, or choose a "
+                "text-to-video or VACE model.",
             )

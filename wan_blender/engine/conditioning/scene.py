@@ -50,12 +50,12 @@ class Scene:
         return np.pad(mask, [(0, below), (0, right)])
 
     def given(self, name: str) -> np.ndarray | None:
-        """start.png or end.png of the job as the model sees it, or None. A picture of the plate's
+        """The job's start or end picture as the model sees it, or None. A picture of the plate's
         size is cropped like the plate; any other is fitted to fill the model's frame."""
-        path = self.shot.folder / name
-        if not path.is_file():
+        files = jobs.pictures(self.shot.folder, self.settings, name)
+        if not files:
             return None
-        picture = to_model(read_colour(path))
+        picture = to_model(read_colour(files[0]))
         if picture.shape[:2] == (self.shot.height, self.shot.width):
             fitted = self.region.crop_padded(picture)
         else:
@@ -65,7 +65,7 @@ class Scene:
 
     def references(self) -> list[np.ndarray]:
         """Pictures of what to generate, whole, on white, at the model's size."""
-        files = sorted((self.shot.folder / jobs.REFERENCES).glob("*.png"))
+        files = jobs.pictures(self.shot.folder, self.settings, jobs.REFERENCES)
         size = self.region.grid.padded_width, self.region.grid.padded_height
         pictures = [_scale_inside(to_model(read_colour(path)), *size) for path in files]
         return [

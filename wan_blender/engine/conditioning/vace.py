@@ -50,7 +50,7 @@ class Vace(TextOnly):
         references = [_reference(bundle, picture) for picture in pictures]
         self.context = torch.cat([*references, clip], 2)
         self.prefix = len(references)
-        self.strengths = _strengths(scene, t, self.prefix).to(latents)
+        self.strengths = strengths(scene, t, self.prefix).to(latents)
         self.layers = len(bundle.parts["transformer"].config["vace_layers"])
 
     def inputs(self, x: Tensor, level: float | Tensor, latents: Sequence[int]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _reference(bundle: Bundle, picture: np.ndarray) -> Tensor:
     return torch.nn.functional.pad(z, (0, 0, 0, 0, 0, 0, 0, z.shape[1] + 64))
 
 
-def _strengths(scene: Scene, t: int, references: int) -> Tensor:
+def strengths(scene: Scene, t: int, references: int) -> Tensor:
     """One strength for each latent; references take the first, as the clip begins."""
     given = scene.settings.strengths or [scene.settings.strength] * t
     if len(given) != t:

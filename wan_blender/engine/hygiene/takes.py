@@ -100,9 +100,10 @@ class Take:
         return _rgb(read_png(self.folder / jobs.PLATE / jobs.frame_name(index)))
 
     def start(self) -> np.ndarray:
-        """start.png where it has the shot's size, else the plate's first frame."""
-        path, plate = self.folder / jobs.START, self.plate(0)
-        start = _rgb(read_png(path)) if path.is_file() else plate
+        """The start picture where it has the shot's size, else the plate's first frame."""
+        files = jobs.pictures(self.folder, self.job.model_mask, jobs.START)
+        plate = self.plate(0)
+        start = _rgb(read_png(files[0])) if files else plate
         return start if start.shape == plate.shape else plate
 
 
