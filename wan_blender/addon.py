@@ -18,6 +18,8 @@ from . import (
     preferences,
     properties,
 )
+from .interface import stop_timer
+from .operators.install_engine import show_progress
 from .panels import hygiene_overlay, mask_overlay, schedule_plot
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
@@ -48,6 +50,7 @@ def unregister() -> None:
     for menu in _menus():
         menu.remove(_draw_menu)
     installation.close()
+    stop_timer(show_progress)
     library.unregister()
     forecast.unregister()
     event_pump.unregister()

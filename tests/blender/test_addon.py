@@ -2,11 +2,13 @@
 """The extension comes and goes without a trace, and shows every setting of the job."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +49,51 @@ def test_enable_and_disable_leave_no_trace(bpy_module):
     assert traces(bpy) == before
     assert not before["scene"]
     assert not before["operators"]
+
+
+class Space:
+    """Stands in for an editor's type and keeps its draw handlers, which Blender does not list."""
+
+    def __init__(self):
+        self.handlers = []
+
+    def draw_handler_add(self, *handler):
+        self.handlers.append(handler)
+        return handler
+
+    def draw_handler_remove(self, handler, region):
+        self.handlers.remove(handler)
+
+
+def test_disable_takes_draw_handlers_away(addon, part, monkeypatch):
+    """Without a window none are added, so the overlays are made to believe in one."""
+    import addon_utils
+
+    spaces = {"SpaceImageEditor": Space(), "SpaceSequenceEditor": Space()}
+    window = SimpleNamespace(app=SimpleNamespace(background=False), types=SimpleNamespace(**spaces))
+    for name in ("panels.hygiene_overlay", "panels.mask_overlay"):
+        monkeypatch.setattr(part(name), "bpy", window)
+        part(name).register()
+    assert [len(space.handlers) for space in spaces.values()] == [1, 1]
+    addon_utils.disable(MODULE)
+    assert [space.handlers for space in spaces.values()] == [[], []]
+
+
+def test_disable_stops_every_timer(addon, part):
+    import addon_utils
+
+    timers = addon.app.timers
+    ticks = []
+    for path in sorted((REPO / "wan_blender").rglob("*.py")):
+        for name in re.findall(r"start_timer\((\w+)\)", path.read_text()):
+            module = ".".join(path.relative_to(REPO / "wan_blender").with_suffix("").parts)
+            ticks.append(getattr(part(module), name))
+    assert len(ticks) >= 6
+    for tick in ticks:  # start_timer does nothing without a window
+        timers.register(tick, first_interval=1000, persistent=True)
+    addon_utils.disable(MODULE)
+    left = [f"{t.__module__}.{t.__name__}" for t in ticks if timers.is_registered(t)]
+    assert left == []
 
 
 def test_import_of_entry_loads_nothing():

@@ -40,10 +40,10 @@ class WAN_OT_install_engine(WanOperator, bpy.types.Operator):
             if task.error:
                 raise task.error
         else:
-            start_timer(_show_progress)
+            start_timer(show_progress)
 
 
-def _show_progress() -> float | None:
+def show_progress() -> float | None:
     """The installer's last line while it runs, and how it ended."""
     redraw("PREFERENCES")
     running = installation.current()
