@@ -15,13 +15,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .. import job as jobs
 from ..errors import WanError
 from ..protocol import Progress
-from .hygiene import command as hygiene_command
+
+# Each command imports what it needs: doctor has to run where the packages are missing.
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="wan_blender.engine", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="generate the job in a folder")
@@ -37,9 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
     forecast.add_argument("job", help="JSON as in job.json")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
     commands.add_parser("doctor", help="say what is wrong with this installation")
-    hygiene_command.add_arguments(
-        commands.add_parser("hygiene", help="attention sinks of pictures: see, soften, compare")
+    hygiene = commands.add_parser(
+        "hygiene", help="attention sinks of pictures: see, soften, compare"
     )
+    if arguments[:1] == ["hygiene"]:
+        from .hygiene import command
+
+        command.add_arguments(hygiene)
     models = commands.add_parser(
         "models", help="list, scan, identify, describe, price, fetch, compose", add_help=False
     )
@@ -53,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from .. import job as jobs
     from . import worker
 
     out = worker.claim_stdout()
@@ -69,6 +75,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _generate(folder: Path, cancelled: threading.Event) -> dict[str, Any]:
+    from .. import job as jobs
     from ..claim import Claim
     from . import worker
     from .pipeline import generate
@@ -117,6 +124,12 @@ def _doctor(options: argparse.Namespace) -> int:
     return 1 if any(f.bad for f in findings) else 0
 
 
+def _hygiene(options: argparse.Namespace) -> int:
+    from .hygiene import command
+
+    return command.run(options)
+
+
 def _models(options: argparse.Namespace) -> int:
     from .models.__main__ import main as models
 
@@ -143,7 +156,7 @@ COMMANDS = {
     "forecast": _forecast,
     "serve": _serve,
     "doctor": _doctor,
-    "hygiene": hygiene_command.run,
+    "hygiene": _hygiene,
     "models": _models,
 }
 

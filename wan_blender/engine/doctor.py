@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with this installation, and what to do. Fit to paste into a report."""
+"""What is wrong with this installation, and what to do. Fit to paste into a report.
+
+Runs on any Python: nothing outside the standard library is imported before it was looked for.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
 import platform
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from .cache import cache_folder
+from .. import __version__
 
-PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "cv2", "numpy", "psutil", "gguf")
+PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "safetensors", "gguf", "sentencepiece",
+    "ftfy", "cv2", "av", "numpy", "psutil",
+)  # fmt: skip
+AGAIN = "Install the engine again, or choose its Python in the add-on's preferences."
 
 
 @dataclass(frozen=True)
@@ -28,11 +39,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Python, packages, device, memory and disk."""
-    findings = [_python(), *map(_package, PACKAGES)]
-    if all(not f.bad for f in findings):
-        findings += [_device(), _memory()]
-    return [*findings, _disk()]
+    """Version, Python, packages, and where those can be used device, memory and disk."""
+    packages = [_package(name) for name in PACKAGES]
+    findings = [Finding("wan_blender", __version__), _python(), *packages, *_damage()]
+    if all(not f.bad for f in packages):
+        findings += [_device(), _memory(), _disk()]
+    return findings
 
 
 def _python() -> Finding:
@@ -45,23 +57,74 @@ def _python() -> Finding:
 def _package(name: str) -> Finding:
     try:
         module = importlib.import_module(name)
-    except ImportError as error:
-        return Finding(name, f"cannot be imported ({error}).", True, "Install the engine again.")
+    except Exception as error:  # noqa: BLE001 - a library that is damaged raises anything
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            return Finding(name, "is not installed.", True, AGAIN)
+        what = f"{type(error).__name__}: {error}"
+        return Finding(name, f"cannot be imported ({what}).", True, AGAIN)
     return Finding(name, getattr(module, "__version__", "present"))
+
+
+def _damage() -> list[Finding]:
+    """Files that are not there as they were installed: a full disk, a virus scanner, a hand."""
+    damaged = [
+        str(path)
+        for distribution in importlib.metadata.distributions()
+        for path in distribution.files or ()
+        if path.size is not None and path.suffix != ".pyc" and _size(path) != path.size
+    ]
+    if not damaged:
+        return []
+    says = f"{len(damaged)} installed files are missing or changed, the first is {damaged[0]}."
+    return [Finding("Environment", says, True, AGAIN)]
+
+
+def _size(path: importlib.metadata.PackagePath) -> int:
+    try:
+        return Path(path.locate()).stat().st_size
+    except OSError:
+        return -1
 
 
 def _device() -> Finding:
     import torch
 
     if torch.cuda.is_available():
-        free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
+        try:
+            free, total = torch.cuda.mem_get_info()
+        except RuntimeError as error:
+            says = f"{name} does not answer ({str(error).splitlines()[0]})."
+            return Finding("Device", says, True, "End what else uses it, or restart the machine.")
         return Finding("Device", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
     if torch.backends.mps.is_available():
         return Finding("Device", "Apple GPU")
+    if card := _card():
+        return _unused(card, torch.__version__, torch.version.cuda or torch.version.hip)
     return Finding(
         "Device", f"processor only, {torch.get_num_threads()} threads; real models need a GPU"
     )
+
+
+def _card() -> str:
+    """The card that torch has a build for, or "", as the system knows it."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        return listed.stdout.strip().partition("\n")[0]
+    return "An AMD card" if Path("/dev/kfd").exists() else ""
+
+
+def _unused(card: str, version: str, build: str | None) -> Finding:
+    if build is None:
+        says = f"{card} is there, but torch {version} is the build for the processor."
+        remedy = "Choose another build of torch in the preferences and install the engine again."
+    else:
+        says = f"{card} is there, but torch {version} (for {build}) cannot use it."
+        remedy = "Update the card's driver, or choose the build of torch that fits it."
+    return Finding("Device", says, True, remedy)
 
 
 def _memory() -> Finding:
@@ -74,6 +137,8 @@ def _memory() -> Finding:
 
 
 def _disk() -> Finding:
+    from .cache import cache_folder
+
     folder = cache_folder()
     place = next(p for p in [folder, *folder.parents] if p.exists())
     free = shutil.disk_usage(place).free / 2**30

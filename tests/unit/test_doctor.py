@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The doctor runs where nothing else does, and says what is wrong there."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from wan_blender.engine import doctor
+
+REPO = Path(__file__).parents[2]
+
+
+def test_python_without_the_packages_is_told_what_it_lacks():
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "wan_blender.engine", "doctor"],
+        cwd=REPO, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"at {sys.executable}" in done.stdout
+    for name in doctor.PACKAGES:
+        assert f"!!  {name}: is not installed. Install the engine again" in done.stdout
+
+
+def test_only_hygiene_needs_packages_to_be_parsed():
+    run = "import sys; from wan_blender.engine.__main__ import main; main(['doctor', '-h'])"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", run], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("fails", "words"),
+    [
+        ("OSError('[WinError 1114] fbgemm.dll')", "OSError: [WinError 1114] fbgemm.dll"),
+        ("ImportError('libGL.so.1: cannot open')", "ImportError: libGL.so.1"),
+        ("AttributeError('no such thing')", "AttributeError: no such thing"),
+    ],
+)
+def test_package_that_cannot_be_imported_ends_nothing(tmp_path, monkeypatch, fails, words):
+    (tmp_path / "wan_fallen.py").write_text(f"raise {fails}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(doctor, "PACKAGES", ("wan_fallen", "wan_nowhere"))
+    monkeypatch.setattr(doctor, "_damage", list)
+    fallen, nowhere = (f for f in doctor.examine() if f.bad)
+    assert words in fallen.line
+    assert nowhere.line.startswith("!!  wan_nowhere: is not installed.")
+
+
+def test_damaged_environment_is_told(tmp_path, monkeypatch):
+    for name, size in (("whole.py", 4), ("cut.py", 3)):
+        (tmp_path / name).write_text("x" * size)
+    info = tmp_path / "thing-1.0.dist-info"
+    info.mkdir()
+    (info / "RECORD").write_text(
+        "whole.py,sha256=x,4\ncut.py,sha256=x,4\ngone.py,sha256=x,4\nrun.pyc,,9\n"
+    )
+    thing = importlib.metadata.Distribution.at(info)
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [thing])
+    (finding,) = doctor._damage()
+    assert finding.line.startswith(
+        "!!  Environment: 2 installed files are missing or changed, the first is cut.py."
+    )
+
+
+@pytest.mark.parametrize(
+    ("card", "build", "words"),
+    [
+        ("NVIDIA H100", None, "ok"),
+        ("NVIDIA RTX", None, "!!  Device: NVIDIA RTX is there, but torch 9 is the build for the"),
+        ("An AMD card", "6.4", "!!  Device: An AMD card is there, but torch 9 (for 6.4) cannot"),
+        ("", None, "ok  Device: processor only, 4 threads"),
+    ],
+)
+def test_card_that_torch_does_not_use_is_told(monkeypatch, card, build, words):
+    used = words == "ok"
+    torch = SimpleNamespace(
+        __version__="9",
+        version=SimpleNamespace(cuda=None, hip=build),
+        get_num_threads=lambda: 4,
+        backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: False)),
+        cuda=SimpleNamespace(
+            is_available=lambda: used,
+            get_device_name=lambda: card,
+            mem_get_info=lambda: (2**30, 2**31),
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(doctor, "_card", lambda: card)
+    assert doctor._device().line.startswith(words)
