@@ -132,7 +132,7 @@ def install(
         if isinstance(error, OSError):
             raise from_os_error(error, "installing the engine") from error
         raise
-    _use(home, name)
+    _use(home, name, recipe)
     tell("The engine is installed")
     return Path(python)
 
@@ -143,28 +143,41 @@ def check(home: Path, recipe: Recipe | None = None) -> Status:
     found = status(home, recipe)
     if found.python is None:
         return found
-    command = [str(found.python), "-c", f"import {', '.join(recipe.imports)}"]
-    done = subprocess.run(
-        command, env=child_environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0:
-        return found
-    last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-    return Status("broken", f"The engine's packages do not work: {last}", "Repair it.")
+    if fault := _fault(found.python, recipe):
+        return Status("broken", f"The engine's packages do not work: {fault}", "Repair it.")
+    return found
 
 
-def rollback(home: Path) -> Path:
-    """Use the environment before the current one again. Raises EngineMissing."""
-    names = _read(home)
-    previous = names.get("previous", "")
+def rollback(home: Path, recipe: Recipe | None = None) -> Path:
+    """Use the environment before the current one again, once its packages were imported in it.
+    Raises EngineMissing when there is none that works; then the current one stays."""
+    recipe = recipe or Recipe()
+    previous = _read(home).get("previous", "")
     if not previous or not _read_json(_engines(home) / previous / "done.json"):
         raise EngineMissing(
             "There is no earlier environment to go back to.", "Install the engine again."
         )
-    _write_json(
-        _engines(home) / "current.json", {"current": previous, "previous": names["current"]}
-    )
-    return _python_in(_engines(home) / previous)
+    python = _python_in(_engines(home) / previous)
+    if fault := _fault(python, recipe):
+        raise EngineMissing(
+            f"The earlier environment does not work: {fault}", "Install the engine again."
+        )
+    _use(home, previous, recipe)
+    return python
+
+
+def _fault(python: Path, recipe: Recipe) -> str:
+    """What importing the packages ends with; "" when they work. Takes seconds."""
+    command = [str(python), "-c", f"import {', '.join(recipe.imports)}"]
+    try:
+        done = subprocess.run(
+            command, env=child_environment(), capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return f"{python} cannot be run: {error.strerror}"
+    if done.returncode == 0:
+        return ""
+    return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
 
 
 def uninstall(home: Path) -> None:
@@ -218,9 +231,12 @@ def _write_json(path: Path, data: dict[str, object]) -> None:
     os.replace(part, path)
 
 
-def _use(home: Path, name: str) -> None:
-    """Make ``name`` current, keep the one before it for a rollback, remove those older."""
-    before = _read(home).get("current", "")
+def _use(home: Path, name: str, recipe: Recipe) -> None:
+    """Make ``name`` current, keep the one before it that works for a rollback, remove the rest."""
+    names = _read(home)
+    earlier = [n for n in (names.get("current"), names.get("previous")) if n and n != name]
+    working = (n for n in earlier if not _fault(_python_in(_engines(home) / n), recipe))
+    before = next(working, "")
     _write_json(_engines(home) / "current.json", {"current": name, "previous": before})
     for folder in _engines(home).iterdir():
         if (folder / "pyvenv.cfg").exists() and folder.name not in (name, before):

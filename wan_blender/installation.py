@@ -66,6 +66,18 @@ def start(home: Path, backend: str, offline: Path | None) -> Installation:
     return _current
 
 
+def roll_back(home: Path) -> Installation:
+    """Use the engine before this one again, if it works."""
+    global _current
+
+    def work(tell: Callable[[str], None], _: threading.Event) -> None:
+        tell("Checking the earlier engine")
+        engine_env.rollback(home)
+
+    _current = Installation(work)
+    return _current
+
+
 def close() -> None:
     """End a running installation; the environment in use stays as it was."""
     global _current

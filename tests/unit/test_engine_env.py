@@ -119,13 +119,46 @@ def test_upgrade_stands_beside_and_rolls_back(tmp_path, recipe):
     assert status(home, newer).state == "outdated"
     second = install(home, newer)
     assert (value_of(first), value_of(second)) == ("1", "7")
-    assert rollback(home) == first == current_python(home)
+    assert rollback(home, recipe) == first == current_python(home)
     assert status(home, recipe).state == "ready"
-    assert rollback(home) == second
+    assert rollback(home, recipe) == second
     third = install(home, newer)
     assert not first.exists()
     assert second.exists()
     assert third.exists()
+
+
+def damage(python: Path) -> None:
+    next(python.parent.parent.rglob("alpha.py")).write_text("raise ImportError('damaged')\n")
+
+
+def test_rollback_never_ends_in_a_broken_environment(tmp_path, recipe):
+    home = tmp_path / "home"
+    broken = install(home, recipe)
+    damage(broken)
+    repaired = install(home, recipe)
+    with pytest.raises(EngineMissing, match="no earlier"):
+        rollback(home, recipe)
+    assert not broken.exists()
+    second = install(home, recipe)
+    damage(repaired)
+    with pytest.raises(EngineMissing, match=r"does not work: .*damaged"):
+        rollback(home, recipe)
+    assert current_python(home) == second
+    assert check(home, recipe).state == "ready"
+
+
+def test_working_environment_outlasts_a_broken_one(tmp_path, recipe):
+    home = tmp_path / "home"
+    first = install(home, recipe)
+    damage(install(home, recipe))
+    third = install(home, recipe)
+    damage(third)
+    assert rollback(home, recipe) == first
+    assert not third.exists()
+    with pytest.raises(EngineMissing, match="no earlier"):
+        rollback(home, recipe)
+    assert check(home, recipe).state == "ready"
 
 
 def test_upgrade_that_does_not_work_changes_nothing(tmp_path, recipe):
@@ -172,10 +205,10 @@ def test_leftover_of_a_killed_install_is_removed(tmp_path, recipe):
 
 def test_rollback_without_an_earlier_environment_is_told(tmp_path, recipe):
     with pytest.raises(EngineMissing):
-        rollback(tmp_path / "home")
+        rollback(tmp_path / "home", recipe)
     install(tmp_path / "home", recipe)
     with pytest.raises(EngineMissing):
-        rollback(tmp_path / "home")
+        rollback(tmp_path / "home", recipe)
 
 
 def test_uninstall_leaves_the_rest_of_the_home(tmp_path, recipe):

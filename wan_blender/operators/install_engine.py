@@ -35,12 +35,17 @@ class WAN_OT_install_engine(WanOperator, bpy.types.Operator):
         task = installation.start(
             preferences.home(), chosen.backend, preferences.folder(chosen.wheels)
         )
-        if bpy.app.background:
-            task.wait()
-            if task.error:
-                raise task.error
-        else:
-            start_timer(show_progress)
+        follow(task)
+
+
+def follow(task: installation.Installation) -> None:
+    """Show how ``task`` goes on; scripts wait for its end, and get its error."""
+    if not bpy.app.background:
+        start_timer(show_progress)
+        return
+    task.wait()
+    if task.error:
+        raise task.error
 
 
 def show_progress() -> float | None:

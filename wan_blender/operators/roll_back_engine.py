@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import engine_env, event_pump, preferences
+from .. import event_pump, installation, preferences
+from .install_engine import follow
 from .operator import WanOperator
 
 
@@ -13,6 +14,11 @@ class WAN_OT_roll_back_engine(WanOperator, bpy.types.Operator):
     bl_idname = "wan.roll_back_engine"
     bl_label = "Roll Back"
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        running = installation.current()
+        return not (running and running.running)
+
     def run(self, context: bpy.types.Context) -> None:
         event_pump.session().stop_engine()
-        engine_env.rollback(preferences.home())
+        follow(installation.roll_back(preferences.home()))
