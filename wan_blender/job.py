@@ -9,7 +9,7 @@
     references/         pictures of what to generate, for VACE
     compare_with        name of the folder beside it with the take without hygiene; optional
     radius.png          16-bit gray blur map of the shot, white = 2.5 px; optional
-    radius/000000.png   the same for each frame, of a matte that hygiene follows; optional
+    blur_matte/         16-bit gray matte that hygiene follows, white = hygiene.matte_px; optional
     cancel              its presence stops the run within one step
     lock                held by the process that works on the job: claim.py
     state.jsonl         append-only journal: what happened, when
@@ -46,7 +46,7 @@ PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
 START, END, REFERENCES = "start", "end", "references"  # settings of ModelMask that name pictures
 PICTURES = {START: "start.png", END: "end.png", REFERENCES: "references"}  # where none is named
 FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
-RADIUS, RADII, COMPARE_WITH = "radius.png", "radius", "compare_with"
+RADIUS, BLUR_MATTE, COMPARE_WITH = "radius.png", "blur_matte", "compare_with"
 PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
 DTYPES = {
     "auto": "bfloat16 on a GPU, float32 on the CPU",
@@ -203,7 +203,7 @@ class Hygiene:
     )
     strength: float = schema.number(1.0, "Factor on the radii of the blur map", 0, 2)
     matte: str = schema.text(
-        "", "Matte to blur lightly under on every frame, besides the painted map", "matte"
+        "", "Matte to blur lightly inside of, frame by frame, besides what is painted", "matte"
     )
     matte_px: float = schema.number(1.0, "Blur where that matte is white", 0, 2.5, "px")
     keep_edges: bool = schema.flag(False, "Spare the outlines of large things from the blur")

@@ -231,7 +231,9 @@ def choose_span(scene: bpy.types.Scene, plate: str, span: Span) -> None:
 def read_request(scene: bpy.types.Scene, plate: bpy.types.Strip) -> ShotRequest:
     """The shot as the user set it up. Raises WanError."""
     choices, span = chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
-    return read_shot(scene, plate, choices, span, model_matte(read(scene)))
+    settings = read(scene)
+    mattes = model_matte(settings), blur_matte(settings)
+    return read_shot(scene, plate, choices, span, *mattes)
 
 
 def model_matte(settings: job.Job) -> str:
@@ -245,6 +247,11 @@ def model_matte(settings: job.Job) -> str:
             "Choose the strip or mask that the model sees, or another shape.",
         )
     return settings.model_mask.matte
+
+
+def blur_matte(settings: job.Job) -> str:
+    """What hygiene follows, by name or id; "" where it follows none."""
+    return settings.hygiene.matte if settings.hygiene.mode in ("soft", "both") else ""
 
 
 def choose_mattes(scene: bpy.types.Scene, plate: str, choices: list[MatteChoice]) -> None:

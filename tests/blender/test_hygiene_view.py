@@ -396,6 +396,27 @@ def test_soft_mode_without_a_map_is_refused_before_the_export(addon, scene, part
     assert part("event_pump").session().engine is None
 
 
+def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, tmp_path):
+    mask = addon.data.masks["Square"].copy()
+    mask.name, layer = "Mover", mask.layers[0]
+    for frame, alpha in ((11, 0.2), (16, 0.7)):
+        layer.alpha = alpha
+        layer.keyframe_insert("alpha", frame=frame)
+    for curve in part("timeline.compat").fcurves(mask.animation_data):
+        for key in curve.keyframe_points:
+            key.interpolation = "LINEAR"
+    hygiene, plate = scene.wan.hygiene, scene.sequence_editor.strips_all["plate"]
+    hygiene.mode, hygiene.matte = "soft", "Mover"
+    part("hygiene_view").require_map(part("properties").read(scene).hygiene, "plate")
+    request = part("properties").read_request(scene, plate)
+    part("timeline.export").export(request, tmp_path)
+    folder, read = tmp_path / part("job").BLUR_MATTE, part("timeline.png").read_gray16
+    seen = [read(folder / part("job").frame_name(index))[24, 32] for index in range(6)]
+    np.testing.assert_allclose(seen, np.linspace(0.2, 0.7, 6), atol=0.01)
+    hygiene.mode = "scheduled"
+    assert part("properties").read_request(scene, plate).blur_matte == ""
+
+
 def test_compare_makes_two_takes_of_one_seed(addon, scene, part, stub_engine, tmp_path):
     part("preferences").get().jobs = str(tmp_path / "jobs")
     part("event_pump").session()

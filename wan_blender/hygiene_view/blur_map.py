@@ -22,11 +22,12 @@ def find_map(plate: str) -> bpy.types.Image | None:
 
 
 def require_map(hygiene: job.Hygiene, plate: str) -> None:
-    """Before anything is exported: mode "soft" needs a map that blurs. Raises InvalidJob."""
-    if hygiene.mode == "soft" and not _blurs(_read(plate)):
+    """Before anything is exported: mode "soft" needs a map that blurs, or a matte to follow. Raises
+    InvalidJob."""
+    if hygiene.mode == "soft" and not hygiene.matte and not _blurs(_read(plate)):
         raise InvalidJob(
             f"Hygiene is 'soft', but nothing is painted on the blur map of {plate!r}.",
-            "Open its matrix view and treat what glows, or choose another mode.",
+            "Open its matrix view and treat what glows, choose a matte, or another mode.",
         )
 
 

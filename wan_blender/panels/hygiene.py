@@ -60,7 +60,11 @@ class StartFramePanel:
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
-        column.prop(compat.sequencer_scene(context).wan.hygiene, "mode")
+        hygiene = compat.sequencer_scene(context).wan.hygiene
+        column.prop(hygiene, "mode")
+        if hygiene.mode in ("soft", "both"):
+            column.prop(hygiene, "matte")
+            column.prop(hygiene, "matte_px")
         layout.operator("wan.compare_hygiene", icon="DUPLICATE")
         _draw_result(layout, context)
 

@@ -112,7 +112,7 @@ class BackgroundExport:
             return  # not started, or over
         self._child.kill()
         self._end()
-        for name in (job.PLATE, job.MASK, job.MODEL_MASK):
+        for name in (job.PLATE, job.MASK, job.MODEL_MASK, job.BLUR_MATTE):
             shutil.rmtree(self._scratch.parent / name, ignore_errors=True)
 
     def _hear(self, line: str) -> None:

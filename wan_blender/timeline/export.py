@@ -30,20 +30,21 @@ def export(
     on_frame: OnFrame | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> job.Shot:
-    """Write ``folder``/plate, ``folder``/mask and, where the model sees another matte,
-    ``folder``/model_mask, and return the Shot for job.json.
+    """Write ``folder``/plate, ``folder``/mask and, where the model sees another matte or a softened
+    one, ``folder``/model_mask and /blur_matte, and return the Shot for job.json.
 
     ``on_frame(done, total)`` counts all frames together. The file's data is left as
     it was. Raises EmptyMask, UnsupportedClip, DiskFull and Cancelled; then no folder stays.
     """
     scene, plate = _find(request)
-    names = [job.MASK, job.PLATE, *([job.MODEL_MASK] if request.model_matte else [])]
+    mattes = {job.MODEL_MASK: request.model_matte, job.BLUR_MATTE: request.blur_matte}
+    mattes = {name: matte for name, matte in mattes.items() if matte}
+    names = [job.MASK, job.PLATE, *mattes]
     watch = _Watch(len(names) * request.frame_count, on_frame, should_cancel)
     with _written(*(folder / name for name in names)) as (mask_folder, plate_folder, *others):
         _export_mask(scene, plate, request, request.mattes, mask_folder, watch)
-        for other in others:
-            choices = [MatteChoice(request.model_matte)]
-            _export_mask(scene, plate, request, choices, other, watch)
+        for other, matte in zip(others, mattes.values(), strict=True):
+            _export_mask(scene, plate, request, [MatteChoice(matte)], other, watch)
         depth = _export_plate(scene, request, plate_folder, watch)
     shared = {f.name: getattr(request, f.name) for f in fields(job.Shot) if f.name != "bit_depth"}
     return job.Shot(**shared, bit_depth=depth)

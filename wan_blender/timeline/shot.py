@@ -23,7 +23,8 @@ class ShotRequest:
 
     ``parts`` say what the frames show, in order of time. Of the result, ``trim_start`` and
     ``trim_end`` frames are hidden behind the strip's ends; a still is shown for ``hold`` frames.
-    ``model_matte`` is the id of the matte that the model sees instead of ``mattes``, or "".
+    ``model_matte`` is the id of the matte that the model sees instead of ``mattes``, or "";
+    ``blur_matte`` of the one inside of which it sees the plate softened, or "".
     ``strip_start`` and ``strip_count`` are the plate's, to follow it when it is moved.
     """
 
@@ -42,6 +43,7 @@ class ShotRequest:
     span: Span = field(default_factory=Span)
     mattes: list[MatteChoice] = field(default_factory=list)
     model_matte: str = ""
+    blur_matte: str = ""
     trim_start: int = 0
     trim_end: int = 0
     hold: int = 0
@@ -66,9 +68,11 @@ def read_shot(
     mattes: list[MatteChoice] | None = None,
     span: Span | None = None,
     model_matte: str = "",
+    blur_matte: str = "",
 ) -> ShotRequest:
     """The shot of ``strip``, by default the selected picture strip; ``span`` None is its frames;
-    ``model_matte`` is the id or name of what the model sees as the mask, "" for ``mattes``.
+    ``model_matte`` is the id or name of what the model sees as the mask, "" for ``mattes``;
+    ``blur_matte`` of what is softened for it.
 
     ``mattes`` None takes the default: see ``mattes.resolve``.
     Raises NothingSelected, UnsupportedClip (no picture, missing media with its path, zero
@@ -113,6 +117,7 @@ def read_shot(
         span=span,
         mattes=choices,
         model_matte=model_matte and find_matte(scene, plate, model_matte).id,
+        blur_matte=blur_matte and find_matte(scene, plate, blur_matte).id,
         trim_start=trim_start,
         trim_end=trim_end,
         hold=layout.hold,

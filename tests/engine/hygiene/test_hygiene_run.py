@@ -11,7 +11,7 @@ from tests.engine.folders import make_job, noise_plate
 from tests.engine.untrained import write_untrained
 from wan_blender import job as jobs
 from wan_blender.engine import pipeline
-from wan_blender.engine.hygiene.pictures import write_radius
+from wan_blender.engine.hygiene.pictures import write_picture, write_radius
 from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
 from wan_blender.errors import InvalidJob, WrongModel
@@ -144,18 +144,22 @@ def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind)
 
 
 def test_blur_follows_a_matte_through_all_frames_that_vace_is_shown(tmp_path, scenes):
-    make_job(tmp_path, noise_plate(FRAMES, H, W), MASK, hygiene__mode="soft", sampling__steps=1)
+    make_job(
+        tmp_path, noise_plate(FRAMES, H, W), MASK, hygiene__mode="soft", hygiene__matte_px=1.5,
+        sampling__steps=1,
+    )  # fmt: skip
     for index in range(FRAMES):
         radius = np.zeros((H, W), np.float32)
         radius[:, 8 * index : 8 * index + 16] = 1.5
-        write_radius(tmp_path / jobs.RADII / jobs.frame_name(index), radius)
+        write_picture(tmp_path / jobs.BLUR_MATTE / jobs.frame_name(index), radius / 1.5)
     report = pipeline.generate(tmp_path, Watch(tmp_path))
+    assert report["hygiene"]["largest_radius"] == pytest.approx(1.5, abs=1e-3)
     assert "follows a matte" in report["hygiene"]["notes"][0]
     (soft,) = scenes
     plain = replace(soft, look=None)
     for index in range(FRAMES):
         changed = (soft.picture(index) != plain.picture(index)).any(-1)
-        files = tmp_path / jobs.RADII / jobs.frame_name(index)
+        files = tmp_path / jobs.BLUR_MATTE / jobs.frame_name(index)
         np.testing.assert_array_equal(changed, soft.region.crop_padded(read_png(files)) > 0)
 
 

@@ -17,7 +17,7 @@ from wan_blender.hygiene import blur
 from wan_blender.hygiene.bands import luminance
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import find_sinks
-from wan_blender.job import RADII, RADIUS, Hygiene, Job, Shot, frame_name
+from wan_blender.job import BLUR_MATTE, RADIUS, Hygiene, Job, Shot, frame_name
 from wan_blender.latent_grid import Grid
 
 SEEDS = range(3000, 3012)
@@ -280,8 +280,9 @@ def test_job_folder_gives_the_treatment_back(tmp_path):
 def test_followed_matte_joins_the_painted_map_on_each_frame(tmp_path):
     pictures.write_radius(tmp_path / RADIUS, radii(0.5))
     for index in range(3):
-        pictures.write_radius(tmp_path / RADII / frame_name(index), radii(0.4 * index))
-    job = Job(Shot(width=64, height=48, frame_count=3), hygiene=Hygiene(mode="soft"))
+        pictures.write_picture(tmp_path / BLUR_MATTE / frame_name(index), radii(0.5 * index))
+    hygiene = Hygiene(mode="soft", matte_px=0.8)
+    job = Job(Shot(width=64, height=48, frame_count=3), hygiene=hygiene)
     read = pictures.read_treatment(tmp_path, job, WHOLE, "vace")
     assert read.moves
     for index, expected in enumerate((0.5, 0.5, 0.8)):
@@ -292,7 +293,7 @@ def test_followed_matte_joins_the_painted_map_on_each_frame(tmp_path):
 
 
 def test_one_map_serves_every_frame(tmp_path):
-    pictures.write_radius(tmp_path / RADII / frame_name(0), radii(0.7))
+    pictures.write_picture(tmp_path / BLUR_MATTE / frame_name(0), radii(0.7))
     job = Job(Shot(width=64, height=48, frame_count=3), hygiene=Hygiene(mode="soft"))
     read = pictures.read_treatment(tmp_path, job, WHOLE, "vace")
     assert not read.moves

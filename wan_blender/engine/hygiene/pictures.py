@@ -75,10 +75,10 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise from_os_error(error, f"writing {path.name}") from error
 
 
-def read_radius(path: Path, width: int, height: int) -> np.ndarray:
-    """(height, width) blur radii in pixels from a gray map, white = MAX_RADIUS."""
+def read_radius(path: Path, width: int, height: int, white: float = MAX_RADIUS) -> np.ndarray:
+    """(height, width) blur radii in pixels from a gray map; ``white`` is the radius of white."""
     gray = to_rgb(_decode(path))[..., :1]
-    return resize(gray, width, height)[..., 0] * MAX_RADIUS
+    return resize(gray, width, height)[..., 0] * white
 
 
 def write_radius(path: Path, radius: np.ndarray) -> None:
@@ -112,7 +112,9 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
 
     @lru_cache(maxsize=2)
     def drawn(files: tuple[Path, ...]) -> np.ndarray:
-        radius = np.maximum.reduce([read_radius(path, *size) for path in files])
+        whites = (job.hygiene.matte_px if path.parent != folder else MAX_RADIUS for path in files)
+        radii = [read_radius(path, *size, white) for path, white in zip(files, whites, strict=True)]
+        radius = np.maximum.reduce(radii)
         return region.crop_padded(radius).clip(0, MAX_RADIUS)
 
     by_frame = list(zip(*maps, strict=True))
@@ -122,6 +124,6 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
 
 def _find_maps(folder: Path, frames: int) -> list[list[Path]]:
     """The files of each blur map there is, one for each frame. Raises LengthMismatch."""
-    painted, followed = folder / jobs.RADIUS, folder / jobs.RADII
+    painted, followed = folder / jobs.RADIUS, folder / jobs.BLUR_MATTE
     maps = [[painted] * frames] if painted.is_file() else []
     return maps + ([jobs.mask_files(followed, frames)] if followed.is_dir() else [])
