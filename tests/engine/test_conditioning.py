@@ -15,7 +15,7 @@ from wan_blender import errors
 from wan_blender import job as jobs
 from wan_blender.engine import nano
 from wan_blender.engine.check import check
-from wan_blender.engine.conditioning import Scene
+from wan_blender.engine.conditioning import Scene, vace
 from wan_blender.engine.conditioning.image import GivenFrames, known_cells, known_channels
 from wan_blender.engine.conditioning.per_token import PerToken
 from wan_blender.engine.conditioning.vace import Vace, mask_channels, sampled_frames
@@ -163,6 +163,25 @@ def test_vace_references_stand_before_the_clip(tmp_path):
     assert condition.context.shape[2] == 2 + 2
     assert (condition.context[:, 16:, :2] == 0).all()
     assert (condition.context[:, 32:, 2:] == 1).all()
+
+
+def test_vace_takes_the_masks_of_a_long_shot_one_latent_at_a_time(tmp_path, monkeypatch):
+    """All at once they are as large as the latents of the whole shot."""
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 65536, (41, 32, 48)).astype(np.uint16)
+    scene = _scene(tmp_path, mask)
+    latents = []
+
+    def counted(mask):
+        latents.append(mask.shape[0])
+        return mask_channels(mask)
+
+    monkeypatch.setattr(vace, "mask_channels", counted)
+    context = Vace(open_model("", "cpu", "float32"), scene).context
+    assert latents == [1] * 11
+    groups = [[0], *(range(i, i + 4) for i in range(1, 41, 4))]
+    largest = np.stack([np.max([scene.mask(i) for i in group], axis=0) for group in groups])
+    assert torch.equal(context[0, 32:], mask_channels(torch.from_numpy(largest)))
 
 
 def test_vace_strength_zero_is_no_control_and_wrong_counts_are_refused(tmp_path):

@@ -354,6 +354,19 @@ def test_shot_too_long_for_the_memory_says_so_before_anything_is_loaded(tmp_path
         generate(tmp_path, Watch(tmp_path))
 
 
+def test_each_condition_of_a_run_counts_in_the_memory_of_a_long_shot(tmp_path):
+    from wan_blender.engine import plan
+
+    make_job(tmp_path, noise_plate(5, 32, 48), moving_square(5, 32, 48, 12))
+    made = plan.make_plan(tmp_path)
+    cells = np.prod(made.region.grid.latent_shape)
+    channels = 10 * 16 + 96  # source, noise, state and their like; what VACE is shown
+    machine = replace(made.machine, ram_gb=4.1e-9 * cells * channels)
+    plan._check_length(made.region, made.bundle, machine, conditions=1)
+    with pytest.raises(errors.OutOfMemory):
+        plan._check_length(made.region, made.bundle, machine, conditions=2)
+
+
 @pytest.mark.parametrize("deadly", ["os.replace", "shutil.rmtree"])
 @pytest.mark.parametrize("at", [1, 2])
 def test_death_while_publishing_leaves_no_half_result(tmp_path, monkeypatch, deadly, at):

@@ -78,7 +78,8 @@ def make_plan(
             f"{len(windows)} windows.",
             "Use fewer sections, or a smaller windows.frames.",
         )
-    machine, sizes, memory = fit_memory(job, bundle, region, stages, windows)
+    conditions = len(set(treatment.phases(len(stages.sigmas) - 1)))
+    machine, sizes, memory = fit_memory(job, bundle, region, stages, windows, conditions)
     return Plan(
         folder,
         job,
@@ -96,12 +97,18 @@ def make_plan(
 
 
 def fit_memory(
-    job: jobs.Job, bundle: Bundle, region: Region, stages: StagePlan, windows: list[Window]
+    job: jobs.Job,
+    bundle: Bundle,
+    region: Region,
+    stages: StagePlan,
+    windows: list[Window],
+    conditions: int = 1,
 ) -> tuple[Machine, Sizes, MemoryPlan]:
-    """What the machine has, what the run takes, and how the one is made to fit the other. Raises
-    OutOfMemory for a shot whose latents alone do not fit."""
+    """What the machine has, what the run takes, and how the one is made to fit the other;
+    ``conditions`` is how many the run holds. Raises OutOfMemory for a shot whose latents alone do
+    not fit."""
     machine = measure_machine(bundle.device)
-    _check_length(region, bundle, machine)
+    _check_length(region, bundle, machine, conditions)
     size = (region.grid.padded_height, region.grid.padded_width)
     tokens, loras = _tokens_at_once(region, windows), _loras_gb(job, stages)
     sizes = measure_run(bundle, tokens, *size, loras)
@@ -136,12 +143,12 @@ def _loras_gb(job: jobs.Job, stages: StagePlan) -> float:
     return max(sizes, default=0) / 1e9
 
 
-def _check_length(region: Region, bundle: Bundle, machine: Machine) -> None:
+def _check_length(region: Region, bundle: Bundle, machine: Machine, conditions: int) -> None:
     """A long shot is windowed and streamed, but its latents are held: source, noise, state,
     estimates and the solver's memory of them, and what the model is conditioned with."""
-    t, h, w = region.grid.latent_shape
-    channels = 9 * bundle.traits.latent_channels + bundle.traits.in_channels
-    channels += 96 if bundle.traits.has_vace else 0
+    (t, h, w), traits = region.grid.latent_shape, bundle.traits
+    condition = traits.in_channels - traits.latent_channels + (96 if traits.has_vace else 0)
+    channels = 10 * traits.latent_channels + conditions * condition
     needed = 4e-9 * channels * t * h * w
     free = min(machine.device_gb, machine.ram_gb)
     if needed > free:

@@ -42,15 +42,21 @@ class Vace(TextOnly):
 
             return codec.encode(bundle.vae, frame, scene.frames, lambda done: scene.check())
 
-        mask = np.stack([of_latent(i) for i in range(t)])
-        channels = mask_channels(torch.from_numpy(mask))[None]
-        latents = torch.cat([part(False), part(True)], 1)
-        clip = torch.cat([latents, channels.to(latents)], 1)
-        pictures = scene.references()
-        references = [_reference(bundle, picture) for picture in pictures]
-        self.context = torch.cat([*references, clip], 2)
+        references = [_reference(bundle, picture) for picture in scene.references()]
         self.prefix = len(references)
-        self.strengths = strengths(scene, t, self.prefix).to(latents)
+        inactive = part(False)
+        n, _, *size = inactive.shape[1:]
+        context = inactive.new_zeros(1, 2 * n + 64, self.prefix + t, *size)
+        for index, reference in enumerate(references):
+            context[:, :, index] = reference[:, :, 0]
+        clip = context[:, :, self.prefix :]
+        clip[:, :n] = inactive
+        clip[:, n : 2 * n] = part(True)
+        for index in range(t):  # the masks of a long shot are as large as all its latents
+            mask = torch.from_numpy(of_latent(index))[None]
+            clip[0, 2 * n :, index] = mask_channels(mask)[:, 0]
+        self.context = context
+        self.strengths = strengths(scene, t, self.prefix).to(context)
         self.layers = len(bundle.parts["transformer"].config["vace_layers"])
 
     def inputs(self, x: Tensor, level: float | Tensor, latents: Sequence[int]) -> dict[str, Any]:
