@@ -118,8 +118,8 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
         choices or properties.chosen_mattes(scene, plate.name),
         _span(scene, plate, options.set),
         properties.model_matte(settings),
-    )
         properties.blur_matte(settings),
+    )
     if options.out and options.out.is_dir() and any(options.out.iterdir()):
         raise BadRequest(f"{options.out} is not empty.", "Give --out a new or empty folder.")
     hygiene_view.require_map(settings.hygiene, plate.name)
