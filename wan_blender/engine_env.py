@@ -21,19 +21,21 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import DiskFull, EngineMissing, from_os_error
+from .errors import DiskFull, EngineMissing, UserError, from_os_error
 from .installer import LOCK, Runner, Tell, find_uv
 from .process import child_environment
 
 _ENGINE = Path(__file__).with_name("engine")
 _NEEDED_GB = {"cpu": 4}  # the CUDA and ROCm builds of torch are much larger
 _NEEDED_GB_GPU = 14
+_ANY_BUILD = ("auto", "index")
 _TORCH = re.compile(r"^torch==\S+", re.M)
 
 
@@ -43,7 +45,8 @@ class Recipe:
 
     lock: Path = _ENGINE / "requirements.lock"
     torch: str = ""  # empty: the version in requirements.txt; "none": no torch
-    backend: str = "auto"  # uv's name of torch's build: auto, cpu, cu128, rocm6.4, ...
+    # uv's name of torch's build: auto, cpu, cu128, rocm6.4, ...; "index": the user's index's
+    backend: str = "auto"
     python: str = "3.12"  # a version uv provides, or the path of an interpreter
     imports: tuple[str, ...] = ("torch", "diffusers", "transformers", "gguf", "cv2", "av")
     offline: Path | None = None  # a folder of wheels made by ``bundle``
@@ -113,12 +116,15 @@ def install(
     try:
         _remove_unfinished(home)
         uv = find_uv(_engines(home) / "tools", run)
+        if recipe.offline:
+            _find_offline(uv, recipe, run)
         tell("Making the environment")
         run([uv, "venv", "--python", recipe.python, str(folder)])
         python = str(_python_in(folder))
         if recipe.packages != "none":
             tell(f"Installing {recipe.packages}; its GPU builds are several GB")
-            build = [] if recipe.offline else ["--torch-backend", recipe.backend]
+            own = recipe.offline or recipe.backend == "index"
+            build = [] if own else ["--torch-backend", recipe.backend]
             run([uv, "pip", "install", "--python", python, *build, recipe.packages])
         tell("Installing the packages")
         # Every hash is known, so it does not matter which of the user's indexes answers.
@@ -190,18 +196,41 @@ def uninstall(home: Path) -> None:
 
 
 def bundle(folder: Path, recipe: Recipe | None = None, tell: Tell = lambda _line: None) -> None:
-    """Gather the wheels of ``recipe`` in ``folder``, for machines without a network.
-
-    Made with the pip of this Python, for this platform and version.
-    """
+    """Gather the wheels of ``recipe`` in ``folder``, for machines without a network that are of
+    this platform and have ``recipe.python``. The backends "auto" and "index" take the torch that
+    the package index has."""
     recipe = recipe or Recipe()
-    run = Runner(folder / "cache", recipe.offline, tell, threading.Event())
-    pip = [sys.executable, "-m", "pip", "download", "-d", str(folder)]
-    exact = ["--no-deps", "--require-hashes", "-r"]
-    run([*pip, *exact, str(LOCK)])
-    run([*pip, *exact, str(recipe.lock)])
-    if recipe.packages != "none":
-        run([*pip, recipe.packages])
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Runner(Path(scratch, "cache"), recipe.offline, tell, threading.Event())
+        uv = find_uv(Path(scratch, "tools"), run)
+        run([uv, "venv", "--python", recipe.python, str(Path(scratch, "python"))])
+        python = str(_python_in(Path(scratch, "python")))
+        run([uv, "pip", "install", "--python", python, "pip"])
+        pip = [python, "-m", "pip", "download", "-d", str(folder)]
+        exact = ["--no-deps", "--require-hashes", "-r"]
+        run([*pip, *exact, str(LOCK)])
+        run([*pip, *exact, str(recipe.lock)])
+        if recipe.packages != "none":
+            run([*pip, *_torch_index(recipe.backend), recipe.packages])
+
+
+def _torch_index(backend: str) -> list[str]:
+    """pip's words for what --torch-backend means to uv."""
+    if backend in _ANY_BUILD:
+        return []
+    return ["--extra-index-url", f"https://download.pytorch.org/whl/{backend}"]
+
+
+def _find_offline(uv: str, recipe: Recipe, run: Runner) -> None:
+    """Raise EngineMissing unless the Python that the wheels are for is on this machine."""
+    try:
+        run([uv, "python", "find", recipe.python])
+    except UserError as error:
+        raise EngineMissing(
+            f"The wheels in {recipe.offline} are for Python {recipe.python}, which is not on this "
+            "machine.",
+            f"Install Python {recipe.python}, or install the engine with a network.",
+        ) from error
 
 
 def _engines(home: Path) -> Path:
@@ -268,6 +297,6 @@ def _check_space(home: Path, recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] != ["bundle"] or len(sys.argv) != 3:
-        sys.exit("python -m wan_blender.engine_env bundle FOLDER")
-    bundle(Path(sys.argv[2]), tell=print)
+    if sys.argv[1:2] != ["bundle"] or len(sys.argv) not in (3, 4):
+        sys.exit("python -m wan_blender.engine_env bundle FOLDER [auto|index|cpu|cu128|...]")
+    bundle(Path(sys.argv[2]), Recipe(backend=(*sys.argv, "auto")[3]), print)

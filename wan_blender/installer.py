@@ -19,6 +19,7 @@ from .process import child_environment
 LOCK = Path(__file__).with_name("engine") / "installer.lock"
 
 Tell = Callable[[str], None]
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
 
 
 class Runner:
@@ -102,11 +103,23 @@ def tool_environment(cache: Path, offline: Path | None) -> dict[str, str]:
         (("UV_DEFAULT_INDEX", "UV_INDEX_URL"), "PIP_INDEX_URL", "index-url"),
         (("UV_INDEX", "UV_EXTRA_INDEX_URL"), "PIP_EXTRA_INDEX_URL", "extra-index-url"),
         (("UV_FIND_LINKS",), "PIP_FIND_LINKS", "find-links"),
+        (("UV_INSECURE_HOST",), "PIP_TRUSTED_HOST", "trusted-host"),
+        (("SSL_CERT_FILE",), "PIP_CERT", "cert"),
+        (_PROXIES, "PIP_PROXY", "proxy"),
     ):
         value = kept.get(theirs) or _pip_setting(setting)
         if value and not any(name in kept for name in ours):
-            kept[ours[0]] = ("," if setting == "find-links" else " ").join(value.split())
+            kept[ours[0]] = _for_uv(setting, value)
     return kept
+
+
+def _for_uv(setting: str, value: str) -> str:
+    """pip's ``value`` as uv writes it: lists apart by spaces, find-links by commas."""
+    if setting == "cert":
+        return value
+    if setting == "proxy":
+        return value if "://" in value else f"http://{value}"
+    return ("," if setting == "find-links" else " ").join(value.split())
 
 
 def _pip_setting(name: str) -> str:

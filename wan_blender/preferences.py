@@ -65,12 +65,14 @@ class WanPreferences(bpy.types.AddonPreferences):
             ("cu128", "CUDA 12.8", "NVIDIA"),
             ("cu126", "CUDA 12.6", "NVIDIA, older drivers"),
             ("rocm6.4", "ROCm 6.4", "AMD, on Linux"),
+            ("index", "From My Index", "The one in the package index of pip's or uv's settings"),
         ],
     )
     wheels: StringProperty(
         name="Folder of Wheels",
         description="Install from this folder without a network; made by "
-        "'python -m wan_blender.engine_env bundle' on a machine that has one",
+        "'python -m wan_blender.engine_env bundle FOLDER' on a machine that has one. Python 3.12 "
+        "has to be on this machine",
         subtype="DIR_PATH",
     )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import ensurepip
 import hashlib
 import os
 import re
@@ -32,12 +33,13 @@ from wan_blender.errors import Cancelled, DiskFull, EngineMissing, UserError
 ENGINE = Path(engine_env.__file__).with_name("engine")
 
 
-def wheel(folder: Path, name: str, version: str, body: str) -> str:
-    """A pure wheel with one module; returns its line for a lock file."""
+def wheel(folder: Path, name: str, version: str, body: str, needs: str = "") -> str:
+    """A pure wheel with one module that ``needs`` another; returns its line for a lock file."""
     info = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": body,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + (f"Requires-Dist: {needs}\n" if needs else ""),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(
@@ -173,6 +175,59 @@ def test_upgrade_that_does_not_work_changes_nothing(tmp_path, recipe):
         first.parent.parent.name]  # fmt: skip
 
 
+def test_bundle_installs_without_its_source(tmp_path, recipe, monkeypatch):
+    """Whatever Python makes it, the bundle is for the recipe's."""
+    source = recipe.offline
+    wheel(source, "tinytorch", "3.0", "import tinydep\nVALUE = tinydep.VALUE\n", "tinydep")
+    wheel(source, "tinydep", "1.0", "VALUE = 5\n")
+    for path in Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"):
+        shutil.copy(path, source)
+    if not list(source.glob("pip-*")):
+        pytest.skip("this Python brings no pip")
+    monkeypatch.setattr(engine_env, "LOCK", recipe.lock)  # in place of uv, tens of MB
+    recipe = replace(recipe, torch="tinytorch==3.0", backend="index")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/no/such/python")
+        engine_env.bundle(tmp_path / "bundle", recipe)
+    assert {p.name.split("-")[0] for p in (tmp_path / "bundle").iterdir()} == {
+        "alpha", "tinydep", "tinytorch"}  # fmt: skip
+    shutil.rmtree(source)
+    home = tmp_path / "home"
+    python = install(home, replace(recipe, offline=tmp_path / "bundle"))
+    assert value_of(python, "tinytorch") == "5"
+
+
+def test_bundle_takes_the_chosen_build_of_torch(tmp_path, recipe, monkeypatch):
+    commands = []
+    monkeypatch.setattr(engine_env, "Runner", lambda *_: commands.append)
+    engine_env.bundle(tmp_path, replace(recipe, backend="cu128"))
+    assert "https://download.pytorch.org/whl/cu128" in commands[-1]
+    engine_env.bundle(tmp_path, replace(recipe, backend="auto"))
+    assert "--extra-index-url" not in commands[-1]
+
+
+def test_python_of_the_wheels_is_asked_for_when_it_is_not_there(tmp_path, recipe):
+    with pytest.raises(EngineMissing, match=r"wheels .* for Python 3\.99, which is not"):
+        install(tmp_path / "home", replace(recipe, python="3.99"))
+    assert status(tmp_path / "home", recipe).state == "missing"
+
+
+@pytest.mark.parametrize(("backend", "asked"), [("cpu", True), ("auto", True), ("index", False)])
+def test_torch_comes_from_the_users_index_on_request(tmp_path, recipe, monkeypatch, backend, asked):
+    commands = []
+
+    def stop(command):
+        commands.append(command)
+        if recipe.torch in command:
+            raise Cancelled
+
+    monkeypatch.setattr(engine_env, "Runner", lambda *_: stop)
+    monkeypatch.setattr(engine_env, "_NEEDED_GB_GPU", 0)
+    with pytest.raises(Cancelled):
+        install(tmp_path / "home", replace(recipe, backend=backend, offline=None))
+    assert ("--torch-backend" in commands[-1]) == asked
+
+
 def test_package_with_another_hash_is_refused(tmp_path, recipe):
     text = recipe.lock.read_text()
     recipe.lock.write_text(re.sub(r"sha256:\w{8}", "sha256:00000000", text))
@@ -240,6 +295,24 @@ def test_index_settings_of_pip_are_honoured(tmp_path, monkeypatch):
         "https://mine.example/simple")  # fmt: skip
     offline = installer.tool_environment(tmp_path, tmp_path)
     assert offline["UV_NO_INDEX"] == "1"
+
+
+def test_certificate_trusted_hosts_and_proxy_of_pip_are_honoured(tmp_path, monkeypatch):
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\ncert = /my ca/root.pem\ntrusted-host = a.example\n  b.example:8443\n"
+        "proxy = proxy.example:3128\n"
+    )
+    known = ("SSL_CERT_FILE", "UV_INSECURE_HOST", "PIP_CERT", "PIP_TRUSTED_HOST", "PIP_PROXY")
+    for name in (*known, *installer._PROXIES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    told = installer.tool_environment(tmp_path, None)
+    assert told["SSL_CERT_FILE"] == "/my ca/root.pem"
+    assert told["UV_INSECURE_HOST"] == "a.example b.example:8443"
+    assert told["ALL_PROXY"] == "http://proxy.example:3128"
+    monkeypatch.setenv("https_proxy", "http://mine.example")
+    assert "ALL_PROXY" not in installer.tool_environment(tmp_path, None)
 
 
 def test_lock_has_every_pinned_package_with_hashes():
