@@ -182,7 +182,7 @@ def write_gguf(path: Path, state: Mapping[str, torch.Tensor], quant: str, seed: 
     means = {}
     for name, tensor in state.items():
         fits = tensor.ndim == 2 and tensor.shape[1] % gguf.GGML_QUANT_SIZES[kind][0] == 0
-        if fits and "blocks." in name and name.endswith("weight"):
+        if fits and re.search(r"blocks\.|enc\.blk\.", name) and name.endswith("weight"):
             data = random_blocks(tuple(tensor.shape), quant, rng)
             writer.add_tensor(name, data, raw_dtype=kind)
             means[name] = torch.from_numpy(gguf.dequantize(data, kind))

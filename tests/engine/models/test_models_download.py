@@ -211,6 +211,28 @@ def test_fetched_files_make_a_model_that_opens(hub, tmp_path, folders):
     assert (velocity(part.model) - velocity(reference)).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize(
+    ("key", "kind", "boundary", "parameters_b"),
+    [
+        ("wan2_1_t2v_1_3b", "t2v", None, 1.3),
+        ("wan2_1_t2v_14b", "t2v", None, 14.3),
+        ("wan2_1_i2v_14b_480p", "i2v", None, 16.4),
+        ("wan2_1_i2v_14b_720p", "i2v", None, 16.4),
+        ("wan2_1_flf2v_14b", "flf2v", None, 16.4),
+        ("wan2_1_vace_1_3b", "vace", None, 2.1),
+        ("wan2_1_vace_14b", "vace", None, 17.3),
+        ("wan2_2_t2v_a14b", "t2v", 0.875, 28.6),
+        ("wan2_2_i2v_a14b", "i2v", 0.9, 28.6),
+        ("wan2_2_ti2v_5b", "ti2v", None, 5.0),
+        ("wan2_2_vace_fun_a14b_q4", "vace", 0.875, 34.6),
+        ("wan2_2_fun_inp_a14b_fp8", "i2v", 0.9, 28.6),
+    ],
+)
+def test_catalogue_has_every_released_model(key, kind, boundary, parameters_b):
+    entry = shelf.find_entry(key)
+    assert (entry.kind, entry.boundary, entry.parameters_b) == (kind, boundary, parameters_b)
+
+
 def test_catalogue_is_complete_and_speaks_of_what_exists():
     models = catalogue()
     assert {"t2v", "i2v", "flf2v", "vace", "ti2v"} == {e.kind for e in models.values()}

@@ -134,21 +134,32 @@ def test_official_vae_equals_the_folder(tmp_path, folders, kind, layers):
         same(loaded.decode(latents).sample, vae.decode(latents).sample)
 
 
-@pytest.mark.parametrize("layout", ["official", "llama", "comfy"])
+def hidden_states(part) -> torch.Tensor:
+    with torch.no_grad():
+        return part.model(torch.arange(12)[None]).last_hidden_state
+
+
+@pytest.mark.parametrize("layout", ["official", "comfy"])
 def test_text_encoder_files_equal_the_folder(tmp_path, folders, layout):
     folder = folders["t2v"] / "text_encoder"
-    state = component(folder)
-    if layout == "llama":
-        path = tmp_path / "umt5.gguf"
-        write_gguf(path, renamed(state, lambda n: text_name(n, True)), "Q8_0")
-    else:
-        rename = (lambda n: text_name(n, False)) if layout == "official" else (lambda n: n)
-        path = save(tmp_path / "umt5.safetensors", renamed(state, rename))
+    rename = (lambda n: text_name(n, False)) if layout == "official" else (lambda n: n)
+    path = save(tmp_path / "umt5.safetensors", renamed(component(folder), rename))
     part, reference = open_part("text_encoder", path), open_part("text_encoder", folder)
-    ids = torch.arange(12)[None]
-    with torch.no_grad():
-        expected = reference.model(ids).last_hidden_state
-        same(part.model(ids).last_hidden_state, expected)
+    same(hidden_states(part), hidden_states(reference))
+
+
+@pytest.mark.parametrize("keep_packed", [True, False])
+def test_gguf_text_encoder_equals_what_it_stands_for(tmp_path, folders, keep_packed):
+    state = renamed(component(folders["t2v"] / "text_encoder"), lambda n: text_name(n, True))
+    means = write_gguf(tmp_path / "umt5.gguf", state, "Q8_0")
+    means = {name: tensor.contiguous() for name, tensor in means.items()}
+    part = open_part("text_encoder", tmp_path / "umt5.gguf", keep_packed=keep_packed)
+    attention = part.model.encoder.block[0].layer[0].SelfAttention
+    assert isinstance(attention.q, StoredLinear) == keep_packed
+    plain = open_part("text_encoder", save(tmp_path / "plain" / "umt5.safetensors", means))
+    same(hidden_states(part), hidden_states(plain))
+    original = open_part("text_encoder", folders["t2v"] / "text_encoder")
+    assert not torch.allclose(hidden_states(part), hidden_states(original), atol=1e-3)
 
 
 @pytest.mark.parametrize("layout", ["new folder", "old folder", "single file"])

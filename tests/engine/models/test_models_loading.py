@@ -18,13 +18,30 @@ from hypothesis import strategies as st
 from layouts import component, describe, open_part, save, velocity, write_gguf
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.loading import open_model, pick_device
 from wan_blender.engine.models.text import PieceTokenizer, clean_prompt
 from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
 
 
 def copied(folders, tmp_path, kind="t2v"):
     return shutil.copytree(folders[kind], tmp_path / kind)
+
+
+@pytest.mark.parametrize(
+    ("there", "picked"),
+    [({"cuda", "mps"}, "cuda"), ({"cuda"}, "cuda"), ({"mps"}, "mps"), (set(), "cpu")],
+)
+def test_device_is_the_fastest_that_is_there(monkeypatch, there, picked):
+    for name, module in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
+        monkeypatch.setattr(module, "is_available", lambda name=name: name in there)
+    assert pick_device("auto") == picked
+    assert pick_device("cpu") == "cpu"
+    for name in ("cuda", "mps"):
+        if name in there:
+            assert pick_device(name) == name
+        else:
+            with pytest.raises(BadRequest, match=name):
+                pick_device(name)
 
 
 @pytest.mark.parametrize(
