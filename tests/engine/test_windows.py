@@ -6,6 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.folders import make_job, moving_square, noise_plate
+from wan_blender.engine import pipeline
+from wan_blender.engine.watch import Watch
 from wan_blender.engine.windows import plan_windows, predict_in_windows
 from wan_blender.job import Windows
 
@@ -78,3 +81,40 @@ def test_zero_frames_is_what_the_model_was_trained_on():
         assert plan_windows(250, Windows(), native)[0].stop == latents
         assert len(plan_windows(latents, Windows(), native)) == 1
     assert len(plan_windows(250, Windows(10000), 81)) == 1
+
+
+def _long_job(folder, **settings):
+    """41 frames in 3 windows of 5 latents."""
+    return make_job(
+        folder, noise_plate(41, 32, 48), moving_square(41, 32, 48, 12),
+        windows__frames=17, windows__overlap=8, sampling__steps=2, **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("sections", "wanted"), [(1, [0, 0, 0]), (2, [0, 0, 1]), (3, [0, 1, 2])])
+def test_each_window_takes_the_prompt_of_its_section(tmp_path, monkeypatch, sections, wanted):
+    texts = [torch.full((1, 1, 1), float(i)) for i in range(sections)]
+    shown = []
+
+    def velocity(model, condition, positive, negative, guidance, x, level, latents, batch):
+        shown.append((latents[-1], int(positive)))
+        return torch.zeros_like(x)
+
+    monkeypatch.setattr(pipeline, "encode_prompts", lambda bundle, prompt: (texts, texts[0]))
+    monkeypatch.setattr(pipeline, "guided_velocity", velocity)
+    _long_job(tmp_path, prompt__sections=["a kite"] * sections)
+    pipeline.generate(tmp_path, Watch(tmp_path))
+    assert shown == 2 * list(zip([4, 7, 10], wanted, strict=True))
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_progress_rises_with_every_window(tmp_path, solver):
+    """Heun sees every window twice in a step."""
+    told = []
+    _long_job(tmp_path, sampling__solver=solver)
+    pipeline.generate(tmp_path, Watch(tmp_path, told.append))
+    steps = [(m.step, m.steps) for m in told if m.phase == "denoising"]
+    assert list(dict.fromkeys(steps)) == [(i, 6) for i in range(7)]
+    assert steps == sorted(steps)
+    fractions = [m.fraction for m in told]
+    assert fractions == sorted(fractions)

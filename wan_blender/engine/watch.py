@@ -48,18 +48,22 @@ class Watch:
     @contextmanager
     def phase(self, name: str, steps: int = 0) -> Iterator[None]:
         """Time, report and journal one phase of PHASES. Raises Cancelled at its start."""
-        self._phase, self._steps, self._began = name, steps, time.monotonic()
-        self.step(0)
+        self.check()
+        self._phase, self._steps, self._done, self._began = name, steps, 0, time.monotonic()
+        self._tell(name, 0, steps, self._began)
         yield
         spent = time.monotonic() - self._began
         self.seconds[name] = self.seconds.get(name, 0) + spent
         jobs.append_state(self.folder, name, seconds=round(spent, 3))
 
     def step(self, done: int) -> None:
-        """``done`` steps of the phase are finished. Raises Cancelled when asked to stop."""
+        """``done`` steps of the phase are finished; told when it is more than before, since solvers
+        may look twice and a call that did not fit is made again. Raises Cancelled when asked to
+        stop."""
         self.check()
-        self._done = done
-        self._tell(self._phase, done, self._steps, self._began)
+        if done > self._done:
+            self._done = done
+            self._tell(self._phase, done, self._steps, self._began)
 
     def loading(self, part: str, done: int, total: int) -> None:
         """``done`` of the ``total`` tensors of a model's part are read. A part is loaded where a
@@ -73,7 +77,8 @@ class Watch:
             self.seconds["loading"] = self.seconds.get("loading", 0) + spent
             self._began += spent
             jobs.append_state(self.folder, "loading", part=part, seconds=round(spent, 3))
-            self.step(self._done)
+            self.check()
+            self._tell(self._phase, self._done, self._steps, self._began)
 
     def _tell(self, doing: str, done: int, steps: int, began: float) -> None:
         names = list(PHASES)
