@@ -20,8 +20,9 @@ from typing import Any, NoReturn, TextIO
 import bpy
 
 from . import event_pump, hygiene_view, job, preferences, properties, schema, tasks
+from .claim import Claim
 from .errors import BadRequest, EngineError, UserError, WanError
-from .local_job import LocalJob
+from .local_job import ORIGIN, LocalJob
 from .printed_progress import PrintedProgress
 from .timeline import mattes, shot
 from .timeline.place import Placement
@@ -120,14 +121,14 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
         properties.model_matte(settings),
         properties.blur_matte(settings),
     )
-    if options.out and options.out.is_dir() and any(options.out.iterdir()):
-        raise BadRequest(f"{options.out} is not empty.", "Give --out a new or empty folder.")
     hygiene_view.require_map(settings.hygiene, plate.name)
     folder = (options.out or job.new_folder(preferences.jobs_root(), plate.name)).absolute()
-    without = None
-    if options.with_and_without:
-        without = hygiene_view.without_hygiene(settings)
-        without = _run(scene, request, without, folder.with_name(f"{folder.name}-without"), options)
+    other = folder.with_name(f"{folder.name}-without")
+    without = hygiene_view.without_hygiene(settings) if options.with_and_without else None
+    _make_room(folder)
+    if without:
+        _make_room(other, finished=True)
+        without = _run(scene, request, without, other, options)
     local = _run(scene, request, settings, folder, options, without)
     if options.save:
         _save(local, options.save.absolute())
@@ -138,6 +139,20 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
         "saved": str(options.save.absolute()) if options.save else None,
         "report": local.report,
     }
+
+
+def _make_room(folder: Path, finished: bool = False) -> None:
+    """Take over a folder with an unfinished job of ours, so that a command that was killed can be
+    repeated; with ``finished``, one that is done too. Raises BadRequest for any other that is not
+    empty, JobBusy while somebody works on the job."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / ORIGIN).is_file():
+        raise BadRequest(f"{folder} is not empty.", "Give --out a new or empty folder.")
+    if (folder / job.RESULT).exists() and not finished:
+        raise BadRequest(f"{folder} holds a result.", "Give --out a new or empty folder.")
+    with Claim(folder):
+        job.clear(folder)
 
 
 def _run(

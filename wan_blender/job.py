@@ -602,6 +602,26 @@ def clear_cancel(folder: Path) -> None:
     (folder / "cancel").unlink(missing_ok=True)
 
 
+def clear(folder: Path) -> None:
+    """Remove what exports and runs have left, so that the shot can be exported anew; files of
+    others stay. Raises DiskFull."""
+    unfinished = ("export", "result.part", "result.earlier")
+    try:
+        if (folder / RESULT).exists():  # by a rename: half of one would look finished
+            shutil.rmtree(folder / "result.earlier", ignore_errors=True)
+            os.replace(folder / RESULT, folder / "result.earlier")
+        for name in (PLATE, MASK, MODEL_MASK, BLUR_MATTE, REFERENCES, *unfinished):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        for name in ("job.json", "state.jsonl", "log.txt", "cancel", RADIUS, COMPARE_WITH):
+            (folder / name).unlink(missing_ok=True)
+        for name in (START, END):
+            for picture in folder.glob(f"{name}.*"):
+                picture.unlink()
+    except OSError as error:
+        raise from_os_error(error, "clearing the job folder") from error
+
+
 def result_folder(folder: Path) -> Path | None:
     """The finished result, or None. Done is the rename that makes it appear."""
     result = folder / RESULT

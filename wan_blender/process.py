@@ -225,7 +225,9 @@ class EngineProcess:
                 os.replace(self.log, self.log.with_suffix(".old" + self.log.suffix))
             return open(self.log, "a", encoding="utf-8")  # closed by the thread that writes it
         except OSError as error:
-            raise from_os_error(error, "opening the engine's log") from error
+            told = from_os_error(error, "opening the engine's log")
+            told.hint = f"Free some space, or make {self.log.parent} a folder you may write to."
+            raise told from error
 
     def _note(self, message: protocol.Message) -> None:
         if isinstance(message, protocol.Hello):

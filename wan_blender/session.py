@@ -23,7 +23,15 @@ import bpy
 
 from . import job, protocol
 from .claim import Claim
-from .errors import Cancelled, InvalidJob, UserError, WanError, from_dict, from_os_error
+from .errors import (
+    Cancelled,
+    EngineMissing,
+    InvalidJob,
+    UserError,
+    WanError,
+    from_dict,
+    from_os_error,
+)
 from .interface import in_a_window
 from .interrupts import interrupts
 from .local_job import LocalJob, Phase, find_open_ends, read_folder
@@ -81,6 +89,8 @@ class Session:
             local.claim.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        if known := self.find(folder):  # the folder is made anew
+            self.jobs.remove(known)
         self._add(local)
         return local
 
@@ -148,10 +158,13 @@ class Session:
         """Start the engine unless it runs. Raises EngineMissing, DiskFull."""
         if self.engine_state in (State.STARTING, State.READY, State.BUSY):
             return
-        self._missing = True
-        self.engine = EngineProcess(self._find_python(), self.log)
-        self.engine.start()
         self._missing = False
+        try:
+            self.engine = EngineProcess(self._find_python(), self.log)
+            self.engine.start()
+        except EngineMissing:
+            self._missing = True
+            raise
         self._changed()
 
     def stop_engine(self) -> None:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,30 +224,103 @@ def test_missing_engine_exits_1(command, tmp_path):
     assert (code, answer["error"]["code"]) == (1, "EngineMissing")
 
 
-def test_ctrl_c_cancels_exits_130_and_leaves_no_process(scene, addon, stub_engine, tmp_path):
+@pytest.fixture
+def start(scene, addon, stub_engine, tmp_path):
+    """``start(arguments...)``: the command on the saved file, as a process of its own."""
     blend = tmp_path / "shot.blend"
     addon.ops.wm.save_as_mainfile(filepath=str(blend))
+    started = []
+
+    def run(*arguments: object) -> subprocess.Popen:
+        child = _start(blend, ["generate", "--strip", "plate", *map(str, arguments)])
+        started.append(child)
+        return child
+
+    yield run
+    for child in started:
+        child.kill()
+        child.communicate()
+
+
+def _start(blend: Path, arguments: list[str]) -> subprocess.Popen:
     script = (
         f"import sys; sys.path.insert(0, {str(HERE)!r}); import conftest, bpy, addon_utils\n"
         "addon_utils.enable(conftest.MODULE, default_set=True)\n"
         f"bpy.ops.wm.open_mainfile(filepath={str(blend)!r})\n"
         "from importlib import import_module\n"
         "headless = import_module(conftest.MODULE + '.wan_blender.headless')\n"
-        "code = headless.main(['generate', '--strip', 'plate', '--prompt', 'slow'])\n"
+        f"code = headless.main({arguments!r})\n"
         "addon_utils.disable(conftest.MODULE)\n"
         "sys.exit(code)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "BLENDER_USER_RESOURCES"}
-    child = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
+
+
+def _read_until(child: subprocess.Popen, word: str) -> None:
     for line in child.stderr:
-        if "denoising" in line:
-            break
+        if word in line:
+            return
+    pytest.fail(f"the command ended before {word!r}")
+
+
+@pytest.mark.parametrize("phase", ["export", "denoising"])
+def test_killed_command_can_be_repeated(start, command, part, tmp_path, phase):
+    out = tmp_path / "job"
+    child = start("--out", out, "--prompt", "slow", "--set", "hygiene.mode=scheduled")
+    _read_until(child, phase)
+    child.kill()
+    child.wait()
+    job = part("job")
+    assert (out / job.MASK).is_dir()
+    assert (out / "job.json").exists() == (phase == "denoising")
+    job.request_cancel(out)
+    (out / job.COMPARE_WITH).write_text("nowhere")
+    (out / "note.txt").write_text("mine")
+    code, answer, _ = command("--strip", "plate", "--out", out, "--prompt", "calm")
+    assert code == 0, answer
+    assert job.read(out).prompt.text == "calm"
+    assert job.read_events(out)[0] == "created"
+    assert not (out / "cancel").exists()
+    assert not (out / job.COMPARE_WITH).exists()
+    assert (out / "note.txt").read_text() == "mine"
+    code, answer, _ = command("--strip", "plate", "--out", out, "--prompt", "again")
+    assert (code, answer["error"]["message"]) == (2, f"{out} holds a result.")
+    assert job.read(out).prompt.text == "calm"
+
+
+def test_killed_pair_of_takes_can_be_repeated(command, part, tmp_path):
+    pair = ("--strip", "plate", "--set", "hygiene.mode=scheduled", "--with-and-without")
+    out, other = tmp_path / "job", tmp_path / "job-without"
+    assert command(*pair, "--out", out)[0] == 0
+    shutil.rmtree(out / "result")  # as if it had been killed in the second take
+    assert command(*pair, "--out", out)[0] == 0
+    assert part("job").result_folder(out)
+    shutil.rmtree(out)
+    (other / "origin.json").unlink()
+    code, answer, _ = command(*pair, "--out", out)
+    assert (code, answer["error"]["message"]) == (2, f"{other} is not empty.")
+    assert not out.exists()
+
+
+def test_job_that_somebody_works_on_is_not_taken_over(command, part, tmp_path):
+    out = tmp_path / "job"
+    command("--strip", "plate", "--out", out, "--prompt", "fail")
+    with part("claim").Claim(out):
+        code, answer, _ = command("--strip", "plate", "--out", out)
+    assert (code, answer["error"]["code"]) == (1, "JobBusy")
+    assert part("job").read(out).prompt.text == "fail"
+
+
+def test_ctrl_c_cancels_exits_130_and_leaves_no_process(start, tmp_path):
+    child = start("--prompt", "slow")
+    _read_until(child, "denoising")
     time.sleep(0.2)
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)

@@ -98,6 +98,18 @@ def test_missing_engine_says_what_to_do_and_makes_nothing(
     assert session.engine_state.value == "missing"
 
 
+def test_log_that_cannot_be_written_is_not_a_missing_engine(addon, scene, session, tmp_path):
+    session.log = tmp_path / "engine.log"
+    session.log.mkdir()
+    with pytest.raises(
+        RuntimeError, match=r"engine.log\) while opening the engine's log.*Free some"
+    ):
+        generate(addon)
+    assert session.engine_state.value == "stopped"
+    session.log.rmdir()
+    assert generate(addon) == {"FINISHED"}
+
+
 def test_engine_that_cannot_start_fails_the_job_once(addon, scene, session, monkeypatch):
     monkeypatch.setenv("STUB_ENGINE", "broken")
     with pytest.raises(RuntimeError, match="No module named 'torch'"):
