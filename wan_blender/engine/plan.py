@@ -108,14 +108,16 @@ def fit_memory(
     ``conditions`` is how many the run holds. Raises OutOfMemory for a shot whose latents alone do
     not fit."""
     machine = measure_machine(bundle.device)
-    _check_length(region, bundle, machine, conditions)
+    latents = _check_length(region, bundle, machine, conditions)
     size = (region.grid.padded_height, region.grid.padded_width)
     tokens, loras = _tokens_at_once(region, windows), _loras_gb(job, stages)
-    sizes = measure_run(bundle, tokens, *size, loras)
+    sizes = measure_run(bundle, tokens, *size, loras, latents)
     for other in _stage_models(job, bundle, stages):
         needed = measure_run(other, tokens, *size, loras)
+        sizes = replace(sizes, call=max(needed.call, sizes.call))
         if needed.transformer > sizes.transformer:
-            sizes = replace(needed, text_encoder=sizes.text_encoder, vae=sizes.vae)
+            held = {"transformer": needed.transformer, "quantised": needed.quantised}
+            sizes = replace(sizes, blocks=needed.blocks, **held)
     guided = any(span.guidance != 1 for span in stages.spans)
     return machine, sizes, plan_memory(machine, sizes, guided)
 
@@ -143,9 +145,9 @@ def _loras_gb(job: jobs.Job, stages: StagePlan) -> float:
     return max(sizes, default=0) / 1e9
 
 
-def _check_length(region: Region, bundle: Bundle, machine: Machine, conditions: int) -> None:
+def _check_length(region: Region, bundle: Bundle, machine: Machine, conditions: int) -> float:
     """A long shot is windowed and streamed, but its latents are held: source, noise, state,
-    estimates and the solver's memory of them, and what the model is conditioned with."""
+    estimates and the solver's memory of them, and what the model is conditioned with. In GB."""
     (t, h, w), traits = region.grid.latent_shape, bundle.traits
     condition = traits.in_channels - traits.latent_channels + (96 if traits.has_vace else 0)
     channels = 10 * traits.latent_channels + conditions * condition
@@ -158,6 +160,7 @@ def _check_length(region: Region, bundle: Bundle, machine: Machine, conditions: 
             f"{free:.1f} GB are free.",
             "Cut the strip into shorter ones, or give the model a smaller region.",
         )
+    return needed
 
 
 def _tokens_at_once(region: Region, windows: list[Window]) -> int:

@@ -20,13 +20,14 @@ from wan_blender.engine.models.memory import (
     measure_machine,
     measure_run,
     plan_memory,
+    predict_phases,
     refuse,
     step_down,
     weights_gb,
 )
 
 # Wan 14B at 832x480, 81 frames, bf16: 32760 tokens
-WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 6.1, 6.1, 1.0, 15.7)
+WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 5.1, 7.6, 2.2, 15.7)
 
 
 def card(gb: float, ram: float = 64.0) -> Machine:
@@ -170,6 +171,23 @@ def test_matrices_are_quantised_one_by_one_as_they_are_read(folders):
     part.weights.read = read
     part.fit(quantise=True)
     assert part.model.blocks[1].ffn.net[2].weight.element_size() == 1
+
+
+def test_vace_is_counted_with_what_it_sets_aside_for_its_layers(folders):
+    t2v, vace = (open_model(folders[kind], "cpu", "bfloat16") for kind in ("t2v", "vace"))
+    layers = len(vace.parts["transformer"].config["vace_layers"])
+    calls = [measure_run(bundle, 1000, 64, 64).call for bundle in (t2v, vace)]
+    assert layers > 0
+    assert calls[1] - calls[0] == pytest.approx(layers * 1000 * 64 * 2 / 1e9)
+
+
+def test_latents_of_the_shot_count_in_every_phase(folders):
+    bundle = open_model(folders["t2v"], "cpu")
+    short, long = (measure_run(bundle, 100, 64, 64, latents_gb=gb) for gb in (0.0, 1.5))
+    plan = plan_memory(measure_machine(torch.device("cpu")), short)
+    more = predict_phases(plan, long)
+    for phase, gb in predict_phases(plan, short).items():
+        assert more[phase] == pytest.approx(gb + 1.5)
 
 
 def test_quantised_matrices_are_small_and_close(folders, wide, tmp_path):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _GB = 1e9
 _MARGIN_GB = 0.6  # CUDA context, allocator slack, the desktop's own share
+_CPU_BASE_GB = 0.6  # work areas of the kernels, and what the allocator does not give back
 _BYTES = {
     "F32": 4.0, "F16": 2.0, "BF16": 2.0, "F8_E4M3": 1.0, "F8_E5M2": 1.0, "Q8_0": 1.0625,
     "Q6_K": 0.8203, "Q5_K": 0.6875, "Q5_0": 0.6875, "Q5_1": 0.75, "Q4_K": 0.5625, "Q4_0": 0.5625,
@@ -61,6 +62,7 @@ class Sizes:
     decode: float
     tiled_decode: float
     quantised: float  # the transformer with its matrices in fp8
+    base: float = 0.0  # held through all phases: latents, conditions, on the CPU work areas
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,15 @@ def measure_machine(device: torch.device) -> Machine:
 
 
 def measure_run(
-    bundle: Bundle, tokens: int, height: int, width: int, loras_gb: float = 0.0
+    bundle: Bundle,
+    tokens: int,
+    height: int,
+    width: int,
+    loras_gb: float = 0.0,
+    latents_gb: float = 0.0,
 ) -> Sizes:
-    """Sizes of a run over ``tokens`` model tokens, decoding frames of ``height`` x ``width``."""
+    """Sizes of a run over ``tokens`` model tokens, decoding frames of ``height`` x ``width``;
+    ``latents_gb`` is what the whole shot's latents and conditions take."""
     parts = bundle.parts
     experts = [p for name, p in parts.items() if name.startswith("transformer")]
     config = parts["transformer"].config
@@ -130,7 +138,8 @@ def measure_run(
     vae = parts["vae"].config
     base = vae.get("decoder_base_dim") or vae["base_dim"]
     patch = vae.get("patch_size") or 1
-    decode = _pixels_gb(height, width, base, patch)
+    decode = _decode_gb(height, width, base, patch)
+    # kept aside while VACE's own blocks run, one for each block they steer
     hints = len(config.get("vace_layers") or ())
     return Sizes(
         transformer=held + loras_gb,
@@ -138,10 +147,11 @@ def measure_run(
         text_encoder=weights_gb(parts["text_encoder"].weights, width_bytes, True),
         vae=weights_gb(parts["vae"].weights, 4, False),
         call=tokens * channels * ((15 + hints) * width_bytes + 12) / _GB,
-        encode=_pixels_gb(height, width, vae["base_dim"], patch),
+        encode=_encode_gb(height, width, vae["base_dim"], patch),
         decode=decode,
         tiled_decode=min(decode, _tile_gb(bundle.traits.cell, base, patch)),
         quantised=min(held, _parameters(experts[0].weights) * 1.1 / _GB) + loras_gb,
+        base=latents_gb + (_CPU_BASE_GB if bundle.device.type == "cpu" else 0.0),
     )
 
 
@@ -174,12 +184,13 @@ def predict_phases(plan: MemoryPlan, sizes: Sizes) -> dict[str, float]:
         # one block at work and one on its way, besides those that stay
         held *= min(1.0, (plan.resident_blocks + 2) / sizes.blocks)
     pixels = sizes.tiled_decode if plan.tiled_decode else sizes.decode
-    return {
+    taken = {
         "text": 0.0 if plan.text_on_cpu else sizes.text_encoder,
         "encoding": 0.0 if plan.vae_on_cpu else sizes.vae + sizes.encode,
         "denoising": held + sizes.call * (2 if plan.batch_guidance else 1),
         "decoding": 0.0 if plan.vae_on_cpu else sizes.vae + pixels,
     }
+    return {phase: sizes.base + gb for phase, gb in taken.items()}
 
 
 def step_down(
@@ -246,9 +257,14 @@ def _parameters(weights: Source) -> int:
 
 def _tile_gb(cell: int, base: int, patch: int) -> float:
     side = (TILE + 2 * HALO) * cell
-    return _pixels_gb(side, side, base, patch)
+    return _decode_gb(side, side, base, patch)
 
 
-def _pixels_gb(height: int, width: int, base: int, patch: int) -> float:
+def _decode_gb(height: int, width: int, base: int, patch: int) -> float:
     """The VAE works on four frames at a time; its top layer counts."""
-    return 160 * height * width * base / patch**2 / _GB
+    return 165 * height * width * (base + 20) / patch**2 / _GB
+
+
+def _encode_gb(height: int, width: int, base: int, patch: int) -> float:
+    """The residual encoder, which sees patches, holds a shortcut beside each layer."""
+    return (110 if patch == 1 else 180) * height * width * (base + 20) / patch**2 / _GB
