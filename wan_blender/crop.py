@@ -38,12 +38,16 @@ def native_pixels(cell: int) -> int:
 def read_sizes(folder: Path) -> ModelSizes:
     """Sizes of a model folder from its JSON files; what they do not say is as in Wan 14B."""
     settings = _read(folder / "wan_blender.json")
-    components = settings.get("components", {})
-    vae = _read(folder / components.get("vae", "vae") / "config.json")
-    transformer = _read(folder / components.get("transformer", "transformer") / "config.json")
+    vae, transformer = (_config(folder, settings, part) for part in ("vae", "transformer"))
     cell = vae.get("scale_factor_spatial") or 8
     patch = (transformer.get("patch_size") or (1, 2, 2))[-1]
     return ModelSizes(cell, patch, settings.get("native_pixels") or native_pixels(cell))
+
+
+def _config(folder: Path, settings: dict[str, Any], part: str) -> dict[str, Any]:
+    components = settings.get("components")
+    place = components.get(part, part) if isinstance(components, dict) else part
+    return _read(folder / place / "config.json") if isinstance(place, str) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def reduce_space(mask: np.ndarray, grid: Grid, reduction: str = "max") -> np.nda
     """(T, H, W) -> (T, h, w), any number of frames at a time. Cells that hang over the canvas
     count the canvas' own pixels only."""
     if reduction in _SAMPLERS:
-        return _resample(_fill(mask, grid), grid.latent_shape, (1, 2), _SAMPLERS[reduction])
+        return _resample(_fill(mask, grid), grid.latent_shape, (2, 1), _SAMPLERS[reduction])
     if reduction == "wan2gp_nearest":
         return _fill(mask, grid)[:, :: grid.cell, :: grid.cell]
     return _reduce_cells(mask, grid, reduction)
@@ -201,11 +201,15 @@ def _linear(mask: np.ndarray, size: int, axis: int) -> np.ndarray:
     """Pixel centres aligned, no antialiasing: sample i of n lies at (i + 1/2) N/n - 1/2 (torch's
     interpolate with align_corners=False)."""
     length = mask.shape[axis]
-    centre = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
-    low = np.floor(centre).astype(int)
+    step = float(np.float32(length / size))  # rounded where torch rounds: positions are single
+    centre = np.maximum(step * (np.arange(size) + 0.5) - 0.5, 0).astype(np.float32)
+    low = np.minimum(centre.astype(int), length - 1)
     high = np.minimum(low + 1, length - 1)
-    weight = (centre - low).astype(mask.dtype).reshape([-1 if a == axis else 1 for a in range(3)])
-    return mask.take(low, axis) * (1 - weight) + mask.take(high, axis) * weight
+    weight = np.clip(centre - low.astype(np.float32), 0, 1)
+    weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
+    upper = mask.take(high, axis) * weight
+    # product and sum are rounded once, as a fused multiply-add does it: equal to the bit
+    return (mask.take(low, axis).astype(np.float64) * (1 - weight) + upper).astype(mask.dtype)
 
 
 def _nearest_exact(mask: np.ndarray, size: int, axis: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 import bpy
 
 from . import job
+from .crop import ModelSizes, read_sizes
 from .engine_call import EngineCall
 from .errors import Cancelled, WanError
 from .interface import in_a_window, redraw_sidebar, start_timer, stop_timer
@@ -21,7 +22,8 @@ from .traits import Traits
 
 TICK_S = 0.2
 FILE = "models.json"
-BUNDLED = "nano/"
+BUNDLED, DEFAULT = "nano/", "vace"
+NANO = Path(__file__).parent / "engine" / "nano"
 
 
 class Library:
@@ -72,6 +74,16 @@ class Library:
         """The model that ``model.path`` means."""
         wanted = path if is_bundled(path) else str(Path(bpy.path.abspath(path)))
         return next((m for m in self.models if m["path"] == wanted and not m["components"]), None)
+
+    def sizes(self, path: str) -> ModelSizes:
+        """In what sizes the model that ``model.path`` means works; of one that was not looked at,
+        what its folder says."""
+        known = self.model(path)
+        if known and known["traits"]:
+            traits = Traits(**known["traits"])
+            return ModelSizes(traits.cell, traits.patch, traits.native_pixels)
+        folder = NANO / (path.removeprefix(BUNDLED) or DEFAULT)
+        return read_sizes(folder if is_bundled(path) else Path(bpy.path.abspath(path)))
 
     def files(self, *roles: str) -> list[dict[str, Any]]:
         """Single weight files: what engine/models/identify.py's Identity says, and a title."""

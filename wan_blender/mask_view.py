@@ -17,9 +17,10 @@ import bpy
 from bpy.app.handlers import persistent
 from bpy.props import BoolProperty
 
-from . import crop, properties
+from . import properties
 from .errors import WanError
 from .interface import redraw, start_timer, stop_timer
+from .library import library
 from .mask_preview import MaskPreview
 from .timeline import compat, mattes, preview, shot, sources, span
 from .timeline.background import BackgroundExport
@@ -27,7 +28,6 @@ from .timeline.background import BackgroundExport
 TICK_S = 0.2
 QUIET_S = 1.0  # after the last change, before the mask is looked at again
 WORTH_WAITING_S = 0.05  # a copy that takes longer to save is only made when it is asked for
-NANO = Path(__file__).parent / "engine" / "nano" / "vace"
 
 
 class MaskView:
@@ -58,8 +58,7 @@ class MaskView:
         self._made_of = self._last_seen = self._state(scene)
         plate = shot.find_plate(scene)
         request, settings = properties.read_request(scene, plate), properties.read(scene)
-        model = Path(settings.model.path) if settings.model.path else NANO
-        described = preview.describe(settings, crop.read_sizes(model))
+        described = preview.describe(settings, library().sizes(settings.model.path))
         self._folder = Path(tempfile.mkdtemp(prefix="wan-mask-"))
         exporter, began = BackgroundExport(), time.monotonic()
         try:

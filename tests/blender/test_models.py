@@ -60,6 +60,20 @@ def test_scan_finds_bundled_models_and_those_in_named_folders(engine, chosen, pa
     assert again.models == library.models  # kept between sessions
 
 
+def test_sizes_are_those_of_the_model_that_is_chosen(engine, chosen, part, tmp_path):
+    library = part("library").Library(tmp_path, None, None)  # has looked at nothing yet
+    for path in ("", "nano/i2v", "nano/experts"):
+        assert library.sizes(path).native_pixels == 128 * 128
+    spoiled = tmp_path / "spoiled"
+    spoiled.mkdir()
+    (spoiled / "wan_blender.json").write_text('{"components": {"vae": ["a", "b"]}}')
+    assert library.sizes(str(spoiled)) == part("crop").ModelSizes()
+    large = {"cell": 16, "patch": 2, "native_pixels": 1280 * 704}
+    files = {**part("library").library().model(""), "path": "/x/5b", "components": []}
+    library._found = {"models": [{**files, "traits": {**files["traits"], **large}}]}
+    assert library.sizes("/x/5b") == part("crop").ModelSizes(16, 2, 1280 * 704)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"models": [{"traits": {"kind": "t2v"}}]}'])
 def test_models_found_by_another_version_are_looked_for_again(part, tmp_path, text):
     (tmp_path / "models.json").write_text(text)

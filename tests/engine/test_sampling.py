@@ -67,6 +67,25 @@ def test_simple_schedule_equals_comfyui():
     np.testing.assert_allclose(make_sigmas("simple", 6, 8.0), expected, atol=1e-7)
 
 
+@pytest.mark.parametrize("kind", ["moving", "frames", "soft"])
+def test_comfy_reduction_equals_comfyui_to_the_bit(kind):
+    g = golden("comfy_masked_sampling")
+    mask = g[f"mask_{kind}"].float().numpy()
+    latent = lg.to_latent(mask, lg.Grid(*mask.shape), "comfy_trilinear")
+    for channel in g[f"latent_mask_trilinear_{kind}"][0].numpy():
+        assert np.array_equal(latent, channel)
+
+
+@pytest.mark.parametrize("frames", [5, 49, 81, 121, 325])
+def test_comfy_reduction_equals_torch_at_every_length(frames):
+    mask = np.random.default_rng(frames).random((frames, 48, 80), np.float32)
+    grid = lg.Grid(*mask.shape)
+    clip = torch.from_numpy(mask)[None, None]
+    expected = torch.nn.functional.interpolate(clip, size=grid.latent_shape, mode="trilinear")
+    latent = lg.to_latent(mask, grid, "comfy_trilinear")
+    np.testing.assert_allclose(latent, expected[0, 0], rtol=0, atol=2e-7)  # some CPUs do not fuse
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 7, 50, 400])
 @pytest.mark.parametrize("strength", [1.0, 0.5, 0.03])

@@ -14,6 +14,7 @@ from .. import crop, hygiene_view, mask_view, preferences, properties
 from ..errors import EngineMissing, UnsupportedClip
 from ..hygiene.bands import resize, to_rgb
 from ..hygiene.blur import MAX_RADIUS
+from ..library import library
 from ..timeline import compat, place, shot, solo, sources
 from ..timeline.matte_render import to_display
 from .operator import PlateOperator
@@ -99,8 +100,7 @@ def generation_size(
     if preview is not None and preview.canvas == canvas:
         seen = preview.crop
     else:
-        path = scene.wan.model.path
-        sizes = crop.read_sizes(Path(bpy.path.abspath(path)) if path else mask_view.NANO)
+        sizes = library().sizes(scene.wan.model.path)
         region = properties.read(scene).region
         seen = crop.plan_crop(1, canvas, (0, 0, *canvas), region, sizes)
     scale = min(seen.grid.width / seen.width, math.sqrt(MOST_PIXELS / (canvas[0] * canvas[1])))
