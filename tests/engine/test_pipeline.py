@@ -19,6 +19,7 @@ from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
 from wan_blender import errors
 from wan_blender import job as jobs
+from wan_blender.engine import pipeline
 from wan_blender.engine import vae as codec
 from wan_blender.engine.check import check
 from wan_blender.engine.fitting import Fitting
@@ -27,7 +28,7 @@ from wan_blender.engine.models.memory import Machine
 from wan_blender.engine.pipeline import generate, publish
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.video import read_png, write_png
-from wan_blender.engine.watch import Watch
+from wan_blender.engine.watch import PHASES, Watch
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +79,78 @@ def test_soft_mask_blends_and_feather_stays_inside(tmp_path):
     assert 0 < edge < 60
     assert middle == 255
     assert (np.diff(alpha[24, 8:24].astype(int)) >= 0).all()
+
+
+def _small_job(folder, **settings):
+    plate, mask = noise_plate(5, 32, 48), moving_square(5, 32, 48, 12)
+    return make_job(folder, plate, mask, sampling__steps=1, **settings)
+
+
+@pytest.mark.parametrize("kind", ["patch", "frames"])
+def test_written_pixel_that_is_not_the_plates_own_is_measured(tmp_path, monkeypatch, kind):
+    """A pixel outside the mask is made 40 steps wrong on the disk, before it is read back."""
+    real = pipeline.write_frames
+    plate = noise_plate(5, 32, 48)
+
+    def spoil(plan, latents, part, *rest):
+        measure = real(plan, latents, part, *rest)
+        frame = read_png(part / kind / "000003.png")
+        value = plate[3, 0, 0, 1]
+        frame[0, 0] = [*plate[3, 0, 0], 255][: frame.shape[2]]
+        frame[0, 0, 1] = value + 40 if value < 128 else value - 40
+        write_png(part / kind / "000003.png", frame)
+        return measure
+
+    monkeypatch.setattr(pipeline, "write_frames", spoil)
+    _small_job(tmp_path, output__full_frames=True)
+    assert generate(tmp_path, Watch(tmp_path))["max_diff_outside"] == 40
+    assert json.loads((tmp_path / "result" / "report.json").read_text())["max_diff_outside"] == 40
+
+
+def test_kept_latent_that_moved_is_measured(tmp_path, monkeypatch):
+    real = pipeline.sample
+
+    def spoil(plan, conditions, text, source, fitting, watch):
+        latents = real(plan, conditions, text, source, fitting, watch)
+        kept = (source.mask[0, 0] == 0).nonzero()[0].tolist()
+        latents[(0, 3, *kept)] += 0.25
+        free = (source.mask[0, 0] > 0).nonzero()[0].tolist()
+        latents[(0, 3, *free)] += 7.0
+        return latents
+
+    monkeypatch.setattr(pipeline, "sample", spoil)
+    _small_job(tmp_path)
+    moved = generate(tmp_path, Watch(tmp_path))["max_latent_diff_kept"]
+    assert moved == pytest.approx(0.25, abs=1e-5)
+
+
+def test_report_holds_the_seconds_of_every_phase(tmp_path):
+    _small_job(tmp_path)
+    assert set(PHASES) <= set(generate(tmp_path, Watch(tmp_path))["seconds"])
+    assert jobs.read_events(tmp_path)[-2:] == ["writing", "done"]
+
+
+def test_moved_job_gives_the_same_bytes(tmp_path):
+    """Nothing in the folder says where it is: exported here, run there."""
+    results = []
+    for number in range(2):
+        folder = _small_job(tmp_path / f"here {number}", output__full_frames=True)
+        if number:
+            (tmp_path / "elsewhere é").mkdir()
+            folder = folder.rename(tmp_path / "elsewhere é" / "job")
+        report = generate(folder, Watch(folder))
+        assert str(tmp_path) not in json.dumps(report)
+        results.append(
+            {p.relative_to(folder): p.read_bytes() for p in folder.glob("result/*/*.png")}
+        )
+    assert len(results[0]) == 10
+    assert results[0] == results[1]
+    moved = folder.rename(tmp_path / "again")  # with its result
+    assert jobs.result_folder(moved)
+    generate(moved, Watch(moved))
+    assert {p.relative_to(moved): p.read_bytes() for p in moved.glob("result/*/*.png")} == results[
+        0
+    ]
 
 
 def test_feather_does_not_fade_at_the_canvas_edge(tmp_path):

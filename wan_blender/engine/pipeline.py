@@ -69,17 +69,17 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
                     lambda: write_frames(plan, latents, part, fitting.memory.tiled_decode, watch),
                 )
         with watch.phase("writing"):
-            report = make_report(plan, watch)
-            report["memory"] |= {
-                "measures": fitting.memory.measures,
-                "measures_taken": fitting.measures,
-            }
-            report["loras_skipped"] = fitting.models.skipped
-            report |= measured(watch.check) | describe_hygiene(plan, scene)
-            report |= compare_with(folder, part, watch.check)
-            report["max_latent_diff_kept"] = largest_kept_difference(latents, source)
-            jobs.write_json(part / jobs.REPORT, report)
-            publish(folder, part)
+            found = measured(watch.check) | describe_hygiene(plan, scene)
+            found |= compare_with(folder, part, watch.check)
+            found["max_latent_diff_kept"] = largest_kept_difference(latents, source)
+        report = make_report(plan, watch) | found
+        report["memory"] |= {
+            "measures": fitting.memory.measures,
+            "measures_taken": fitting.measures,
+        }
+        report["loras_skipped"] = fitting.models.skipped
+        jobs.write_json(part / jobs.REPORT, report)
+        publish(folder, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return report
