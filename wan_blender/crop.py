@@ -18,6 +18,7 @@ from .latent_grid import Grid, grow_space
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
 WORTH_CROPPING = 0.7  # a box above this share of the canvas saves too little to lose context
+LEAST_SEEN = 0.25  # of the model's own pixels: no model was trained on less
 SMALL_FRAME, LARGE_FRAME = 832 * 480, 1280 * 704  # what Wan 14B and the 5B model were trained on
 
 
@@ -172,35 +173,43 @@ def plan_crop(
     """The crop of a shot: ``canvas`` is (width, height), ``mask_box`` x0, y0, x1, y1 over all
     frames, so that the box stands still through the shot.
 
-    A box that would cover most of the canvas is the canvas. Larger than the model's own size, it
-    is scaled down to it; smaller, it is only enlarged when ``settings.pixels`` asks for that.
+    A small mask is given more surroundings, until the model sees LEAST_SEEN of what it knows. A
+    box that would cover most of the canvas is the canvas. Larger than the model's own size, it is
+    scaled down to it; smaller, it is only enlarged when ``settings.pixels`` asks for that.
     """
     width, height = canvas
     token = sizes.cell * sizes.patch
     if settings.mode == "whole":
         box = (0, 0, width, height)
     else:
-        box = _with_context(mask_box, canvas, settings.context, token)
+        least = LEAST_SEEN * sizes.native_pixels
+        box = _with_context(mask_box, canvas, settings.context, token, least)
     x0, y0, x1, y1 = box
     w, h = x1 - x0, y1 - y0
     wanted = settings.pixels or min(w * h, sizes.native_pixels)
     scale = math.sqrt(wanted / (w * h))
     if settings.mode == "whole" and not settings.pixels:
         scale = 1.0
-    shown = (w, h) if abs(scale - 1) < 0.02 else _scaled(w, h, scale, token)
+    fits = abs(scale - 1) < 0.02 and not settings.pixels
+    shown = (w, h) if fits else _scaled(w, h, scale, token)
     return Crop(x0, y0, w, h, Grid(frames, shown[1], shown[0], sizes.cell, sizes.patch))
 
 
-def _with_context(mask_box: Box, canvas: tuple[int, int], context: float, token: int) -> Box:
-    """The mask's box with its surroundings, in whole tokens where the canvas allows, or the whole
-    canvas when little would be saved."""
-    edges = []
-    for low, high, size in zip(mask_box[:2], mask_box[2:], canvas, strict=True):
-        margin = max(context * (high - low), 2 * token)
-        start = max(0, int(low - margin)) // token * token
-        stop = min(size, math.ceil((high + margin - start) / token) * token + start)
-        edges.append((start, stop))
-    (x0, x1), (y0, y1) = edges
+def _with_context(
+    mask_box: Box, canvas: tuple[int, int], context: float, token: int, least: float
+) -> Box:
+    """The mask's box with its surroundings, of ``least`` pixels or more, in whole tokens where the
+    canvas allows; the whole canvas when little would be saved."""
+    for more in range(0, max(canvas) + token, token):
+        edges = []
+        for low, high, size in zip(mask_box[:2], mask_box[2:], canvas, strict=True):
+            margin = max(context * (high - low), 2 * token) + more
+            start = max(0, int(low - margin)) // token * token
+            stop = min(size, math.ceil((high + margin - start) / token) * token + start)
+            edges.append((start, stop))
+        (x0, x1), (y0, y1) = edges
+        if (x1 - x0) * (y1 - y0) >= least:
+            break
     if (x1 - x0) * (y1 - y0) > WORTH_CROPPING * canvas[0] * canvas[1]:
         return 0, 0, *canvas
     return x0, y0, x1, y1

@@ -292,7 +292,8 @@ class Region:
         "auto",
         "What the model sees",
         {
-            "auto": "A box around the mask with some context, the same for the whole shot",
+            "auto": "A box around the mask with some context, the same for the whole shot and at "
+            "least a quarter of the model's own size",
             "whole": "The whole frame",
         },
     )

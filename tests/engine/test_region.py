@@ -53,6 +53,31 @@ def test_small_mask_in_4k_keeps_every_pixel_of_its_surroundings():
     assert region.width * region.height < 500 * 400
 
 
+@settings(deadline=None)
+@given(st.data())
+def test_small_mask_shows_the_model_a_quarter_of_what_it_knows_or_the_canvas(data):
+    width, height = data.draw(st.integers(64, 3840)), data.draw(st.integers(64, 2160))
+    x0, y0 = data.draw(st.integers(0, width - 41)), data.draw(st.integers(0, height - 41))
+    traits = replace(TRAITS, native_pixels=832 * 480)
+    box = (x0, y0, x0 + 40, y0 + 40)
+    region = plan_region(81, (width, height), box, jobs.Region(), traits)
+    seen = region.grid.width * region.grid.height
+    assert seen >= 832 * 480 / 4 or (region.width, region.height) == (width, height)
+    assert region.grid.width <= region.width
+
+
+def test_surroundings_of_a_small_mask_lie_around_it():
+    region = plan_region(
+        81, (1920, 1080), (940, 520, 980, 560), jobs.Region(),
+        replace(TRAITS, native_pixels=832 * 480),
+    )  # fmt: skip
+    assert 832 * 480 / 4 <= region.width * region.height < 832 * 480 / 3
+    left, right = 940 - region.x, region.x + region.width - 980
+    above, below = 520 - region.y, region.y + region.height - 560
+    assert max(left, right, above, below) - min(left, right, above, below) <= 32
+    assert (region.x % 16, region.y % 16, region.width % 16, region.height % 16) == (0, 0, 0, 0)
+
+
 def test_whole_frame_on_request_and_for_large_masks():
     whole = plan_region(5, (640, 360), (10, 10, 50, 50), jobs.Region(mode="whole"), TRAITS)
     assert (whole.x, whole.y, whole.width, whole.height) == (0, 0, 640, 360)
