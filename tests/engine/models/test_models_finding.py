@@ -140,6 +140,13 @@ def test_lone_low_noise_expert_is_listed(comfy, tmp_path):
     assert (shown["kind"], shown["boundary"]) == ("t2v", 0.875)
 
 
+def test_a_pair_in_two_places_is_two_pairs(comfy, tmp_path):
+    for place in ("a", "b"):
+        shutil.copytree(comfy / "models" / "diffusion_models", tmp_path / place / "models")
+    made = candidates(scan([tmp_path / "a", tmp_path / "b"]))
+    assert [sorted(c.components) for c in made] == [["transformer", "transformer_2"]] * 2
+
+
 @pytest.fixture(scope="module")
 def clip_files(folders, tmp_path_factory):
     """A ComfyUI folder of Wan 2.1's image-to-video kinds, which take CLIP."""

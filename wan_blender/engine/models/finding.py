@@ -139,10 +139,11 @@ def _pairs(transformers: list[Identity]) -> list[tuple[Identity | None, Identity
     pairs = []
     for one in transformers:
         if one.expert == "high":
-            pairs.append((one, lows.pop(_stem(one.path), None)))
+            pairs.append((one, lows.get(_stem(one.path))))
         elif not one.expert:
             pairs.append((one, None))
-    return pairs + [(None, low) for low in lows.values()]
+    highs = {_stem(high.path) for high, _ in pairs}
+    return pairs + [(None, low) for stem, low in lows.items() if stem not in highs]
 
 
 def _stem(path: Path) -> str:
@@ -153,16 +154,8 @@ def _candidate(
     high: Identity | None, low: Identity | None, by_role: dict[str, list[Identity]], tokenizer: str
 ) -> Candidate:
     one = high or low
-    components: dict[str, str | list[str]] = {}
-    missing, notes = [], []
-    if high is not None:
-        components["transformer"] = str(high.path)
-    else:
-        missing.append(f"its high-noise expert, named like {low.path.name} with high for low")
-    if low is not None:
-        components["transformer_2"] = str(low.path)
-    elif high.expert:
-        missing.append(f"its low-noise expert, named like {high.path.name} with low for high")
+    components, missing = _transformers(high, low)
+    notes = []
 
     def take(part: str, fitting: list[Identity], word: str, words: str) -> Identity | None:
         """The one with ``word`` in its name, else the first one."""
@@ -194,6 +187,22 @@ def _candidate(
     name = re.sub(r"(high|low)[\W_]*(noise)?[\W_]*", "", one.path.stem, flags=re.I)
     name = name.strip("_-. ") or one.path.stem
     return Candidate(name, one.kind, components, boundary, tuple(missing), tuple(notes))
+
+
+def _transformers(
+    high: Identity | None, low: Identity | None
+) -> tuple[dict[str, str | list[str]], list[str]]:
+    """The components they are, and in words the expert that is missing."""
+    components, missing = {}, []
+    if high is not None:
+        components["transformer"] = str(high.path)
+    else:
+        missing.append(f"its high-noise expert, named like {low.path.name} with high for low")
+    if low is not None:
+        components["transformer_2"] = str(low.path)
+    elif high.expert:
+        missing.append(f"its low-noise expert, named like {high.path.name} with low for high")
+    return components, missing
 
 
 def _with_vace(
