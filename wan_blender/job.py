@@ -43,7 +43,7 @@ from .latent_grid import REDUCTIONS
 
 SCHEMA = 1
 PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
-START, END, REFERENCES = "start", "end", "references"  # settings of ModelMask that name pictures
+START, END, REFERENCES = "start_image", "end_image", "references"  # settings that name pictures
 PICTURES = {START: "start.png", END: "end.png", REFERENCES: "references"}  # where none is named
 FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 RADIUS, BLUR_MATTE, COMPARE_WITH = "radius.png", "blur_matte", "compare_with"
@@ -258,10 +258,10 @@ class ModelMask:
     strengths: list[float] = schema.many(
         float, "VACE strength of each latent frame; one number for each, replaces strength"
     )
-    start: str = schema.text(
+    start_image: str = schema.text(
         "", "Picture an image-to-video model starts from, when it is not the plate's own", "file"
     )
-    end: str = schema.text(
+    end_image: str = schema.text(
         "", "Picture an image-to-video model ends with, when it is not the plate's own", "file"
     )
     references: str = schema.text(
@@ -473,7 +473,7 @@ def pictures(folder: Path, settings: ModelMask, name: str) -> list[Path]:
 def take_pictures(folder: Path, job: Job) -> Job:
     """Copy the pictures that ``job`` names into its folder; the job with the names of the copies.
     Raises InvalidJob for one that is not there, DiskFull."""
-    taken = {}
+    taken: dict[str, str] = {}
     for name, usual in PICTURES.items():
         if not getattr(job.model_mask, name):
             continue
@@ -482,7 +482,7 @@ def take_pictures(folder: Path, job: Job) -> Job:
             for number, file in enumerate(pictures(Path.cwd(), job.model_mask, name)):
                 place = folder / usual / f"{number:03d}{file.suffix}"
                 if name != REFERENCES:
-                    taken[name] = f"{name}{file.suffix}"
+                    taken[name] = Path(usual).stem + file.suffix
                     place = folder / taken[name]
                 place.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, place)
@@ -617,7 +617,7 @@ def clear(folder: Path) -> None:
         for name in ("job.json", "state.jsonl", "log.txt", "cancel", RADIUS, COMPARE_WITH):
             (folder / name).unlink(missing_ok=True)
         for name in (START, END):
-            for picture in folder.glob(f"{name}.*"):
+            for picture in folder.glob(f"{Path(PICTURES[name]).stem}.*"):
                 picture.unlink()
     except OSError as error:
         raise from_os_error(error, "clearing the job folder") from error

@@ -56,7 +56,7 @@ def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_
     code, answer, _ = command(
         "--strip", "plate", "--out", folder,
         "--set", f"model_mask.references={pictures}",
-        "--set", f"model_mask.start={tmp_path / 'first.webp'}",
+        "--set", f"model_mask.start_image={tmp_path / 'first.webp'}",
         "--set", "model_mask.shape=own", "--set", "model_mask.matte=mask:Square",
         "--set", 'prompt.sections=["a kite, high up", "a gull"]',
         "--set", 'loras=[{"file": "style.safetensors", "weight": 0.5}]',
@@ -69,7 +69,11 @@ def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_
     assert written.loras == [jobs.Lora("style.safetensors", 0.5)]
     assert written.sampling.sigmas == [1, 0.5, 0]
     asked = written.model_mask
-    assert (asked.start, asked.end, asked.references) == ("start.webp", "", "references")
+    assert (asked.start_image, asked.end_image, asked.references) == (
+        "start.webp",
+        "",
+        "references",
+    )
     assert (folder / "start.webp").read_bytes() == b"first"
     found = jobs.pictures(folder, asked, jobs.REFERENCES)
     assert [path.read_bytes() for path in found] == [b"a.png", b"b.jpg"]
@@ -81,10 +85,10 @@ def test_picture_that_is_not_there_is_a_bad_request(command, tmp_path):
     folder = tmp_path / "job"
     missing = tmp_path / "no.png"
     code, answer, _ = command(
-        "--strip", "plate", "--out", folder, "--set", f"model_mask.end={missing}"
+        "--strip", "plate", "--out", folder, "--set", f"model_mask.end_image={missing}"
     )
     assert code == 2
-    assert f"model_mask.end is {str(missing)!r}" in answer["error"]["message"]
+    assert f"model_mask.end_image is {str(missing)!r}" in answer["error"]["message"]
     assert not folder.exists()
     code, answer, _ = command("--strip", "plate", "--out", folder, "--set", "model_mask.shape=own")
     assert code == 2

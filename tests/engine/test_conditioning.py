@@ -251,8 +251,12 @@ def _asked_of(variant, folder, mask=None, **settings):
         ("i2v", {"model_mask__strength": 0.5}, "no VACE model .* model_mask.strength"),
         ("i2v", {"model_mask__strengths": [1.0, 0.5]}, "no VACE model .* model_mask.strengths"),
         ("i2v", {"model_mask__references": "ref.png"}, "no VACE model .* model_mask.references"),
-        ("vace", {"model_mask__start": "ref.png"}, "no image-to-video model .* model_mask.start"),
-        ("vace", {"model_mask__end": "nowhere.png"}, "nowhere.png'; there is no picture"),
+        (
+            "vace",
+            {"model_mask__start_image": "ref.png"},
+            "no image-to-video model .* model_mask.start_image",
+        ),
+        ("vace", {"model_mask__end_image": "nowhere.png"}, "nowhere.png'; there is no picture"),
         ("vace", {"model_mask__strengths": [1.0]}, "has 1 numbers; the shot has 2"),
         ("vace", {"model_mask__shape": "own"}, "has 0 mask frames"),
     ],
@@ -270,7 +274,7 @@ def test_check_refuses_a_shot_without_its_start_frame(tmp_path):
     whole = _frame_mask(5, slice(0, 5))
     with pytest.raises(errors.WrongModel, match="start frame, but frame 0 is masked on 100%"):
         check(_asked_of("i2v", tmp_path / "job", whole))
-    folder = _asked_of("i2v", tmp_path / "given", whole, model_mask__start="ref.jpg")
+    folder = _asked_of("i2v", tmp_path / "given", whole, model_mask__start_image="ref.jpg")
     write_png(folder / "ref.jpg", np.zeros((32, 48, 3), np.uint8))  # a name says nothing
     assert check(folder)["model"]["kind"] == "i2v"
 

@@ -63,9 +63,9 @@ class GivenFrames:
         self.last = len(scene.shot) - 1
         self.wants_end = wants_end or self.end is not None
         if self.settings.known == "frames":
-            self._require(0, self.start, jobs.START, name)
+            self._require(0, self.start, "start", name)
             if wants_end:
-                self._require(self.last, self.end, jobs.END, name)
+                self._require(self.last, self.end, "end", name)
 
     def known(self, index: int) -> np.ndarray:
         """(H, W) float32, 1 where the model is given the picture."""
@@ -105,7 +105,7 @@ class GivenFrames:
             raise WrongModel(
                 f"{name} needs a {word} frame, but frame {index} is masked on "
                 f"{mask.astype(bool).mean():.0%} of its pixels and the job names no "
-                f"picture in model_mask.{word}.",
+                f"picture in model_mask.{word}_image.",
                 f"Give a {word} frame there, leave frame {index} unmasked, or choose a "
                 "text-to-video or VACE model.",
             )
