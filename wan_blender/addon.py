@@ -6,6 +6,7 @@ from __future__ import annotations
 import bpy
 
 from . import (
+    diagnosis,
     event_pump,
     forecast,
     headless,
@@ -19,6 +20,7 @@ from . import (
     properties,
 )
 from .interface import stop_timer
+from .operators.examine_engine import copy_report
 from .operators.install_engine import show_progress
 from .panels import hygiene_overlay, mask_overlay, schedule_plot
 
@@ -51,6 +53,8 @@ def unregister() -> None:
         menu.remove(_draw_menu)
     installation.close()
     stop_timer(show_progress)
+    diagnosis.close()
+    stop_timer(copy_report)
     library.unregister()
     forecast.unregister()
     event_pump.unregister()

@@ -8,7 +8,7 @@ from pathlib import Path
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, StringProperty
 
-from . import engine_env, installation, process
+from . import diagnosis, engine_env, installation, process
 
 # "bl_ext.<repository>.wan_blender": what Blender calls the extension this package is in.
 ADDON_ID = __package__.rpartition(".")[0]
@@ -85,6 +85,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         box.prop(self, "python")
         if not self.python:
             self._draw_installation(box)
+        self._draw_diagnosis(box)
 
     def _draw_models(self, layout: bpy.types.UILayout) -> None:
         layout.prop(self, "models")
@@ -118,6 +119,12 @@ class WanPreferences(bpy.types.AddonPreferences):
         if status.state != "missing":
             row.operator("wan.roll_back_engine", icon="LOOP_BACK")
             row.operator("wan.uninstall_engine", icon="TRASH")
+
+    def _draw_diagnosis(self, layout: bpy.types.UILayout) -> None:
+        task, row = diagnosis.current(), layout.row()
+        row.operator("wan.examine_engine", icon="COPYDOWN")
+        if task:
+            row.label(text="Looking" if task.running else "The report is in the clipboard")
 
 
 CLASSES = (WAN_PG_model_folder, WanPreferences)
@@ -156,3 +163,8 @@ def jobs_root() -> Path:
     if bpy.data.filepath:
         return Path(bpy.data.filepath).parent / "wan_jobs"
     return home() / "jobs"
+
+
+def jobs_roots() -> list[Path]:
+    """The folders that may hold jobs of this file: it may not have been saved when they ran."""
+    return list(dict.fromkeys([jobs_root(), home() / "jobs"]))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Installing the engine from the preferences."""
 
+import sys
+
 import pytest
 
 
@@ -24,3 +26,23 @@ def test_failed_install_is_told_and_changes_nothing(addon, part, tmp_path):
     assert part("engine_env").status(home).state == "missing"
     with pytest.raises(RuntimeError, match="no earlier environment"):
         addon.ops.wan.roll_back_engine()
+
+
+def test_report_is_copied_with_and_without_an_engine(addon, part, tmp_path, monkeypatch):
+    monkeypatch.setenv("WAN_ENGINE_PYTHON", "")
+    addon.ops.wan.examine_engine()
+    without = part("diagnosis").current().report().splitlines()
+    assert without[0].startswith(f"wan_blender 0.1.0 in Blender {addon.app.version_string} on ")
+    assert "!!  The engine is not installed. Install it." in without
+    assert "Press Install Engine" in without[-1]
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    part("preferences").get().python = str(bare)
+    addon.ops.wan.examine_engine()
+    told = part("diagnosis").current().report()
+    assert "!!  torch: is not installed." in told
+    assert "The engine is not installed" not in told
+    bare.write_text("#!/bin/sh\necho no such library >&2; exit 3\n")
+    addon.ops.wan.examine_engine()
+    assert "no such library" in part("diagnosis").current().report()

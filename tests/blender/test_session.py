@@ -282,6 +282,23 @@ def test_result_placed_in_a_file_that_was_not_saved_is_found_again(
     assert not session.jobs
 
 
+def test_result_of_a_file_that_was_not_saved_yet_is_found_once_it_is(
+    addon, scene, session, part, tmp_path, monkeypatch
+):
+    preferences = part("preferences")
+    preferences.get().jobs = ""
+    monkeypatch.setattr(preferences, "home", lambda: tmp_path / "home")
+    failed_job(addon, session)
+    assert session.jobs[0].folder.parent == tmp_path / "home" / "jobs"
+    addon.ops.wm.save_as_mainfile(filepath=str(tmp_path / "cut.blend"))
+    failed_job(addon, session)
+    assert session.jobs[1].folder.parent == tmp_path / "wan_jobs"
+    folders = {local.folder for local in session.jobs}
+    session.jobs.clear()
+    addon.ops.wan.find_results()
+    assert {local.folder for local in session.jobs} == folders
+
+
 def test_job_of_another_blender_is_neither_found_nor_run(addon, scene, session, part):
     local = failed_job(addon, session)
     rewrite_prompt(local, "fail", "slow")

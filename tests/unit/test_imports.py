@@ -15,8 +15,8 @@ BPY_PARTS = {
     "timeline",
 }  # fmt: skip
 STDLIB_ONLY = {
-    "claim", "engine_call", "engine_env", "errors", "installation", "installer", "interrupts",
-    "process", "protocol", "schema",
+    "claim", "diagnosis", "engine_call", "engine_env", "errors", "installation", "installer",
+    "interrupts", "process", "protocol", "schema",
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
@@ -29,8 +29,8 @@ SHARED = {
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {"interface", "process", "interrupts", "local_job", "session"}
 INTERFACE = SESSION | {
-    "engine_env", "event_pump", "forecast", "hygiene_view", "installation", "library", "mask_view",
-    "outlook", "printed_progress", "preferences", "properties", "tasks",
+    "diagnosis", "engine_env", "event_pump", "forecast", "hygiene_view", "installation", "library",
+    "mask_view", "outlook", "printed_progress", "preferences", "properties", "tasks",
 }  # fmt: skip
 # part of the package -> parts it may import
 ALLOWED = {
@@ -52,6 +52,7 @@ ALLOWED = {
     "engine_env": {"errors", "process", "installer"},
     "installer": {"errors", "process"},
     "engine_call": {"errors", "process"},
+    "diagnosis": {"engine_call", "errors"},
     "interrupts": set(),
     "engine": SHARED | {"engine"},
     "timeline": TIMELINE,
@@ -61,7 +62,7 @@ ALLOWED = {
     "event_pump": {"errors", "interface", "session"},
     "printed_progress": {"local_job"},
     "installation": {"engine_env", "errors"},
-    "preferences": {"engine_env", "installation", "process"},
+    "preferences": {"diagnosis", "engine_env", "installation", "process"},
     "properties": TIMELINE,
     "hygiene_view": TIMELINE | {"engine_call", "interface"},
     "library": {"crop", "engine_call", "errors", "interface", "job", "traits"},

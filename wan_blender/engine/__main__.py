@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
     forecast.add_argument("job", help="JSON as in job.json")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
-    commands.add_parser("doctor", help="say what is wrong with this installation")
+    doctor = commands.add_parser("doctor", help="say what is wrong with this installation")
+    doctor.add_argument("--json", action="store_true", help="the lines as a JSON list")
     hygiene = commands.add_parser(
         "hygiene", help="attention sinks of pictures: see, soften, compare"
     )
@@ -119,8 +120,8 @@ def _doctor(options: argparse.Namespace) -> int:
     from .doctor import examine
 
     findings = examine()
-    for finding in findings:
-        print(finding.line)
+    lines = [finding.line for finding in findings]
+    print(json.dumps(lines) if options.json else "\n".join(lines))
     return 1 if any(f.bad for f in findings) else 0
 
 

@@ -14,6 +14,7 @@ from .compose_model import WAN_OT_compose_model
 from .decline_model import WAN_OT_decline_model
 from .dismiss_error import WAN_OT_dismiss_error
 from .dismiss_job import WAN_OT_dismiss_job
+from .examine_engine import WAN_OT_examine_engine
 from .fetch_model import WAN_OT_fetch_model
 from .find_results import WAN_OT_find_results
 from .fix_schedule import WAN_OT_fix_schedule
@@ -65,6 +66,7 @@ CLASSES = (
     WAN_OT_decline_model,
     WAN_OT_dismiss_error,
     WAN_OT_dismiss_job,
+    WAN_OT_examine_engine,
     WAN_OT_fetch_model,
     WAN_OT_find_results,
     WAN_OT_fix_schedule,

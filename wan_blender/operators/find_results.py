@@ -8,12 +8,13 @@ from .operator import WanOperator
 
 
 class WAN_OT_find_results(WanOperator, bpy.types.Operator):
-    """Look in the job folder for results never placed and jobs never finished"""
+    """Look in the job folder, and in that of files not saved yet, for results never placed and jobs
+    never finished"""
 
     bl_idname = "wan.find_results"
     bl_label = "Find Earlier Results"
 
     def run(self, context: bpy.types.Context) -> None:
-        root = preferences.jobs_root()
-        count = event_pump.session().find_results(root)
-        self.report({"INFO"}, f"{count} found in {root}.")
+        roots = preferences.jobs_roots()
+        count = sum(event_pump.session().find_results(root) for root in roots)
+        self.report({"INFO"}, f"{count} found in {' and '.join(map(str, roots))}.")
