@@ -93,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--model", help="model folder in diffusers layout")
     run.add_argument("--engine", help="Python of the environment that runs the engine")
-    run.add_argument("--out", type=Path, help="folder to make the job in")
+    run.add_argument(
+        "--out",
+        type=Path,
+        help="folder to make the job in: new, empty, or with an unfinished job, which is made anew",
+    )
     run.add_argument(
         "--with-and-without",
         action="store_true",

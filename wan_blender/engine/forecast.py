@@ -23,7 +23,7 @@ def forecast(text: str) -> dict[str, Any]:
     raise on such a shot."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidJob(f"The job is not valid JSON: {error}.") from error
     job = schema.from_dict(jobs.Job, data, "job")
     bundle = open_model(job.model.path, job.model.device, job.model.dtype)
