@@ -19,9 +19,10 @@ from wan_blender.latent_grid import frame_footprint
 COLUMNS, TILE, GAP = 6, 256, 6
 
 
-def write_videos(folder: Path, out: Path) -> int:
-    """before.mkv, after.mkv and mask.mkv (FFV1, RGB). Returns the largest difference between
-    before and after, decoded again, over all pixels whose mask is 0."""
+def write_videos(folder: Path, out: Path) -> tuple[int, float]:
+    """before.mkv, after.mkv and mask.mkv (FFV1, RGB). Returns, of before and after as decoded
+    again, the largest difference over all pixels whose mask is 0, and the share of the other
+    pixels that changed."""
     job = jobs.read(folder)
     shot = Shot(folder, job)
     rate = Fraction(job.shot.fps_num, job.shot.fps_den)
@@ -34,8 +35,9 @@ def write_videos(folder: Path, out: Path) -> int:
     for name, frames in stacks.items():
         _encode(out / f"{name}.mkv", frames, rate)
     before, after = _decode(out / "before.mkv"), _decode(out / "after.mkv")
+    difference = np.abs(before.astype(int) - after.astype(int)).max(-1)
     outside = np.stack(masks) == 0
-    return int(np.abs(before.astype(int) - after.astype(int))[outside].max(initial=0))
+    return int(difference[outside].max(initial=0)), float((difference[~outside] > 0).mean())
 
 
 def write_sheet(folder: Path, path: Path) -> None:
