@@ -172,6 +172,16 @@ def test_adjustment_layer_is_refused(timeline, plate):
         read_shot(timeline.scene, layer)
 
 
+@pytest.mark.parametrize("hidden", [(1, 0), (1, 1)])
+def test_strip_without_frames_is_refused(timeline, plate, hidden):
+    path = media.write_png(timeline.folder / "still.png", media.frame(0))
+    still = timeline.add_image([path], channel=2)
+    compat.trim(still, *hidden)
+    assert compat.length(still) < 1
+    with pytest.raises(UnsupportedClip, match=r"has no frames\. Make it longer"):
+        read_shot(timeline.scene, still)
+
+
 def test_tiny_canvas_is_refused_with_its_size(timeline, plate):
     timeline.scene.render.resolution_x, timeline.scene.render.resolution_y = 64, 15
     with pytest.raises(SizeMismatch, match="64 x 15 px"):
