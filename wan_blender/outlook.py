@@ -97,6 +97,4 @@ def _check(
 ) -> list[Finding]:
     sizes = crop.ModelSizes(traits.cell, traits.patch, traits.native_pixels)
     grid = crop.plan_crop(frames, canvas, (0, 0, *canvas), settings.region, sizes).grid
-    return check_schedule(
-        settings, traits, grid.padded_width, grid.padded_height, grid.padded_frames
-    )
+    return check_schedule(settings, traits, grid.width, grid.height, grid.padded_frames)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from . import job as jobs
-from .stages import StagePlan, plan_stages
+from .schedule import unshift
+from .stages import Span, StagePlan, plan_stages
 from .traits import Traits
 
 _DISTILLED = (
@@ -38,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Run:
-    """What the rules look at. Sizes are the model's: pixels and frames."""
+    """What the rules look at. Sizes are the model's: pixels, before they are padded, and frames."""
 
     sampling: jobs.Sampling
     plan: StagePlan
@@ -53,8 +54,40 @@ class Run:
     def steps(self) -> int:
         return len(self.plan.sigmas) - 1
 
-    def steps_above(self, sigma: float) -> int:
-        return sum(s >= sigma for s in self.plan.sigmas[:-1])
+    @property
+    def high_steps(self) -> int:
+        """Steps that the high-noise expert takes."""
+        return sum(span.stop - span.start for span in self.plan.spans if self._is_high(span))
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether ``sampling.steps`` is the number of steps."""
+        return not self.sampling.sigmas and all(stage.steps == 0 for stage in self.stages)
+
+    def shift_at_boundary(self, step: int) -> float:
+        """The shift at which ``step`` begins at the boundary. A shift moves the noise levels of a
+        schedule and leaves their times as they are."""
+        time, edge = unshift(self.plan.sigmas[step], self.sampling.shift), self.traits.boundary
+        return edge * (1 - time) / ((1 - edge) * time)
+
+    def longer(self, span: Span, steps: int) -> dict[str, Any]:
+        """The setting that gives the span's stage ``steps`` more steps; {} where a stage without
+        an end finds no more in the schedule."""
+        more = replace(span.stage, steps=span.stop - span.start + steps)
+        stages = [more if stage is span.stage else stage for stage in self.stages]
+        spans = plan_stages(self.sampling, stages, self.traits.boundary).spans
+        found = any(s.stage is more and s.stop - s.start == more.steps for s in spans)
+        return {"stages": stages} if found else {}
+
+    def span_of(self, high: bool) -> Span | None:
+        """The last span of that expert whose stage is in the settings."""
+        found = [span for span in self.plan.spans if self._is_high(span) == high]
+        return found[-1] if found and self.stages else None
+
+    def _is_high(self, span: Span) -> bool:
+        if span.stage.expert != "auto":
+            return span.stage.expert == "high"
+        return self.plan.sigmas[span.start] >= self.traits.boundary
 
 
 def check_schedule(
@@ -64,8 +97,8 @@ def check_schedule(
     height: int,
     frames: int,
 ) -> list[Finding]:
-    """Findings on ``job`` for a model with ``traits`` and a shot of ``frames``, most important
-    first."""
+    """Findings on ``job`` for a model with ``traits`` and a shot of ``frames`` that it sees at
+    ``width`` x ``height`` (before they are padded), most important first."""
     plan = plan_stages(job.sampling, job.stages, traits.boundary)
     last = plan.spans[-1].stage.loras if plan.spans else []
     distilled = any(is_distilled(use.file) for use in job.loras + last)
@@ -99,35 +132,55 @@ def _too_few_decisions(run: Run) -> Iterator[Finding]:
     edge = run.traits.boundary
     if edge is None or run.sampling.strength < 1 or run.steps < 2:
         return
-    above = run.steps_above(edge)
-    if above >= 2:
+    have = run.high_steps
+    if have >= 2:
         return
-    fix: dict[str, Any] = {}
-    # The second step begins at u = 1 - 1/steps; a shift that lifts it to the boundary gives two.
-    needed = edge / ((1 - edge) * (run.steps - 1))
-    if needed <= 16:
-        fix = {"sampling.shift": math.ceil(max(needed, 1.0) * 2) / 2}
-    yield Finding(
-        "few-decisions",
-        f"Only {above} of {run.steps} steps lie above the boundary {edge:g}, where the "
-        "high-noise expert makes motion and layout. Raise the shift or take more steps.",
-        fix or {"sampling.steps": 2 * run.steps},
+    message = (
+        f"Only {have} of {run.steps} steps are the high-noise expert's, which makes motion and "
+        f"layout above the boundary {edge:g}."
     )
+    fix: dict[str, Any] = {}
+    if run.stages:
+        message += " Give its stage more steps."
+        if span := run.span_of(high=True):
+            fix = run.longer(span, 2 - have)
+    elif run.sampling.sigmas:
+        message += " Begin with more noise levels above it."
+    else:
+        message += " Raise the shift or take more steps."
+        needed = run.shift_at_boundary(1)
+        time = unshift(edge, run.sampling.shift)  # even: the second step begins at 1 - 1/steps
+        fix = {"sampling.steps": math.ceil(1 / (1 - time)) + 1}
+        if needed <= 16:
+            fix = {"sampling.shift": math.floor(max(needed, 1.0) * 2 + 1) / 2}
+    yield Finding("few-decisions", message, fix)
 
 
 def _wasted_above(run: Run) -> Iterator[Finding]:
     edge = run.traits.boundary
-    if edge is None or run.steps < 4 or run.sampling.sigmas:
+    if edge is None or run.steps < 4:
         return
-    above = run.steps_above(edge)
-    if above <= 0.75 * run.steps:
+    high = run.high_steps
+    low = run.steps - high
+    if high <= 0.75 * run.steps:
         return
-    yield Finding(
-        "wasted-above",
-        f"{above} of {run.steps} steps lie above the boundary {edge:g}; the low-noise expert is "
-        f"left with {run.steps - above} for all detail. Lower the shift.",
-        {"sampling.shift": recommended_shift(run.traits, run.width, run.height)},
+    message = (
+        f"{high} of {run.steps} steps are the high-noise expert's, above the boundary {edge:g}; "
+        f"the low-noise expert is left with {low} for all detail."
     )
+    fix: dict[str, Any] = {}
+    if run.stages:
+        message += " Give its stage more steps."
+        if (span := run.span_of(high=False)) and span.stage is run.stages[-1]:
+            fix = run.longer(span, math.ceil(high / 3) - low)
+    elif run.sampling.sigmas:
+        message += " End with more noise levels below it."
+    else:
+        message += " Lower the shift."
+        most = run.shift_at_boundary(int(0.75 * run.steps))
+        best = recommended_shift(run.traits, run.width, run.height)
+        fix = {"sampling.shift": best if best < most else max(math.ceil(most * 2 - 1) / 2, 0.5)}
+    yield Finding("wasted-above", message, fix)
 
 
 def _shift_at_odds(run: Run) -> Iterator[Finding]:
@@ -161,7 +214,7 @@ def _distilled_with_guidance(run: Run) -> Iterator[Finding]:
         yield Finding(
             "distilled-steps",
             f"A step-distill LoRA is on and there are {run.steps} steps; it was made for 4 to 8.",
-            {"sampling.steps": 6},
+            {"sampling.steps": 6} if run.follows_schedule else {},
         )
 
 
@@ -182,7 +235,7 @@ def _too_few_steps(run: Run) -> Iterator[Finding]:
         yield Finding(
             "few-steps",
             f"{run.steps} steps without a step-distill LoRA leave the result blurred.",
-            {"sampling.steps": 20},
+            {"sampling.steps": 20} if run.follows_schedule else {},
         )
 
 
@@ -190,10 +243,12 @@ def _size(run: Run) -> Iterator[Finding]:
     multiple = run.traits.cell * run.traits.patch
     if run.width % multiple or run.height % multiple:
         to = [-(-side // multiple) * multiple for side in (run.width, run.height)]
+        near = [max(round(side / multiple), 1) * multiple for side in (run.width, run.height)]
         yield Finding(
             "size",
             f"{run.width}x{run.height} is not a multiple of {multiple}, which this model needs. "
             f"The picture is padded to {to[0]}x{to[1]} and cut again.",
+            {"region.pixels": near[0] * near[1]},
         )
 
 

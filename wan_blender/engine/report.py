@@ -81,8 +81,8 @@ def check_plan(plan: Plan) -> list[Finding]:
     return check_schedule(
         plan.job,
         plan.bundle.traits,
-        grid.padded_width,
-        grid.padded_height,
+        grid.width,
+        grid.height,
         grid.padded_frames,
     )
 

@@ -173,7 +173,8 @@ def _describe(fix: dict[str, object]) -> str:
     """{"sampling.shift": 5.0} as "Shift 5"."""
     return ", ".join(
         f"{path.rpartition('.')[2].capitalize()}"
-        + (f" {value:g}" if isinstance(value, (int, float)) else "")
+        + (f" {value}" if isinstance(value, int) else "")
+        + (f" {value:g}" if isinstance(value, float) else "")
         for path, value in fix.items()
     )
 

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from wan_blender.job import Job, Lora, Sampling, Shot, Stage
+from wan_blender.crop import ModelSizes, plan_crop
+from wan_blender.job import Job, Lora, Region, Sampling, Shot, Stage
 from wan_blender.schedule_check import check_schedule, is_distilled
 from wan_blender.traits import Traits
 
@@ -29,7 +33,7 @@ def job(loras=(), stages=(), **sampling):
 
 
 @pytest.mark.parametrize(
-    ("settings", "traits"),
+    ("values", "traits"),
     [
         ({"steps": 50, "shift": 5.0, "guidance": 5.0}, T2V),
         ({"steps": 40, "shift": 12.0, "guidance": 4.0}, PAIR),
@@ -37,9 +41,9 @@ def job(loras=(), stages=(), **sampling):
         ({"steps": 50, "shift": 5.0, "guidance": 5.0}, FIVE_B),
     ],
 )
-def test_official_settings_raise_nothing(settings, traits):
+def test_official_settings_raise_nothing(values, traits):
     size = (1280, 704) if traits is FIVE_B else (832, 480)
-    assert rules(job(**settings), traits, *size) == {}
+    assert rules(job(**values), traits, *size) == {}
 
 
 def test_four_distilled_steps_raise_nothing():
@@ -63,10 +67,68 @@ def test_rule_speaks_and_its_fix_cures_it(rule, case, traits, size):
     sick = job(**case)
     finding = rules(sick, traits, *size)[rule]
     assert finding.fix
-    for key, value in finding.fix.items():
-        group, name = key.split(".")
-        setattr(getattr(sick, group), name, value)
+    apply(finding.fix, sick)
     assert rule not in rules(sick, traits, *size)
+
+
+def apply(fix, job):
+    for key, value in fix.items():
+        group, _, name = key.rpartition(".")
+        setattr(getattr(job, group) if group else job, name, value)
+
+
+STAGES = st.builds(
+    Stage,
+    expert=st.sampled_from(["auto", "high", "low"]),
+    steps=st.integers(1, 12),
+    end=st.sampled_from([-1.0, 0.95, 0.9, 0.875, 0.5]),
+    guidance=st.sampled_from([-1.0, 1.0, 4.0]),
+    loras=st.sampled_from([[], [FAST]]),
+) | st.builds(Stage, expert=st.sampled_from(["auto", "high", "low"]),
+              end=st.sampled_from([0.97, 0.9, 0.875, 0.5]))  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    sampling=st.builds(
+        Sampling,
+        steps=st.integers(1, 60),
+        shift=st.floats(0.3, 40),
+        guidance=st.sampled_from([1.0, 5.0]),
+        strength=st.sampled_from([1.0, 1.0, 0.9, 0.5]),
+        schedule=st.sampled_from(["shifted", "simple", "beta"]),
+        sigmas=st.just([]) | st.lists(st.floats(0.05, 1), min_size=2, max_size=12, unique=True)
+        .map(lambda found: [*sorted(found, reverse=True), 0.0]),
+    ),
+    stages=st.just([]) | st.lists(STAGES, max_size=4),
+    loras=st.sampled_from([[], [FAST]]),
+    traits=st.sampled_from([T2V, PAIR, I2V_PAIR, replace(PAIR, shift=16.0)]),
+    frames=st.sampled_from([81, 200]),
+    window=st.sampled_from([0, 161]),
+)  # fmt: skip
+def test_a_fix_that_is_offered_cures(sampling, stages, loras, traits, frames, window):
+    sick = Job(Shot(), sampling=sampling, stages=stages, loras=loras)
+    sick.windows.frames = window
+    for rule, finding in rules(sick, traits, frames=frames).items():
+        if finding.fix:
+            cured = copy.deepcopy(sick)
+            apply(finding.fix, cured)
+            assert rule not in rules(cured, traits, frames=frames), finding
+
+
+def test_step_counts_for_who_takes_it_not_for_where_it_begins():
+    """The second step begins at the boundary, and it is the low-noise expert's."""
+    stages = [Stage(expert="high", steps=1, end=0.875), Stage(expert="low", steps=3)]
+    finding = rules(job(stages=stages, steps=4, shift=5.0), PAIR)["few-decisions"]
+    assert "Only 1 of 4 steps" in finding.message
+    assert [stage.steps for stage in finding.fix["stages"]] == [2, 3]
+
+
+def test_explicit_noise_levels_are_not_offered_a_shift():
+    sick = job(sigmas=[1.0, 0.8, 0.6, 0.4, 0.0])
+    assert rules(sick, PAIR)["few-decisions"].fix == {}
+    assert rules(sick, PAIR)["few-steps"].fix == {}
+    assert "wasted-above" in rules(job(sigmas=[1.0, 0.98, 0.96, 0.94, 0.92, 0.0]), PAIR)
 
 
 def test_distilled_lora_with_guidance_is_told_and_cured():
@@ -97,8 +159,25 @@ def test_guidance_in_the_exploration_of_three_stages_is_no_fault():
 def test_five_b_needs_multiples_of_32():
     finding = rules(job(steps=50), FIVE_B, 1280, 720)["size"]
     assert "1280x736" in finding.message
+    assert finding.fix == {"region.pixels": 1280 * 704}
     assert "size" not in rules(job(steps=50), FIVE_B, 1280, 704)
     assert "size" not in rules(job(steps=50), T2V, 1280, 720)
+
+
+@pytest.mark.parametrize("traits", [T2V, FIVE_B])
+@pytest.mark.parametrize("mode", ["auto", "whole"])
+@pytest.mark.parametrize("canvas", [(854, 480), (1920, 1080), (500, 300), (1277, 719)])
+def test_size_is_told_of_what_the_model_sees_and_cured(traits, mode, canvas):
+    asked, sizes = Region(mode=mode), ModelSizes(traits.cell, traits.patch, traits.native_pixels)
+    box = (0, 0, *canvas)
+    grid = plan_crop(81, canvas, box, asked, sizes).grid
+    finding = rules(job(), traits, grid.width, grid.height).get("size")
+    multiple = traits.cell * traits.patch
+    assert (finding is not None) == bool(grid.width % multiple or grid.height % multiple)
+    if finding:
+        asked.pixels = finding.fix["region.pixels"]
+        grid = plan_crop(81, canvas, box, asked, sizes).grid
+        assert "size" not in rules(job(), traits, grid.width, grid.height)
 
 
 def test_windows_longer_than_the_model_knows_are_told():
