@@ -259,6 +259,14 @@ def test_nonsense_in_the_settings_of_a_folder_is_named(folders, tmp_path, settin
     assert str(folder) in str(told.value)
 
 
+def test_nonsense_in_the_index_of_a_folder_is_named(folders, tmp_path):
+    folder = copied(folders, tmp_path, "pair")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"boundary_ratio": "0.875"}))
+    with pytest.raises(WrongModel, match=r"model_index.json: boundary_ratio is '0.875'"):
+        open_model(folder, "cpu")
+
+
 def test_part_with_a_name_that_no_system_takes_is_missing(folders, tmp_path):
     folder = copied(folders, tmp_path)
     (folder / "wan_blender.json").write_text(json.dumps({"components": {"vae": "x" * 5000}}))

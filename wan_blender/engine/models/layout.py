@@ -17,7 +17,9 @@ from .configs import infer_config
 from .tensor_files import TensorInfo, component_files, refuse_pickle
 
 _LIBRARIES = ("diffusers", "transformers", None)
-_NUMBERS = ("boundary", "max_sequence_length", "native_pixels", "native_frames", "shift")
+_NUMBERS = (
+    "boundary", "boundary_ratio", "max_sequence_length", "native_pixels", "native_frames", "shift",
+)  # fmt: skip
 _CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}
 CLIP = "the CLIP image encoder (clip_vision_h.safetensors)"  # for traits.needs_clip
 
@@ -47,6 +49,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     _check_settings(settings, folder / "wan_blender.json")
     described = "transformer" in settings.get("components", {})
     index = read_json(folder / "model_index.json", optional=described)
+    _check_settings(index, folder / "model_index.json")
     for part, entry in index.items():
         if isinstance(entry, list) and entry and entry[0] not in _LIBRARIES:
             raise UnsafeWeights(
