@@ -84,7 +84,7 @@ def _property(name: str, rules: dict[str, Any]) -> Any:
 def _find_mattes(owner: Any, context: bpy.types.Context, typed: str) -> list[str]:
     try:
         scene = compat.sequencer_scene(context)
-        return [matte.label for matte in list_mattes(scene, find_plate(scene))]
+        return [matte.id for matte in list_mattes(scene, find_plate(scene))]
     except WanError:
         return []
 
