@@ -115,17 +115,24 @@ def generates_while_the_editor_works(report: dict) -> None:
     time.sleep(3)
     report["idle"] = {key: state()[key] for key in ("longest_ms", "loop_gap_ms")}
     tell("clock")
-    before = set(state()["strips"])
+    before, fractions = set(state()["strips"]), []
+
+    def is_placed(seen: dict) -> bool:
+        fractions.extend(job["fraction"] for job in running(seen))
+        return bool(set(seen["strips"]) - before)
+
     click(widest())
     until("the job is taken", running)
     screenshot("2_exporting")
     until("it is running", lambda s: running(s)[0]["phase"] == "running")
     first = until("denoising", lambda s: running(s) and running(s)[0]["doing"] == "denoising")
+    fractions.append(running(first)[0]["fraction"])
     screenshot("3_progress")
     frame = first["frame"]
     xdotool("mousemove", 400, 300, "key", "Right")
     until("the playhead moves meanwhile", lambda s: s["frame"] == frame + 1, 20)
-    seen = until("the strip is there", lambda s: set(s["strips"]) - before)
+    seen = until("the strip is there", is_placed)
+    report["fractions"] = list(dict.fromkeys(fractions))
     screenshot("4_result")
     (name,) = set(seen["strips"]) - before
     report["strip"] = [name, *seen["strips"][name]]

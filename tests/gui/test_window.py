@@ -94,16 +94,19 @@ def test_headless_command_answers_with_json_and_exit_codes(window, shot_file):
     assert "denoising" in done.stderr
 
 
-def test_editor_generates_undoes_cancels_and_is_told_by_mouse(window, shot_file):
+def test_editor_generates_undoes_cancels_and_is_told_by_mouse(window, shot_file, capsys):
     drive = REPO / "tests" / "gui" / "drive.py"
     driven = window("show", "python3", drive, OUT, limit_s=800)
     print(driven.stdout)
     assert driven.returncode == 0, driven.stdout + driven.stderr
     report = json.loads((OUT / "report.json").read_text())
-    for state in ("idle", "busy"):
-        print(f"main thread, {state}:", json.dumps(report[state]))
+    with capsys.disabled():
+        for state in ("idle", "busy"):
+            print(f"\nmain thread, {state}:", json.dumps(report[state]))
     name, channel, start, frames = report["strip"]
     assert (name, channel, start, frames) == ("a red ball [0]", 3, 1, 17)
+    assert len(report["fractions"]) >= 2  # the bar moves, and only on
+    assert report["fractions"] == sorted(report["fractions"])
     assert report["undone_and_redone"]
     assert report["after_cancel"] == {"new_strips": [], "error": "", "engine": "ready"}
     assert "signal 9" in report["killed_engine"]
@@ -111,13 +114,16 @@ def test_editor_generates_undoes_cancels_and_is_told_by_mouse(window, shot_file)
     assert not report["engine_left_behind"]
 
 
-def test_editor_chooses_a_model_sets_up_stages_and_fixes_the_schedule_by_mouse(window, shot_file):
+def test_editor_chooses_a_model_sets_up_stages_and_fixes_the_schedule_by_mouse(
+    window, shot_file, capsys
+):
     drive = REPO / "tests" / "gui" / "models_drive.py"
     driven = window("show", "python3", drive, OUT, limit_s=800)
     print(driven.stdout)
     assert driven.returncode == 0, driven.stdout + driven.stderr
     report = json.loads((OUT / "models.json").read_text())
-    print("main thread:", json.dumps(report["longest_ms"]))
+    with capsys.disabled():
+        print("\nmain thread:", json.dumps(report["longest_ms"]))
     assert report["defaults"] == {"steps": 20, "shift": 3.0, "guidance": 3.0}
     assert report["memory"]["fits"]
     assert report["stages"] == ["high noise", "low noise"]
