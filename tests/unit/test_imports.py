@@ -46,7 +46,7 @@ ALLOWED = {
     "schedule": {"errors"},
     "stages": {"errors", "job", "schedule"},
     "traits": {"crop", "errors"},
-    "schedule_check": {"job", "stages", "traits"},
+    "schedule_check": {"job", "schedule", "stages", "traits"},
     "hygiene": {"errors", "hygiene"},
     "process": {"errors", "protocol"},
     "engine_env": {"errors", "process", "installer"},
