@@ -28,6 +28,7 @@ BAND_WEIGHT = (1.0, 0.8, 0.5)
 CONTRAST = (0.018, 0.07)
 TEXTURE_CONTRAST = 0.1  # what the strongest uniform texture has
 ISOLATION = (1.5, 3.0)
+TINY = 0.8
 LINE = (0.42, 0.65)
 SPARSE = (4.0, 6.0)
 UNEVEN = (1.1, 1.6)
@@ -103,7 +104,9 @@ def analyse_plane(plane: np.ndarray) -> Matrix:
         repeat = ramp(repeats.result(), *REPEAT)
         lone_edge = edges.result()
     kind = np.maximum(np.maximum(line, repeat), np.maximum(strokes, ramp(isolation, *ISOLATION)))
-    salience = ramp(box_mean(contrast, 2), *CONTRAST) * (1 - lone_edge) * kind
+    alone = TINY * box_mean(contrast, 1) * ramp(isolation, *ISOLATION)
+    counts = np.maximum(box_mean(contrast, 2), alone)  # a knob of two cells is lost in five
+    salience = ramp(counts, *CONTRAST) * (1 - lone_edge) * kind
     return Matrix(
         glow=_glow(energy - floor * gain**2, salience),
         contrast=contrast,

@@ -16,6 +16,7 @@ THRESHOLD = 0.3
 SMALLEST_CELLS = 4
 SMALL_PX = 64
 WHOLE_PX = 128
+GLINT = 2.8  # a glint is that much brighter than its ground
 BRIDGE = 2  # cells; what is thinner than twice this joins nothing
 Box = tuple[int, int, int, int]  # x, y, width, height in pixels
 
@@ -105,15 +106,25 @@ def _kind(plane: np.ndarray, matrix: Matrix, cells: np.ndarray, box: Box) -> str
     crop = plane[y : y + height, x : x + width]
     ground, bright = np.quantile(crop, (0.5, 0.998))
     lit = (crop > ground + 0.65 * (bright - ground)).mean()
-    if bright > 0.8 and ground < 0.5 and lit < 0.1 and max(width, height) <= 2 * SMALL_PX:
+    glints = bright > max(0.7, GLINT * ground) and lit < 0.1
+    if glints and max(width, height) <= 2 * SMALL_PX:
         return "specular"
     if max(width, height) <= SMALL_PX:
         return "small object"
+    unbroken = matrix.line[cells].mean()
     if matrix.repeat[cells].mean() > 0.5:
-        return "pattern"
-    if _looks_written(crop):
+        strands = unbroken < 0.5 and _coherence(crop) > 0.4  # hair: one way, but never straight
+        return "line work" if strands else "pattern"
+    if unbroken < 0.4 and _looks_written(crop):  # letters have no long straight strokes
         return "text-like"
     return "line work"
+
+
+def _coherence(crop: np.ndarray) -> float:
+    """0 when edges run all ways, 1 when all run one way (structure tensor)."""
+    dy, dx = np.gradient(crop)
+    xx, yy, xy = ((a * b).mean() for a, b in ((dx, dx), (dy, dy), (dx, dy)))
+    return float(np.sqrt((xx - yy) ** 2 + 4 * xy * xy) / (xx + yy + 1e-9))
 
 
 def _looks_written(crop: np.ndarray) -> bool:
@@ -127,7 +138,7 @@ def _looks_written(crop: np.ndarray) -> bool:
         return False
     between = ink.mean() * (1 - ink.mean()) * (crop[ink].mean() - crop[~ink].mean()) ** 2
     changes = np.abs(np.diff(inked.astype(np.int8), axis=1)).sum(1).mean() / crop.shape[1]
-    return bool(between / (crop.var() + 1e-9) > 0.6 and changes > 0.08 and ink.mean() < 0.42)
+    return bool(between / (crop.var() + 1e-9) > 0.6 and changes > 0.11)
 
 
 def _otsu(crop: np.ndarray) -> float:
