@@ -49,8 +49,8 @@ lint: .venv/engine/.made
 build: .venv/blender-4.5/.made
 	@$(BPY_45) tools/build_extension.py dist
 
-bench: .venv/engine/.made .venv/blender-4.5/.made
-	@$(ENGINE) -m benchmarks $(BPY_45)
+bench: .venv/engine/.made .venv/blender-4.5/.made $(if $(PYTHON_52),.venv/blender-5.2/.made)
+	@$(ENGINE) -m benchmarks $(BPY_45) $(if $(PYTHON_52),$(BPY_52))
 
 nano-report: .venv/engine/.made
 	@$(ENGINE) -m tools.train_nano report --frames 9 --side 128

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m benchmarks PYTHON_WITH_BPY: ratios and medians of one run on this machine.
+"""python -m benchmarks PYTHON_WITH_BPY ...: ratios and medians of one run on this machine.
 
 Prints a table and writes benchmarks/README.md.
 """
@@ -12,19 +12,20 @@ import platform
 import sys
 from pathlib import Path
 
-from . import denoise, export, hygiene_view, latency, length
+from . import denoise, export, generate, hygiene_view, latency, length
 
 README = Path(__file__).parent / "README.md"
 
 
-def main(blender_python: str) -> int:
+def main(*blender_pythons: str) -> int:
     rows = []
     for name, measure in (
         ("denoise loop", denoise.measure),
         ("latency and memory", latency.measure),
+        ("generate", lambda: generate.measure(blender_pythons[0])),
         ("long shots", length.measure),
         ("matrix view", hygiene_view.measure),
-        ("export", lambda: export.measure(blender_python)),
+        ("export", lambda: [row for python in blender_pythons for row in export.measure(python)]),
     ):
         print(f"== {name}", flush=True)
         found = measure()
@@ -53,4 +54,4 @@ def _page(rows: list[tuple[str, str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run in bpy on a folder made by the demo's film: times what follows a press of Generate in a
+window, saving the copy, the background export and the engine, up to the first denoise step."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+LIMIT_S = 300
+
+
+def main(folder: Path) -> dict:
+    import bpy
+
+    from tools.demo import project
+
+    project.enable_extension()
+    project.build(folder)
+    names = ("event_pump", "operators.generate", "preferences", "session")
+    event_pump, generate, preferences, session = (
+        importlib.import_module(f"{project.MODULE}.wan_blender.{name}") for name in names
+    )
+    # In background mode both would export here and wait for the end.
+    window = SimpleNamespace(app=SimpleNamespace(background=False), context=bpy.context)
+    generate.bpy = session.bpy = window
+    scene = bpy.context.scene
+    scene.wan.sampling.steps = 2
+    pressed, exported, first_step = [], [], []
+    with tempfile.TemporaryDirectory() as jobs:
+        preferences.get().jobs = jobs
+        for _ in ("cold", "warm"):
+            scene.wan.sampling.seed += 1
+            began = time.perf_counter()
+            local = generate.generate(scene, "clip")
+            pressed.append(time.perf_counter() - began)
+            local.wants_placing = False
+            _pump_until(event_pump, local, lambda local=local: local.phase.value != "exporting")
+            exported.append(time.perf_counter() - began)
+            _pump_until(event_pump, local, lambda local=local: _has_denoised(local.progress))
+            first_step.append(time.perf_counter() - began)
+            _pump_until(event_pump, local, lambda local=local: not local.active)
+    return {
+        "pressed": pressed,
+        "exported": exported,
+        "first_step": first_step,
+        "frames": scene.frame_end,
+        "size": f"{scene.render.resolution_x}x{scene.render.resolution_y}",
+        "version": f"Blender {bpy.app.version_string}",
+    }
+
+
+def _pump_until(event_pump, local, reached) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not reached():
+        if local.error or time.monotonic() > deadline:
+            raise SystemExit(f"{local.phase}: {local.error}")
+        event_pump.session().pump()
+        time.sleep(0.02)
+
+
+def _has_denoised(progress) -> bool:
+    return bool(progress) and progress.phase == "denoising" and progress.step > 0
+
+
+if __name__ == "__main__":
+    import bpy  # noqa: F401  (before addon_utils can be imported)
+
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    answer = main(Path(sys.argv[1]))
+    import addon_utils
+
+    addon_utils.disable("bl_ext.user_default.wan_blender")
+    os.write(stdout, (json.dumps(answer) + "\n").encode())
