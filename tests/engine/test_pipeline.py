@@ -24,11 +24,12 @@ from wan_blender.engine import vae as codec
 from wan_blender.engine.check import check
 from wan_blender.engine.fitting import Fitting
 from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.memory import Machine
+from wan_blender.engine.models.memory import REMEDY, Machine
 from wan_blender.engine.pipeline import generate, publish
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import PHASES, Watch
+from wan_blender.engine.worker import describe
 
 
 @pytest.fixture(autouse=True)
@@ -415,6 +416,11 @@ def test_out_of_memory_without_a_measure_left_says_what_to_do(tmp_path, monkeypa
         generate(tmp_path, Watch(tmp_path))
     assert "GGUF" in raised.value.hint
     assert not (tmp_path / "result").exists()
+
+
+def test_out_of_memory_that_nothing_caught_is_told_with_advice_that_exists():
+    told = describe(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert (told.code, told.hint) == ("OutOfMemory", REMEDY)
 
 
 def test_shot_too_long_for_the_memory_says_so_before_anything_is_loaded(tmp_path, monkeypatch):
