@@ -131,9 +131,7 @@ def _read_leaf(rules: Any, data: Any, path: str) -> Any:
     if kind == "choice":
         if isinstance(data, str) and data in rules["choices"]:
             return data
-        raise InvalidJob(
-            f"{path} is {show(data)}; expected one of: {', '.join(rules['choices'])}."
-        )
+        raise InvalidJob(f"{path} is {show(data)}; expected one of: {', '.join(rules['choices'])}.")
     if kind in ("number", "integer") and _is_number(data, kind):
         if rules["low"] <= data <= rules["high"]:
             return float(data) if kind == "number" else int(data)
