@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from tools.demo import film, sheet  # noqa: E402
 
 OUT = ROOT / "demo" / "out"
-PROMPT = "a blue ball moves right over a striped wall"
+PROMPT = "a blue ring moves right over a striped wall"
 LEAST_CHANGED = 0.5  # of the pixels inside the mask
 
 
