@@ -236,9 +236,10 @@ class ModelMask:
     )
     grow_px: int = schema.integer(0, "Grow or shrink (negative) that shape", -512, 512, "px")
     known: str = schema.choice(
-        "frames",
+        "model",
         "What image-to-video models are told is given",
         {
+            "model": "As the model's folder says; whole frames where it says nothing",
             "frames": "Whole frames at the start (and end): models that animate an image",
             "pixels": "All unmasked pixels: inpainting models of the same layout",
         },

@@ -35,6 +35,7 @@ class Traits:
     native_pixels: int  # pixels of a frame the model was trained on
     native_frames: int  # frames of a clip the model was trained on
     shift: float | None = None  # recommended by the model's folder
+    known: str = "frames"  # or "pixels": what an image-to-video model was trained to be given
 
 
 def read_traits(
@@ -75,6 +76,7 @@ def read_traits(
         native_pixels=settings.get("native_pixels") or crop.native_pixels(cell),
         native_frames=settings.get("native_frames") or (121 if kind == "ti2v" else 81),
         shift=settings.get("shift"),
+        known="pixels" if settings.get("known") == "pixels" else "frames",
     )
 
 

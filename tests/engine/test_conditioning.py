@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Model masks: each layout against the tensors of the official code."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from wan_blender.engine.region import whole_frame
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, denoise, make_noise
 from wan_blender.engine.video import Shot, read_png, write_png
+from wan_blender.traits import Traits
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,12 @@ def _frame_mask(frames, masked):
     return mask
 
 
+I2V = Traits("i2v", 36, 16, 8, 2, False, True, True, 512, None, 832 * 480, 81)
+FLF2V, INPAINTS = replace(I2V, kind="flf2v"), replace(I2V, known="pixels")
+
+
 def test_image_model_takes_the_first_unmasked_frame_as_given(tmp_path):
-    given = GivenFrames(_scene(tmp_path, _frame_mask(9, slice(1, 9))), False, "model")
+    given = GivenFrames(_scene(tmp_path, _frame_mask(9, slice(1, 9))), I2V, "model")
     assert [float(given.known(i).mean()) for i in range(9)] == [1] + [0] * 8
     assert (given.picture(3) == 0).all()
     np.testing.assert_allclose(given.picture(0), given.scene.picture(0))
@@ -93,12 +99,12 @@ def test_image_model_takes_the_first_unmasked_frame_as_given(tmp_path):
 
 def test_image_model_takes_the_first_k_frames(tmp_path):
     scene = _scene(tmp_path, _frame_mask(9, slice(5, 9)), start_frames=5)
-    given = GivenFrames(scene, False, "model")
+    given = GivenFrames(scene, I2V, "model")
     assert [float(given.known(i).mean()) for i in range(9)] == [1] * 5 + [0] * 4
 
 
 def test_first_last_frame_model_takes_both_ends(tmp_path):
-    given = GivenFrames(_scene(tmp_path, _frame_mask(7, slice(1, 6))), True, "model")
+    given = GivenFrames(_scene(tmp_path, _frame_mask(7, slice(1, 6))), FLF2V, "model")
     known = [float(given.known(i).mean()) for i in range(9)]  # 7 frames are padded to 9
     assert known == [1, 0, 0, 0, 0, 0, 1, 1, 1]
 
@@ -106,9 +112,9 @@ def test_first_last_frame_model_takes_both_ends(tmp_path):
 def test_masked_start_frame_is_refused_and_a_given_one_replaces_it(tmp_path):
     scene = _scene(tmp_path, _frame_mask(5, slice(0, 5)))
     with pytest.raises(errors.WrongModel, match="start frame, but frame 0 is masked on 100%"):
-        GivenFrames(scene, False, "model")
+        GivenFrames(scene, I2V, "model")
     write_png(tmp_path / "start.png", np.full((32, 48, 3), 200, np.uint8))
-    given = GivenFrames(scene, False, "model")
+    given = GivenFrames(scene, I2V, "model")
     assert given.known(0).all()
     np.testing.assert_allclose(given.picture(0), 200 / 127.5 - 1, atol=1e-6)
 
@@ -116,9 +122,13 @@ def test_masked_start_frame_is_refused_and_a_given_one_replaces_it(tmp_path):
 def test_inpainting_layout_gives_every_unmasked_pixel(tmp_path):
     mask = np.zeros((5, 32, 48), np.uint16)
     mask[:, 8:16, 8:24] = 65535
-    given = GivenFrames(_scene(tmp_path, mask, known="pixels"), False, "model")
+    given = GivenFrames(_scene(tmp_path / "model", mask), INPAINTS, "model")
     assert (given.known(2) == (mask[2] == 0)).all()
     assert (given.picture(2)[mask[2] > 0] == 0).all()
+    asked = GivenFrames(_scene(tmp_path / "asked", mask, known="pixels"), I2V, "model")
+    assert (asked.known(2) == given.known(2)).all()
+    with pytest.raises(errors.WrongModel, match="start frame"):
+        GivenFrames(_scene(tmp_path / "frames", mask, known="frames"), INPAINTS, "model")
 
 
 @pytest.mark.parametrize("shape", ["same", "hard", "box", "own"])

@@ -53,7 +53,7 @@ def require(name: str, traits: Traits, scene: Scene) -> None:
     if traits.kind == "vace":
         strengths(scene, scene.region.grid.latent_shape[0], 0)
     elif traits.needs_image:
-        GivenFrames(scene, wants_end=traits.kind == "flf2v", name=name)
+        GivenFrames(scene, traits, name)
 
 
 def _pictures(scene: Scene, *names: str) -> list[str]:

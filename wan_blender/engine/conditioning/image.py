@@ -16,6 +16,7 @@ import torch
 
 from ... import job as jobs
 from ...errors import WrongModel
+from ...traits import Traits
 from .. import vae as codec
 from ..models.loading import Bundle
 from .clip_vision import encode_images
@@ -27,7 +28,7 @@ Tensor = torch.Tensor
 
 class ImageToVideo(TextOnly):
     def __init__(self, bundle: Bundle, scene: Scene) -> None:
-        frames = GivenFrames(scene, wants_end=bundle.traits.kind == "flf2v", name=bundle.name)
+        frames = GivenFrames(scene, bundle.traits, bundle.name)
         image = codec.encode(bundle.vae, frames.picture, scene.frames, lambda done: scene.check())
         cells = [known_cells(frames.known(i), bundle.traits.cell) for i in range(scene.frames)]
         mask = known_channels(torch.from_numpy(np.stack(cells)))
@@ -57,12 +58,14 @@ def known_channels(cells: Tensor) -> Tensor:
 class GivenFrames:
     """Which frames, or pixels of them, the model may take as given, and their pictures."""
 
-    def __init__(self, scene: Scene, wants_end: bool, name: str) -> None:
+    def __init__(self, scene: Scene, traits: Traits, name: str) -> None:
         self.scene, self.settings = scene, scene.settings
+        wants_end, asked = traits.kind == "flf2v", scene.settings.known
+        self.gives_pixels = (traits.known if asked == "model" else asked) == "pixels"
         self.start, self.end = scene.given(jobs.START), scene.given(jobs.END)
         self.last = len(scene.shot) - 1
         self.wants_end = wants_end or self.end is not None
-        if self.settings.known == "frames":
+        if not self.gives_pixels:
             self._require(0, self.start, "start", name)
             if wants_end:
                 self._require(self.last, self.end, "end", name)
@@ -72,7 +75,7 @@ class GivenFrames:
         mask = self.scene.mask(index)
         if self._is_replaced(index):
             return np.ones_like(mask)
-        if self.settings.known == "pixels":
+        if self.gives_pixels:
             return (mask == 0).astype(np.float32)
         whole = index < self.settings.start_frames or self._is_end(index)
         return np.full_like(mask, float(whole and not mask.any()))
