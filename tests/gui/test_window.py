@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The built and installed zip in a real Blender with a window, driven by mouse.
+"""The built and installed zip in a real Blender with a window, driven by mouse, on the demo's file.
 
 Screenshots, the report and Blender's log are left in tests/out/window.
 """
@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tools.demo import film
 
 REPO = Path(__file__).parents[2]
 TOOL = [sys.executable, str(REPO / "tools" / "blender_window")]
@@ -67,6 +69,7 @@ def shot_file(window, installed) -> Path:
         pytest.skip(f"no engine environment at {ENGINE}")
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
+    film.film(OUT)
     script = REPO / "tests" / "gui" / "make_file.py"
     made = window("run", "blender", "--background", "--python", script, "--", OUT)
     assert (OUT / "shot.blend").exists(), made.stdout + made.stderr
@@ -81,15 +84,15 @@ def test_headless_command_answers_with_json_and_exit_codes(window, shot_file):
     assert answer["error"]["code"] == "NothingSelected"
     saved = OUT / "headless.blend"
     done = window(
-        "run", *command, "--strip", "stripes.mkv", "--prompt", "a kite", "--matte",
-        "Square:alpha", "--set", "sampling.steps=2", "--out", OUT / "job", "--save", saved,
+        "run", *command, "--strip", "clip", "--prompt", "a kite", "--matte",
+        "ball mask:alpha", "--set", "sampling.steps=2", "--out", OUT / "job", "--save", saved,
         limit_s=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["ok"]
     assert answer["report"]["max_diff_outside"] == 0
-    assert Path(answer["result"], "patch", "000016.png").exists()
+    assert Path(answer["result"], "patch", "000020.png").exists()
     assert saved.exists()
     assert "denoising" in done.stderr
 
@@ -104,7 +107,7 @@ def test_editor_generates_undoes_cancels_and_is_told_by_mouse(window, shot_file,
         for state in ("idle", "busy"):
             print(f"\nmain thread, {state}:", json.dumps(report[state]))
     name, channel, start, frames = report["strip"]
-    assert (name, channel, start, frames) == ("a red ball [0]", 3, 1, 17)
+    assert (name, channel, start, frames) == ("a red ball [0]", 3, 1, 21)
     assert len(report["fractions"]) >= 2  # the bar moves, and only on
     assert report["fractions"] == sorted(report["fractions"])
     assert report["undone_and_redone"]
