@@ -60,8 +60,8 @@ def main() -> None:
             settings = {**data["settings"], "shot": shot}
             job.create(folder, schema.from_dict(job.Job, settings, "settings"))
     except WanError as error:
+        say(error=error.to_dict())  # where nobody hears it, the watch has the folder to clear
         ended.set()
-        say(error=error.to_dict())
     else:
         ended.set()
         say(shot=shot, done=1, total=1)
