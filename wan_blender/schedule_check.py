@@ -70,6 +70,11 @@ class Run:
         time, edge = unshift(self.plan.sigmas[step], self.sampling.shift), self.traits.boundary
         return edge * (1 - time) / ((1 - edge) * time)
 
+    def with_shift(self, shift: float) -> Run:
+        sampling = replace(self.sampling, shift=shift)
+        plan = plan_stages(sampling, self.stages, self.traits.boundary)
+        return replace(self, sampling=sampling, plan=plan)
+
     def longer(self, span: Span, steps: int) -> dict[str, Any]:
         """The setting that gives the span's stage ``steps`` more steps; {} where a stage without
         an end finds no more in the schedule."""
@@ -140,9 +145,10 @@ def _too_few_decisions(run: Run) -> Iterator[Finding]:
         f"layout above the boundary {edge:g}."
     )
     fix: dict[str, Any] = {}
-    if run.stages:
+    span = run.span_of(high=True)
+    if run.stages and not run.follows_schedule:
         message += " Give its stage more steps."
-        if span := run.span_of(high=True):
+        if span:
             fix = run.longer(span, 2 - have)
     elif run.sampling.sigmas:
         message += " Begin with more noise levels above it."
@@ -153,6 +159,8 @@ def _too_few_decisions(run: Run) -> Iterator[Finding]:
         fix = {"sampling.steps": math.ceil(1 / (1 - time)) + 1}
         if needed <= 16:
             fix = {"sampling.shift": math.floor(max(needed, 1.0) * 2 + 1) / 2}
+        if run.stages and run.with_shift(fix.get("sampling.shift", 1.0)).high_steps < 2:
+            fix = run.longer(span, 2 - have) if span else {}
     yield Finding("few-decisions", message, fix)
 
 
@@ -169,9 +177,12 @@ def _wasted_above(run: Run) -> Iterator[Finding]:
         f"the low-noise expert is left with {low} for all detail."
     )
     fix: dict[str, Any] = {}
-    if run.stages:
+    span = run.span_of(high=False)
+    if span and span.stage is not run.stages[-1]:
+        span = None
+    if run.stages and not run.follows_schedule:
         message += " Give its stage more steps."
-        if (span := run.span_of(high=False)) and span.stage is run.stages[-1]:
+        if span:
             fix = run.longer(span, math.ceil(high / 3) - low)
     elif run.sampling.sigmas:
         message += " End with more noise levels below it."
@@ -179,7 +190,11 @@ def _wasted_above(run: Run) -> Iterator[Finding]:
         message += " Lower the shift."
         most = run.shift_at_boundary(int(0.75 * run.steps))
         best = recommended_shift(run.traits, run.width, run.height)
-        fix = {"sampling.shift": best if best < most else max(math.ceil(most * 2 - 1) / 2, 0.5)}
+        lower = best if best < most else max(math.ceil(most * 2 - 1) / 2, 0.5)
+        fix = {"sampling.shift": lower}
+        after = run.with_shift(lower)
+        if run.stages and after.high_steps > 0.75 * after.steps:
+            fix = run.longer(span, math.ceil(high / 3) - low) if span else {}
     yield Finding("wasted-above", message, fix)
 
 
@@ -235,8 +250,14 @@ def _too_few_steps(run: Run) -> Iterator[Finding]:
         yield Finding(
             "few-steps",
             f"{run.steps} steps without a step-distill LoRA leave the result blurred.",
-            {"sampling.steps": 20} if run.follows_schedule else {},
+            {"sampling.steps": 20} if run.follows_schedule else _more_at_the_end(run, 20),
         )
+
+
+def _more_at_the_end(run: Run, steps: int) -> dict[str, Any]:
+    last = run.plan.spans[-1]
+    in_settings = any(stage is last.stage for stage in run.stages)
+    return run.longer(last, steps - run.steps) if in_settings else {}
 
 
 def _size(run: Run) -> Iterator[Finding]:

@@ -67,6 +67,7 @@ def sets_up_stages(report: dict) -> None:
     report["findings"] = until("it is advised against", lambda s: s["findings"])["findings"]
     screenshot("m2_advice")
     while found := state()["findings"]:
+        until("the fix is drawn", lambda s: len(in_tab("tool")) > 1, 20)
         click(in_tab("tool")[1])  # below Generate
         until("it is fixed", lambda s, found=found: s["findings"] != found, 20)
     report["fixed"] = state()["sampling"]

@@ -116,6 +116,21 @@ def test_a_fix_that_is_offered_cures(sampling, stages, loras, traits, frames, wi
             assert rule not in rules(cured, traits, frames=frames), finding
 
 
+def test_fixes_of_a_preset_with_stages_end_in_a_run_without_findings():
+    traits = replace(PAIR, shift=3.0)
+    stages = [Stage(expert="high", end=0.875), Stage(expert="low")]
+    sick = job(stages=stages, steps=12, shift=60.0)
+    for _ in range(4):
+        found = rules(sick, traits)
+        if not found:
+            break
+        first = next(iter(found.values()))
+        assert first.fix, first
+        apply(first.fix, sick)
+    assert rules(sick, traits) == {}
+    assert sick.stages == stages
+
+
 def test_step_counts_for_who_takes_it_not_for_where_it_begins():
     """The second step begins at the boundary, and it is the low-noise expert's."""
     stages = [Stage(expert="high", steps=1, end=0.875), Stage(expert="low", steps=3)]
