@@ -3,30 +3,21 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from in_blender import answer, open_demo
+
 PAIRS = 5
 
 
 def main(folder: Path) -> dict:
     import bpy
 
-    from tools.demo import project
-
-    project.enable_extension()
-    project.build(folder)
-    part = f"{project.MODULE}.wan_blender.timeline"
-    export, shot = (importlib.import_module(f"{part}.{name}") for name in ("export", "shot"))
+    export, shot = open_demo(folder, "timeline.export", "timeline.shot")
     scene = bpy.context.scene
     request = shot.read_shot(scene, scene.sequence_editor.strips["clip"])
     scene.render.image_settings.file_format = "PNG"
@@ -58,12 +49,4 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    import bpy  # noqa: F401  (before addon_utils can be imported)
-
-    stdout = os.dup(1)
-    os.dup2(2, 1)  # Blender prints a line for every frame
-    answer = main(Path(sys.argv[1]))
-    import addon_utils
-
-    addon_utils.disable("bl_ext.user_default.wan_blender")
-    os.write(stdout, (json.dumps(answer) + "\n").encode())
+    answer(main)

@@ -4,30 +4,21 @@ window, saving the copy, the background export and the engine, up to the first d
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from in_blender import answer, open_demo
+
 LIMIT_S = 300
 
 
 def main(folder: Path) -> dict:
     import bpy
 
-    from tools.demo import project
-
-    project.enable_extension()
-    project.build(folder)
-    names = ("event_pump", "operators.generate", "preferences", "session")
-    event_pump, generate, preferences, session = (
-        importlib.import_module(f"{project.MODULE}.wan_blender.{name}") for name in names
+    event_pump, generate, preferences, session = open_demo(
+        folder, "event_pump", "operators.generate", "preferences", "session"
     )
     # In background mode both would export here and wait for the end.
     window = SimpleNamespace(app=SimpleNamespace(background=False), context=bpy.context)
@@ -72,12 +63,4 @@ def _has_denoised(progress) -> bool:
 
 
 if __name__ == "__main__":
-    import bpy  # noqa: F401  (before addon_utils can be imported)
-
-    stdout = os.dup(1)
-    os.dup2(2, 1)
-    answer = main(Path(sys.argv[1]))
-    import addon_utils
-
-    addon_utils.disable("bl_ext.user_default.wan_blender")
-    os.write(stdout, (json.dumps(answer) + "\n").encode())
+    answer(main)

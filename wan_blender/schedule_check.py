@@ -75,9 +75,11 @@ class Run:
         plan = plan_stages(sampling, self.stages, self.traits.boundary)
         return replace(self, sampling=sampling, plan=plan)
 
-    def longer(self, span: Span, steps: int) -> dict[str, Any]:
-        """The setting that gives the span's stage ``steps`` more steps; {} where a stage without
-        an end finds no more in the schedule."""
+    def longer(self, span: Span | None, steps: int) -> dict[str, Any]:
+        """The setting that gives the span's stage ``steps`` more steps; {} for no span, and where a
+        stage without an end finds no more in the schedule."""
+        if span is None:
+            return {}
         more = replace(span.stage, steps=span.stop - span.start + steps)
         stages = [more if stage is span.stage else stage for stage in self.stages]
         spans = plan_stages(self.sampling, stages, self.traits.boundary).spans
@@ -148,8 +150,7 @@ def _too_few_decisions(run: Run) -> Iterator[Finding]:
     span = run.span_of(high=True)
     if run.stages and not run.follows_schedule:
         message += " Give its stage more steps."
-        if span:
-            fix = run.longer(span, 2 - have)
+        fix = run.longer(span, 2 - have)
     elif run.sampling.sigmas:
         message += " Begin with more noise levels above it."
     else:
@@ -159,8 +160,9 @@ def _too_few_decisions(run: Run) -> Iterator[Finding]:
         fix = {"sampling.steps": math.ceil(1 / (1 - time)) + 1}
         if needed <= 16:
             fix = {"sampling.shift": math.floor(max(needed, 1.0) * 2 + 1) / 2}
-        if run.stages and run.with_shift(fix.get("sampling.shift", 1.0)).high_steps < 2:
-            fix = run.longer(span, 2 - have) if span else {}
+        shift = fix.get("sampling.shift")
+        if run.stages and (shift is None or run.with_shift(shift).high_steps < 2):
+            fix = run.longer(span, 2 - have)
     yield Finding("few-decisions", message, fix)
 
 
@@ -182,8 +184,7 @@ def _wasted_above(run: Run) -> Iterator[Finding]:
         span = None
     if run.stages and not run.follows_schedule:
         message += " Give its stage more steps."
-        if span:
-            fix = run.longer(span, math.ceil(high / 3) - low)
+        fix = run.longer(span, math.ceil(high / 3) - low)
     elif run.sampling.sigmas:
         message += " End with more noise levels below it."
     else:
@@ -194,7 +195,7 @@ def _wasted_above(run: Run) -> Iterator[Finding]:
         fix = {"sampling.shift": lower}
         after = run.with_shift(lower)
         if run.stages and after.high_steps > 0.75 * after.steps:
-            fix = run.longer(span, math.ceil(high / 3) - low) if span else {}
+            fix = run.longer(span, math.ceil(high / 3) - low)
     yield Finding("wasted-above", message, fix)
 
 
