@@ -228,10 +228,13 @@ def choose_span(scene: bpy.types.Scene, plate: str, span: Span) -> None:
     _write_settings(scene.wan.span, span)
 
 
-def read_request(scene: bpy.types.Scene, plate: bpy.types.Strip) -> ShotRequest:
-    """The shot as the user set it up. Raises WanError."""
+def read_request(
+    scene: bpy.types.Scene, plate: bpy.types.Strip, settings: job.Job | None = None
+) -> ShotRequest:
+    """The shot as the user set it up, for a run with ``settings``, by default the scene's. Raises
+    WanError."""
     choices, span = chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
-    settings = read(scene)
+    settings = settings or read(scene)
     mattes = model_matte(settings), blur_matte(settings)
     return read_shot(scene, plate, choices, span, *mattes)
 

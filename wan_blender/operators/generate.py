@@ -42,7 +42,7 @@ def generate(
     one. In background mode also run it to its end. Raises WanError."""
     plate, settings = shot.find_plate(scene, strip or None), settings or properties.read(scene)
     hygiene_view.require_map(settings.hygiene, plate.name)
-    request = properties.read_request(scene, plate)
+    request = properties.read_request(scene, plate, settings)
     session = event_pump.session()
     local = session.submit(
         request,
