@@ -95,6 +95,34 @@ def test_stage_resumes_where_it_was_stopped(tmp_path):
     assert torch.equal(second.model.weight, first.model.weight)
 
 
+def test_losses_are_computed_where_the_model_is():
+    """On torch's device without storage, which refuses to mix with the processor as a card does."""
+    there = torch.device("meta")
+    model = transformer.new_vace().to(there)
+    batch = (
+        torch.zeros(2, 16, 2, 8, 8),
+        torch.zeros(2, 96, 2, 8, 8),
+        torch.zeros(2, text.MAX_LENGTH, text.WIDTH),
+        torch.zeros(2, 1, 2, 8, 8),
+    )
+    losses = [
+        transformer.flow_loss(model, batch, torch.zeros(1, text.MAX_LENGTH, text.WIDTH)),
+        vae.loss_of(vae.new_vae().to(there), torch.zeros(1, 3, 5, 32, 32)),
+    ]
+    for loss in losses:
+        assert loss.device == there
+        loss.backward()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 0.875)])
+def test_noise_levels_cover_their_range_and_gather_in_the_middle(low, high):
+    torch.manual_seed(0)
+    levels = transformer.noise_levels(4000, (low, high))
+    assert low < levels.min() < 0.1
+    assert high - 0.05 < levels.max() < high
+    assert ((levels > 0.4) & (levels < 0.85)).float().mean() > 0.5
+
+
 def test_orthogonalised_brings_singular_values_near_one():
     values = torch.linalg.svdvals(orthogonalised(torch.randn(24, 60)))
     assert values.min() > 0.5

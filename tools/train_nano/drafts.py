@@ -121,7 +121,8 @@ def draft_loss(
             return clean(vae, 1.0)
         latents, pixels = pool.batch()
         mean, std = latent_scale(vae)
-        return picture_loss(vae.decode(latents * std + mean).sample, pixels)
+        decoded = vae.decode((latents * std + mean).to(vae.device)).sample
+        return picture_loss(decoded, pixels.to(vae.device))
 
     return loss
 

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKLWan
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
+from .device import DEVICE
 from .text import embed
 
 
@@ -20,7 +21,8 @@ class Codec:
     def __init__(
         self, vae: AutoencoderKLWan, tokenizer: PreTrainedTokenizerFast, encoder: UMT5EncoderModel
     ) -> None:
-        self.vae, self.tokenizer, self.encoder = vae.eval(), tokenizer, encoder.eval()
+        self.vae, self.encoder = (model.eval().to(DEVICE) for model in (vae, encoder))
+        self.tokenizer = tokenizer
         self.mean, self.std = latent_scale(vae)
 
     @classmethod
@@ -34,13 +36,14 @@ class Codec:
     @torch.no_grad()
     def encode(self, clips: torch.Tensor) -> torch.Tensor:
         """(B, 3, T, H, W) in -1..1 to normalised latents (B, 16, t, h, w)."""
-        latents = self.vae.encode(clips).latent_dist.mode().float()
-        return (latents - self.mean) / self.std
+        latents = self.vae.encode(clips.to(DEVICE)).latent_dist.mode().float()
+        return (latents.to(clips.device) - self.mean) / self.std
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Normalised latents to (B, 3, T, H, W), clamped to -1..1."""
-        return self.vae.decode(latents * self.std + self.mean).sample.float().clamp(-1, 1)
+        decoded = self.vae.decode((latents * self.std + self.mean).to(DEVICE)).sample
+        return decoded.float().clamp(-1, 1).to(latents.device)
 
     def text(self, captions: list[str]) -> torch.Tensor:
         return embed(self.tokenizer, self.encoder, captions)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 import torch
 
+from .device import product_dtype
+
 
 class Muon(torch.optim.Optimizer):
     """Muon and AdamW in one; the update's size is matched to AdamW's (Liu et al. 2025), so one
@@ -57,11 +59,11 @@ def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """`matrix` with its singular values brought near 1 by a quintic Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).to(product_dtype(matrix.device))
     for _ in range(steps):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+    return (x.T if matrix.shape[0] > matrix.shape[1] else x).to(matrix.dtype)
 
 
 def _adam_update(weight: torch.Tensor, state: dict, group: dict) -> torch.Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import WanVACETransformer3DModel
 
+from .device import DEVICE
 from .latents import Codec, as_pixels, image_condition, vace_context
 from .transformer import shifted
 
@@ -28,7 +29,8 @@ class Sampler:
         low: torch.nn.Module | None = None,
         boundary: float = 0.0,
     ) -> None:
-        self.codec, self.model, self.low, self.boundary = codec, model.eval(), low, boundary
+        self.codec, self.model, self.boundary = codec, model.eval().to(DEVICE), boundary
+        self.low = None if low is None else low.eval().to(DEVICE)
         self.no_text = codec.text([""])
 
     @torch.no_grad()
@@ -67,7 +69,10 @@ class Sampler:
         guidance: float = GUIDANCE,
     ) -> torch.Tensor:
         """Guided velocity of ``x`` (B, ...); ``text`` is (2 B, ...), the captions, then none."""
-        told, untold = self._both(x, sigma, text, condition).chunk(2)
+        place = self.model.device
+        condition = None if condition is None else condition.to(place)
+        both = self._both(x.to(place), sigma, text.to(place), condition)
+        told, untold = both.to(x.device).chunk(2)
         return untold + guidance * (told - untold)
 
     def _both(
@@ -75,7 +80,7 @@ class Sampler:
     ) -> torch.Tensor:
         model = self.low if self.low is not None and sigma < self.boundary else self.model
         x = torch.cat([x, x])
-        timestep = torch.full((len(x),), 1000.0 * sigma)
+        timestep = x.new_full((len(x),), 1000.0 * sigma)
         if not isinstance(model, WanVACETransformer3DModel):
             x = x if condition is None else torch.cat([x, torch.cat([condition] * 2)], dim=1)
             return model(x, timestep, text, return_dict=False)[0]
@@ -89,7 +94,7 @@ class Sampler:
             text,
             control_hidden_states=context,
             return_dict=False,
-            control_hidden_states_scale=torch.full((layers,), float(condition is not None)),
+            control_hidden_states_scale=x.new_full((layers,), float(condition is not None)),
         )[0]
 
     def inpaint(
@@ -101,12 +106,7 @@ class Sampler:
         **options: float,
     ) -> np.ndarray:
         """Replace what is under each mask (T, H, W); kept pixels are copied from the source."""
-        context = torch.cat(
-            [
-                vace_context(self.codec, as_pixels(source)[None], torch.from_numpy(mask)[None])
-                for source, mask in zip(sources, masks, strict=True)
-            ]
-        )
+        context = self.context(sources, masks)
         drawn = self.draw(captions, context, sources[0].shape[:3], seed, **options)
         matte = np.stack(masks)[..., None]
         return matte * drawn + (1 - matte) * np.stack(sources)

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing
 
+from .device import DEVICE
 from .muon import Muon
 
 LossFactory = Callable[..., Callable[[torch.nn.Module, float], torch.Tensor]]
@@ -39,7 +40,7 @@ class Stage:
         rate: float,
         ema_decay: float = 0.998,
     ) -> None:
-        self.name, self.model, self.minutes, self.rate = name, model, minutes, rate
+        self.name, self.model, self.minutes, self.rate = name, model.to(DEVICE), minutes, rate
         self.ema = deepcopy(model).eval().requires_grad_(False)
         self.ema_decay = ema_decay
         self.optimizer = Muon(model.named_parameters(), rate)
@@ -48,7 +49,8 @@ class Stage:
         self._losses: list[float] = []
         if self.path.exists():
             self._load()
-        model.share_memory()
+        if DEVICE.type == "cpu":
+            model.share_memory()
         self.clock = torch.zeros(2).share_memory_()  # progress and learning rate, for the helpers
 
     def train(self, factory: LossFactory, *args: object, seed: int, helpers: int = 0) -> None:
@@ -58,6 +60,8 @@ class Stage:
         """
         if self.progress >= 1.0:
             return
+        if DEVICE.type != "cpu":
+            helpers = 0  # a card is kept busy by one process
         spawn = torch.multiprocessing.get_context("spawn")
         self.clock[:] = torch.tensor((self.progress, self._learning_rate()))
         team = [
@@ -143,7 +147,7 @@ class Stage:
         partial.replace(self.path)
 
     def _load(self) -> None:
-        state = torch.load(self.path, weights_only=True)
+        state = torch.load(self.path, map_location=DEVICE, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -169,7 +169,8 @@ def embed(
 ) -> torch.Tensor:
     """(count, MAX_LENGTH, WIDTH); zeros past the end of each prompt, as Wan feeds them."""
     ids, mask = tokenize(tokenizer, texts)
-    return encoder(ids, attention_mask=mask).last_hidden_state * mask[..., None]
+    hidden = encoder(ids.to(encoder.device), attention_mask=mask.to(encoder.device))
+    return hidden.last_hidden_state.cpu() * mask[..., None]
 
 
 def train_text(folder: Path, minutes: float, seed: int = 2, corpus: int = 20000) -> None:
@@ -195,6 +196,7 @@ def caption_loss(
     def loss(reader: Reader, progress: float) -> torch.Tensor:
         rows = torch.from_numpy(rng.integers(len(texts), size=128))
         length = int(mask[rows].sum(1).max())
-        return reader.loss(ids[rows, :length], mask[rows, :length], known[rows])
+        told = ids[rows, :length], mask[rows, :length], known[rows]
+        return reader.loss(*(part.to(reader.encoder.device) for part in told))
 
     return loss

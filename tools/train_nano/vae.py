@@ -81,6 +81,7 @@ def picture_loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
 
 def loss_of(vae: AutoencoderKLWan, pixels: torch.Tensor) -> torch.Tensor:
     """The loss of the picture, and a light KL towards N(0, 1)."""
+    pixels = pixels.to(vae.device)
     posterior = vae.encode(pixels).latent_dist
     latents = posterior.sample()
     latents = latents + _LATENT_JITTER * torch.randn_like(latents)
@@ -142,7 +143,10 @@ def measured(vae: AutoencoderKLWan, seed: int, clips: int = 48) -> AutoencoderKL
     """Store per-channel mean and standard deviation of the posterior mode in the config."""
     pool = CropPool(clips, seed + 1000)
     latents = torch.cat(
-        [vae.encode(pool.batch(8, 9, 64)).latent_dist.mode() for _ in range(clips // 8)]
+        [
+            vae.encode(pool.batch(8, 9, 64).to(vae.device)).latent_dist.mode()
+            for _ in range(clips // 8)
+        ]
     )
     vae.register_to_config(
         latents_mean=[round(float(v), 5) for v in latents.mean(dim=(0, 2, 3, 4))],
