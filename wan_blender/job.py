@@ -147,6 +147,8 @@ class Sampling:
     sigmas: list[float] = schema.many(
         float,
         "Explicit noise levels, falling from at most 1 to 0; replaces schedule, steps and strength",
+        0,
+        1,
     )
 
 
@@ -257,7 +259,7 @@ class ModelMask:
     )
     strength: float = schema.number(1.0, "How strongly VACE steers", 0, 2)
     strengths: list[float] = schema.many(
-        float, "VACE strength of each latent frame; one number for each, replaces strength"
+        float, "VACE strength of each latent frame; one number for each, replaces strength", 0, 2
     )
     start_image: str = schema.text(
         "", "Picture an image-to-video model starts from, when it is not the plate's own", "file"

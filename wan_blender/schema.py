@@ -51,11 +51,11 @@ def flag(default: bool, about: str) -> Any:
     return _setting(default, about, kind="flag")
 
 
-def many(item: type, about: str) -> Any:
-    """A list of ``item``: a settings class, or str, int, float."""
-    return dataclasses.field(
-        default_factory=list, metadata={"about": about, "kind": "many", "item": item}
-    )
+def many(item: type, about: str, low: float | None = None, high: float | None = None) -> Any:
+    """A list of ``item``: a settings class, str, int, or float; numbers lie in ``low``..``high``
+    where these are given."""
+    rules = {"about": about, "kind": "many", "item": item, "low": low, "high": high}
+    return dataclasses.field(default_factory=list, metadata=rules)
 
 
 def settings(cls: type) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -133,15 +133,19 @@ def _read_leaf(rules: Any, data: Any, path: str) -> Any:
             return data
         raise InvalidJob(f"{path} is {show(data)}; expected one of: {', '.join(rules['choices'])}.")
     if kind in ("number", "integer") and _is_number(data, kind):
-        if rules["low"] <= data <= rules["high"]:
-            return float(data) if kind == "number" else int(data)
-        raise InvalidJob(
-            f"{path} is {show(data)}; expected {rules['low']} to {rules['high']}"
-            f"{' ' + rules['unit'] if rules['unit'] else ''}."
-        )
+        _check_limits(rules, data, path)
+        return float(data) if kind == "number" else int(data)
     if kind == "many" and isinstance(data, list):
-        return [_read_item(rules["item"], item, f"{path}[{i}]") for i, item in enumerate(data)]
+        return [_read_item(rules, item, f"{path}[{i}]") for i, item in enumerate(data)]
     raise InvalidJob(f"{path} is {show(data)}; expected {_EXPECTED[kind]}.")
+
+
+def _check_limits(rules: Any, data: float, path: str) -> None:
+    if not rules["low"] <= data <= rules["high"]:
+        unit = f" {rules['unit']}" if rules.get("unit") else ""
+        raise InvalidJob(
+            f"{path} is {show(data)}; expected {rules['low']} to {rules['high']}{unit}."
+        )
 
 
 _EXPECTED = {
@@ -153,7 +157,10 @@ _EXPECTED = {
 }
 
 
-def _read_item(item: type, data: Any, path: str) -> Any:
+def _read_item(rules: Any, data: Any, path: str) -> Any:
+    item = rules["item"]
+    if rules["low"] is not None and _is_number(data, "number"):
+        _check_limits(rules, data, path)
     if dataclasses.is_dataclass(item):
         return from_dict(item, data, path)
     if item is float and _is_number(data, "number") and abs(data) <= sys.float_info.max:

@@ -38,6 +38,8 @@ def test_job_survives_writing_and_reading(tmp_path):
         ({"sampling": {"shift": -(10**400)}}, "expected 0.01 to 100."),
         ({"sampling": {"sigmas": [10**400]}}, "job.json.sampling.sigmas[0] is 1000"),
         ({"sampling": {"sigmas": [float("inf")]}}, "job.json.sampling.sigmas[0] is inf"),
+        ({"sampling": {"sigmas": [1.5, 0]}}, "sampling.sigmas[0] is 1.5; expected 0 to 1."),
+        ({"model_mask": {"strengths": [1, -5]}}, "strengths[1] is -5; expected 0 to 2."),
         ({"prompt": {"text": "a \ud83d"}}, r"text is 'a \ud83d'; character 3 is not Unicode"),
         ({"prompt": {"sections": ["\udc80"]}}, "job.json.prompt.sections[0] is"),
         ({"model": {"\udc80": 1}}, r"job.json.model has no field '\udc80'"),
