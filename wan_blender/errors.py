@@ -176,4 +176,5 @@ def from_os_error(error: OSError, doing: str) -> WanError:
             f"The folder cannot be written{where} while {doing}.",
             "Choose a job folder you may write to in the preferences, then run the job again.",
         )
-    return UserError(f"{error.strerror or error}{where} while {doing}.", "See the log for details.")
+    told = f"{error.strerror or error}{where} while {doing}."
+    return UserError(told, "Check that path and disk.")

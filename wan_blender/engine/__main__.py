@@ -2,7 +2,7 @@
 """python -m wan_blender.engine run|check|forecast|serve|doctor|hygiene|models
 
 Exit codes: 0 done, 1 failed, 2 bad request, 130 cancelled. Results are JSON on stdout, progress
-and errors go to stderr.
+and errors go to stderr; those of forecast and hygiene are JSON, too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options)
     except WanError as error:
-        print(f"{error.code}: {error}", file=sys.stderr)
+        told = f"{error.code}: {error}"
+        if options.command in CALLED:
+            told = json.dumps({"error": error.to_dict()})
+        print(told, file=sys.stderr, flush=True)
         return error.exit_code
 
 
@@ -101,11 +104,7 @@ def _check(options: argparse.Namespace) -> int:
 def _forecast(options: argparse.Namespace) -> int:
     from .forecast import forecast
 
-    try:
-        return _print(forecast(options.job))
-    except WanError as error:
-        print(json.dumps({"error": error.to_dict()}), file=sys.stderr, flush=True)
-        return error.exit_code
+    return _print(forecast(options.job))
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -160,6 +159,8 @@ COMMANDS = {
     "hygiene": _hygiene,
     "models": _models,
 }
+
+CALLED = ("forecast", "hygiene")  # by Blender, which reads their errors as JSON (engine_call.py)
 
 if __name__ == "__main__":
     sys.exit(main())

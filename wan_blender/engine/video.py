@@ -94,7 +94,10 @@ def read_png(path: Path) -> np.ndarray:
         data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every Unicode path
     except OSError as error:
         raise from_os_error(error, "reading a frame") from error
-    frame = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    try:
+        frame = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:  # more pixels than OpenCV takes, or a codec that it was built without
+        frame = None
     if frame is None:
         raise InvalidJob(f"{path} is not a readable picture.", "Export the shot again.")
     if not np.issubdtype(frame.dtype, np.integer):

@@ -4,6 +4,7 @@
 import argparse
 import csv
 import json
+import struct
 
 import cv2
 import numpy as np
@@ -11,8 +12,16 @@ import pytest
 
 from tools.hygiene_set.patches import soft_noise
 from tools.hygiene_set.rooms import ROOMS
+from wan_blender.engine import __main__ as engine
 from wan_blender.engine.hygiene import batch, command, motion, pictures, report
-from wan_blender.errors import LengthMismatch, NothingSelected, SizeMismatch, UnsupportedClip
+from wan_blender.engine.video import read_png
+from wan_blender.errors import (
+    LengthMismatch,
+    NothingSelected,
+    SizeMismatch,
+    UnsupportedClip,
+    UserError,
+)
 
 H, W = 120, 160
 
@@ -121,11 +130,20 @@ def test_compare_sees_the_blur_in_the_fine_bands_only():
 
 def test_plot_shows_both_pictures_and_their_bars():
     picture = ROOMS["kitchen"]().rgb
-    sheet = report.draw(picture, np.full((100, 100, 3), 0.5, np.float32), ("one", "two"))
+    sheet = report.draw(picture, cv2.GaussianBlur(picture, (0, 0), 1.0), ("one", "two"))
     assert sheet.dtype == np.uint8
     assert sheet.shape[0] == 820
-    for color in (report._FIRST, report._SECOND):
-        assert (sheet[600:] == color).all(-1).any() or color == report._SECOND
+    bars = [(sheet[600:] == color).all(-1).sum() for color in (report._FIRST, report._SECOND)]
+    assert bars[0] > bars[1] > 1000
+
+
+def test_names_are_drawn_without_question_marks():
+    drawn = []
+    for text in ("Küche 日", "Kuche _"):
+        drawn.append(np.zeros((40, 200, 3), np.uint8))
+        report.draw_text(drawn[-1], text, 8, 20, (255, 255, 255))
+    np.testing.assert_array_equal(*drawn)
+    assert drawn[0].any()
 
 
 def test_batch_writes_a_line_for_each_image_and_survives_a_broken_one(tmp_path):
@@ -139,6 +157,24 @@ def test_batch_writes_a_line_for_each_image_and_survives_a_broken_one(tmp_path):
     assert rows["grün calm.png"]["light"] == "green"
     assert "12 bytes" in rows["broken.png"]["error"]
     assert cv2.imread(str(tmp_path / "out" / "contact.png")).shape[1] == 1280
+
+
+def test_batch_beside_its_images_judges_neither_folders_nor_its_own_sheet(tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        pictures.write_picture(tmp_path / name, np.full((9, 16, 3), 0.5))
+    (tmp_path / "folder.png").mkdir()
+    read = np.fromfile
+
+    def fail(path, dtype):
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, dtype)
+
+    monkeypatch.setattr(pictures.np, "fromfile", fail)
+    for _ in range(2):
+        rows = batch.run(tmp_path, tmp_path, (64, 36), lambda text: None)
+        assert [(row["number"], row["file"]) for row in rows] == [(1, "a.png"), (2, "b.png")]
+        assert "Permission denied" in rows[1]["error"]
 
 
 def test_batch_of_an_empty_folder_is_refused(tmp_path):
@@ -160,6 +196,45 @@ def test_pictures_of_every_sort_are_read(tmp_path, name):
     picture = pictures.read_picture(path, (64, 32))
     assert picture.shape == (32, 64, 3)
     np.testing.assert_allclose(picture, 128 / 255, atol=2e-3)
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".hdr"])
+def test_light_in_float_files_is_read_as_it_is_shown(tmp_path, suffix):
+    """Linear 0.2158605 is 128 of 255 in sRGB; what is brighter than white is white."""
+    light = np.full((20, 30, 3), 0.2158605, np.float32)
+    light[:, 15:] = 7.0
+    path = tmp_path / f"ünder{suffix}"
+    path.write_bytes(cv2.imencode(suffix, light)[1].tobytes())
+    picture = pictures.read_picture(path)
+    np.testing.assert_allclose(picture[:, :15], 128 / 255, atol=4e-3)
+    np.testing.assert_array_equal(picture[:, 15:], 1)
+
+
+def test_alpha_of_an_exr_is_taken_off_its_colour(tmp_path):
+    light = np.full((4, 4, 4), (0.2158605, 0.2158605, 0.2158605, 1), np.float32)
+    light[:2] *= 0.5
+    light[3] = 0
+    (tmp_path / "a.exr").write_bytes(cv2.imencode(".exr", light)[1].tobytes())
+    rgb = pictures.read_picture(tmp_path / "a.exr")[:, 0, 0]
+    expected = [0.5 * 128 / 255 + 0.25] * 2 + [128 / 255, 0.5]  # over mid gray
+    np.testing.assert_allclose(rgb, expected, atol=4e-3)
+
+
+@pytest.mark.parametrize("name", ["huge.bmp", "half.exr", "folder.png"])
+def test_what_cannot_be_decoded_is_refused_by_name(tmp_path, name):
+    path = tmp_path / name
+    if name == "folder.png":
+        path.mkdir()
+    elif name == "huge.bmp":
+        header = struct.pack("<IiiHHIIiiII", 40, 100_000, 100_000, 1, 24, 0, 0, 0, 0, 0, 0)
+        path.write_bytes(b"BM" + struct.pack("<IHHI", 1000, 0, 0, 54) + header + bytes(100))
+    else:
+        light = np.random.default_rng(0).random((64, 64, 3)).astype(np.float32)
+        path.write_bytes(cv2.imencode(".exr", light)[1].tobytes()[:300])
+    with pytest.raises(UnsupportedClip, match=name):
+        pictures.read_picture(path)
+    with pytest.raises(UserError, match=name):
+        read_png(path)
 
 
 def test_channels_are_read_in_rgb_order(tmp_path):
@@ -198,3 +273,37 @@ def test_command_treats_a_picture_and_its_map_gives_the_same_frame(tmp_path, cap
                     "--plot", tmp_path / "p.png")  # fmt: skip
     assert compared["score_change"] < 0
     assert (tmp_path / "p.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--size", "100000x100000", "faces", "a.png"],
+        ["treat", "a.png", "b.png", "--seed", "-1"],
+        ["treat", "a.png", "b.jpg"],
+        ["compare", "a.png", "b.png", "--plot", "plot"],
+    ],
+)
+def test_options_that_cannot_be_followed_are_refused_before_anything_is_read(wrong, capsys):
+    with pytest.raises(SystemExit) as ended:
+        engine.main(["hygiene", *wrong])
+    assert ended.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_errors_are_told_in_json_as_blender_reads_them(tmp_path, capsys):
+    (tmp_path / "text.png").write_text("hi")
+    assert engine.main(["hygiene", "faces", str(tmp_path / "text.png")]) == 2
+    error = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
+    assert error["code"] == "UnsupportedClip"
+    assert "text.png" in error["message"]
+
+
+def test_folder_in_the_way_of_a_picture_is_named(tmp_path, capsys):
+    pictures.write_picture(tmp_path / "a.png", np.full((36, 64, 3), 0.5))
+    (tmp_path / "b.png").mkdir()
+    arguments = ["--size", "64x36", "matrix", str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    assert engine.main(["hygiene", *arguments]) == 1
+    error = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
+    assert "b.png" in error["message"]
+    assert error["hint"] == "Check that path and disk."

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...errors import NothingSelected, UnsupportedClip, from_os_error
+from ...errors import NothingSelected, WanError, from_os_error
 from ...hygiene.matrix import analyse
 from .pictures import SUFFIXES, read_picture, write_image
 from .report import BANDS, Drawing, draw_text, draw_tile, profile
@@ -24,22 +24,25 @@ def run(
 ) -> list[dict[str, object]]:
     """Judge every image of ``folder`` at generation ``size``; writes hygiene.csv and contact.png.
 
-    An image that cannot be read gets a line with its error and stops nothing. Raises
-    NothingSelected for a folder without images.
+    An image that cannot be read gets a line with its error and stops nothing; what an earlier
+    batch drew there is left out. Tiles carry the number of their line. Raises NothingSelected for
+    a folder without images.
     """
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    sheet = out / "contact.png"
+    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = [path for path in files if path.resolve() != sheet.resolve()]
     if not files:
         raise NothingSelected(
             f"{folder} holds no images.", f"Known endings: {', '.join(SUFFIXES)}."
         )
     rows, tiles = [], []
-    for path in files:
-        row, tile = _judge(path, size)
+    for number, path in enumerate(files, 1):
+        row, tile = _judge(number, path, size)
         rows.append(row)
         tiles.append(tile)
         say(f"{path.name}: {row['error'] or row['light'] + ' ' + str(row['score'])}")
     _write_csv(out / "hygiene.csv", rows)
-    write_image(out / "contact.png", contact_sheet(tiles))
+    write_image(sheet, contact_sheet(tiles))
     return rows
 
 
@@ -56,13 +59,14 @@ def contact_sheet(tiles: list[Drawing]) -> Drawing:
     return np.vstack(rows)
 
 
-def _judge(path: Path, size: tuple[int, int]) -> tuple[dict[str, object], Drawing]:
-    row: dict[str, object] = {"file": path.name, "error": "", "light": "", "score": ""}
+def _judge(number: int, path: Path, size: tuple[int, int]) -> tuple[dict[str, object], Drawing]:
+    row: dict[str, object] = dict.fromkeys(("error", "light", "score"), "")
+    row |= {"number": number, "file": path.name}
     try:
         picture = read_picture(path, size)
-    except UnsupportedClip as error:
+    except WanError as error:
         blank = np.zeros((60, TILE, 3), np.uint8)
-        draw_text(blank, f"{path.name[:34]}: unreadable", 6, 34, LIGHTS["red"], 0.4)
+        draw_text(blank, f"{number} {path.name[:32]}: unreadable", 6, 34, LIGHTS["red"], 0.4)
         return {**row, "error": str(error)}, blank
     matrix = analyse(picture)
     found = profile(picture, matrix)
@@ -72,12 +76,12 @@ def _judge(path: Path, size: tuple[int, int]) -> tuple[dict[str, object], Drawin
     height = round(TILE * size[1] / size[0])
     tile = np.vstack([draw_tile(picture, TILE, height), draw_tile(matrix.glow, TILE, height)])
     cv2.rectangle(tile, (0, 0), (TILE - 1, len(tile) - 1), LIGHTS[found.light], 3)
-    draw_text(tile, f"{path.name[:30]}  {found.score:.0f}", 8, 20, LIGHTS[found.light])
+    draw_text(tile, f"{number} {path.name[:28]}  {found.score:.0f}", 8, 20, LIGHTS[found.light])
     return row, tile
 
 
 def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
-    names = ["file", "light", "score", "sinks", "glow", "noise", *BANDS, "error"]
+    names = ["number", "file", "light", "score", "sinks", "glow", "noise", *BANDS, "error"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w", newline="", encoding="utf-8") as file:

@@ -20,6 +20,8 @@ from ...hygiene.sinks import Sink, find_sinks
 from . import batch, motion, pictures, report, takes
 from .faces import find_faces
 
+MOST_PIXELS = 1 << 24  # of a generation size: no model works at more, and memory is finite
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -28,22 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     matrix = actions.add_parser("matrix", help="write the matrix view of an image")
     matrix.add_argument("image", type=Path)
-    matrix.add_argument("out", type=Path)
+    matrix.add_argument("out", type=_png)
     sinks = actions.add_parser("sinks", help="list the attention sinks of an image")
     sinks.add_argument("image", type=Path)
     faces = actions.add_parser("faces", help="boxes of the faces in an image")
     faces.add_argument("image", type=Path)
     soft = actions.add_parser("treat", help="write the treated frame and its blur map")
     soft.add_argument("image", type=Path)
-    soft.add_argument("out", type=Path)
-    soft.add_argument("--radius", type=Path, help="where to write the blur map")
+    soft.add_argument("out", type=_png)
+    soft.add_argument("--radius", type=_png, help="where to write the blur map")
     soft.add_argument("--sinks", type=_numbers, help="which to treat, as listed: 0,2,5")
-    soft.add_argument("--seed", type=int, default=0, help="seed of the blots on large patterns")
+    soft.add_argument("--seed", type=_seed, default=0, help="seed of the blots on large patterns")
     soft.add_argument("--keep-edges", action="store_true", help="spare outlines of large things")
     compare = actions.add_parser("compare", help="two images: numbers and a plot")
     compare.add_argument("first", type=Path)
     compare.add_argument("second", type=Path)
-    compare.add_argument("--plot", type=Path)
+    compare.add_argument("--plot", type=_png)
     folder = actions.add_parser("batch", help="judge a folder: CSV and contact sheet")
     folder.add_argument("folder", type=Path)
     folder.add_argument("out", type=Path)
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pair = actions.add_parser("takes", help="compare two finished job folders of one seed")
     pair.add_argument("without", type=Path)
     pair.add_argument("treated", type=Path)
-    pair.add_argument("sheet", type=Path, help="where to write the contact sheet")
+    pair.add_argument("sheet", type=_png, help="where to write the contact sheet")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -166,7 +168,21 @@ def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not width x height, for example 832x480")
+    if int(width) * int(height) > MOST_PIXELS:
+        raise argparse.ArgumentTypeError(f"{text} has more than {MOST_PIXELS} pixels")
     return int(width), int(height)
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text!r} is written as PNG; let its name end in .png")
+    return Path(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
 
 
 def _numbers(text: str) -> list[int]:

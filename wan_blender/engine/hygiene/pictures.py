@@ -16,11 +16,13 @@ from ...hygiene.blur import MAX_RADIUS
 from ..region import Region
 from .treatment import SOFT, Treatment
 
+LINEAR = (".exr", ".hdr")  # hold light; other formats what a display is sent
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
 
 
 def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) float32 in 0..1 from an image of 1 to 4 channels, 8 or 16 bit or float.
+    """(H, W, 3) float32 in 0..1 from an image of 1 to 4 channels, 8 or 16 bit or float; the light
+    in EXR and HDR files is encoded as sRGB, as Blender shows it and a model is given it.
 
     ``size`` is the generation size (width, height): the picture is cropped in the middle to its
     aspect and resized. Raises UnsupportedClip when there is no picture.
@@ -48,16 +50,35 @@ def _decode(path: Path) -> np.ndarray:
             f"There is no start frame at {path}.", "Export it again or choose another image."
         ) from error
     except OSError as error:
-        raise from_os_error(error, "reading the start frame") from error
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        raise UnsupportedClip(
+            f"{path} cannot be read: {error.strerror or error}.",
+            "Check its permissions, or choose another image.",
+        ) from error
+    image, reason = None, f"{data.size} bytes"
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error as error:  # more pixels than it takes, or a codec that it was built without
+        reason += f": {error.err}" if error.err else ""
     if image is None:
         raise UnsupportedClip(
-            f"{path} is not an image that can be read ({data.size} bytes).",
+            f"{path} is not an image that can be read ({reason}).",
             "Save it as PNG, JPEG, TIFF or EXR.",
         )
     if image.ndim == 3 and image.shape[2] >= 3:
         image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
-    return image
+    return _to_display(image) if path.suffix.lower() in LINEAR else image
+
+
+def _to_display(light: np.ndarray) -> np.ndarray:
+    """Linear (H, W) or (H, W, C) to sRGB values (IEC 61966-2-1); a fourth channel is alpha, which
+    is multiplied in."""
+    color = light
+    if light.ndim == 3 and light.shape[2] == 4:
+        alpha = light[..., 3:]
+        color = light[..., :3] / np.where(alpha > 0, alpha, 1)
+    color = np.maximum(color, 0)
+    color = np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
+    return color if color.shape == light.shape else np.dstack([color, alpha])
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
@@ -67,7 +88,8 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """An OpenCV image (BGR) as PNG. Raises DiskFull or UserError with the path."""
+    """An OpenCV image (BGR) as PNG, whatever the name. Raises DiskFull or UserError with the
+    path."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(cv2.imencode(".png", image)[1].tobytes())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -100,5 +101,9 @@ def _bars(series: list[tuple[float, ...]], width: int, height: int) -> Drawing:
 def draw_text(
     image: Drawing, text: str, x: int, y: int, color: tuple[int, int, int], size: float = 0.5
 ) -> None:
+    """OpenCV's font is ASCII: accents are dropped, other letters become underscores."""
+    apart = unicodedata.normalize("NFKD", text)
+    bare = (letter for letter in apart if not unicodedata.combining(letter))
+    text = "".join(letter if letter.isascii() else "_" for letter in bare)
     for ink, thickness in (((0, 0, 0), 3), (color, 1)):
         cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, ink, thickness, 16)
