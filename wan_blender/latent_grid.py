@@ -118,13 +118,26 @@ def to_latent(mask: np.ndarray, grid: Grid, reduction: str = "max") -> np.ndarra
 
 
 def reduce_space(mask: np.ndarray, grid: Grid, reduction: str = "max") -> np.ndarray:
-    """(T, H, W) -> (T, h, w), any number of frames at a time. Cells that hang over the canvas
-    count the canvas' own pixels only."""
+    """(T, H, W) -> (T, h, w), any number of frames at a time."""
+    mask = pad_to_tokens(mask, grid, axis=1)
     if reduction in _SAMPLERS:
-        return _resample(_fill(mask, grid), grid.latent_shape, (2, 1), _SAMPLERS[reduction])
+        return _resample(mask, grid.latent_shape, (2, 1), _SAMPLERS[reduction])
     if reduction == "wan2gp_nearest":
-        return _fill(mask, grid)[:, :: grid.cell, :: grid.cell]
-    return _reduce_cells(mask, grid, reduction)
+        return mask[:, :: grid.cell, :: grid.cell]
+    _, h, w = grid.latent_shape
+    blocks = mask.reshape(len(mask), h, grid.cell, w, grid.cell)
+    pick = {"min": np.min, "mean": np.mean}.get(reduction, np.max)
+    return pick(blocks, (2, 4))
+
+
+def pad_to_tokens(frames: np.ndarray, grid: Grid, axis: int = 0) -> np.ndarray:
+    """Repeat the last row and column of pictures or masks until they fill whole tokens; height
+    and width are ``axis`` and ``axis + 1``. The mask must go with the picture: padding that showed
+    an object and was kept would be drawn on into the frame."""
+    below, right = grid.padded_height - grid.height, grid.padded_width - grid.width
+    widths = [(0, 0)] * frames.ndim
+    widths[axis : axis + 2] = [(0, below), (0, right)]
+    return np.pad(frames, widths, mode="edge")
 
 
 def reduce_time(mask: np.ndarray, grid: Grid, reduction: str = "max") -> np.ndarray:
@@ -164,31 +177,6 @@ def frame_footprint(latent_mask: np.ndarray, grid: Grid, frame: int) -> np.ndarr
     """``footprint`` of one frame: (H, W)."""
     cells = latent_mask[group_of_frame(frame, grid.group)]
     return cells.repeat(grid.cell, 0).repeat(grid.cell, 1)[: grid.height, : grid.width]
-
-
-def _reduce_cells(mask: np.ndarray, grid: Grid, reduction: str) -> np.ndarray:
-    fill = {"min": 1.0, "mean": np.nan}.get(reduction, 0.0)
-    _, h, w = grid.latent_shape
-    blocks = _fill(mask, grid, fill).reshape(len(mask), h, grid.cell, w, grid.cell)
-    if reduction == "min":
-        return _without_empty_cells(blocks.min((2, 4)), grid)
-    if reduction == "mean":
-        counted = np.isfinite(blocks).sum((2, 4))
-        return (np.nansum(blocks, (2, 4)) / np.maximum(counted, 1)).astype(mask.dtype)
-    return blocks.max((2, 4))
-
-
-def _fill(mask: np.ndarray, grid: Grid, value: float = 0.0) -> np.ndarray:
-    """Pad the right and lower side to whole tokens; nothing is generated off the canvas."""
-    below, right = grid.padded_height - grid.height, grid.padded_width - grid.width
-    return np.pad(mask, [(0, 0), (0, below), (0, right)], constant_values=value)
-
-
-def _without_empty_cells(cells: np.ndarray, grid: Grid) -> np.ndarray:
-    """Cells wholly off the canvas hold no pixel, hence nothing to generate."""
-    cells[:, -(-grid.height // grid.cell) :] = 0
-    cells[:, :, -(-grid.width // grid.cell) :] = 0
-    return cells
 
 
 def _resample(mask, shape, axes, sample) -> np.ndarray:

@@ -44,7 +44,8 @@ def latent_mask(frames: Iterable[np.ndarray], crop: Crop, settings: Mask) -> np.
 @dataclass(frozen=True)
 class MaskPreview:
     """``cells`` (t, h, w) is the latent mask; ``partly`` (t, h, w) marks the cells that the mask
-    covers only in part of their pixels or frames. ``frame_start`` is a timeline frame."""
+    covers only in part of their pixels or frames; both without the cells that lie wholly off the
+    canvas. ``frame_start`` is a timeline frame."""
 
     frame_start: int
     canvas: tuple[int, int]  # width, height
@@ -135,12 +136,13 @@ def make_preview(
     canvas = width, height
     crop = plan_crop(count, canvas, grown(box, mask.grow_px, canvas), region, sizes)
     cells = latent_mask(frames(), crop, mask)
+    rows, columns = (-(-side // sizes.cell) for side in (crop.grid.height, crop.grid.width))
     return MaskPreview(
         frame_start,
         canvas,
         crop,
-        cells,
-        _partly(crop, frames),
+        cells[:, :rows, :columns],
+        _partly(crop, frames)[:, :rows, :columns],
         mask_notes(boxes, cells, crop, mask, frame_start),
     )
 

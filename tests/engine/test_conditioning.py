@@ -155,6 +155,20 @@ def test_vace_splits_at_one_half_and_keeps_the_soft_mask(tmp_path):
     np.testing.assert_allclose(context[0, 32:, :, 2:].numpy(), 30000 / 65535, atol=1e-6)
 
 
+def test_models_are_shown_a_mask_that_leaves_the_canvas_in_the_padding_too(tmp_path):
+    """The padding repeats the picture's last row; kept there, what the mask covers would stay."""
+    mask = np.zeros((5, 36, 56), np.uint16)
+    mask[:, 20:, 16:32] = 65535
+    scene = _scene(tmp_path, mask)
+    shown = scene.mask(0)
+    assert shown.shape == (48, 64)
+    assert (shown[20:, 16:32] == 1).all()
+    assert shown.sum() == 28 * 16
+    context = Vace(open_model("", "cpu", "float32"), scene).context
+    assert (context[0, 32:, :, 3:, 2:4] == 1).all()
+    assert (context[0, 32:, :, :, 4:] == 0).all()
+
+
 @pytest.mark.parametrize(("time", "shown"), [("groups", [0, 1, 0]), ("frames", [0, 0, 0])])
 def test_vace_is_shown_a_flash_on_every_frame_of_its_group(tmp_path, time, shown):
     """The released sampling reads frames 1, 4 and 7 of nine; the flash is on frame 2."""

@@ -139,6 +139,18 @@ def test_cell_masked_on_some_frames_of_its_group_is_marked():
     assert preview.generated(2) == [((16, 16, 24, 24), 1.0, True)]
 
 
+def test_cells_off_the_canvas_are_generated_but_not_shown():
+    masks = np.zeros((5, 50, 84), np.float32)
+    masks[:, 30:, 60:] = 1  # leaves the canvas below and on the right
+    preview = make_preview(1, 5, masks.__getitem__, jobs.Mask(), jobs.Region(mode="whole"), SIZES)
+    assert preview.crop.grid.latent_shape == (2, 8, 12)
+    assert preview.cells.shape == preview.partly.shape == (2, 7, 11)
+    assert max(rect[3] for rect, *_ in preview.generated(3)) == 50
+    assert max(rect[2] for rect, *_ in preview.generated(3)) == 84
+    assert all(x0 < x1 and y0 < y1 for (x0, y0, x1, y1), *_ in preview.generated(3))
+    assert preview.counts(3) == (4 * 4, 4 + 4 - 1)  # of rows 3..6 and columns 7..10
+
+
 def test_preview_survives_its_file(tmp_path):
     masks = moving_mask(9, 96, 160)
     preview = make_preview(4, 9, masks.__getitem__, jobs.Mask(), jobs.Region(), SIZES)

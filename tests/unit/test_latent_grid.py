@@ -155,3 +155,17 @@ def test_token_snap_makes_tokens_uniform():
         [0, 0, 0, 0],
         [0, 0, 0, 0],
     ]
+
+
+@pytest.mark.parametrize("reduction", lg.REDUCTIONS)
+@pytest.mark.parametrize("size", [(50, 70), (56, 88), (49, 65)])
+def test_padding_goes_with_the_mask_at_the_edge(reduction, size):
+    """A mask that leaves the canvas below and on the right: no cell there is kept, for the
+    picture is padded with what the mask covers."""
+    mask = np.zeros((5, *size), np.float32)
+    mask[:, 20:, 30:] = 1
+    latent = lg.to_latent(mask, lg.Grid(5, *size), reduction)
+    assert (latent[:, 3:, 4:] == 1).all()
+    mask = np.zeros((5, *size), np.float32)
+    mask[:, 20:40, 30:60] = 1
+    assert lg.to_latent(mask, lg.Grid(5, *size), reduction)[:, 6:].max() == 0

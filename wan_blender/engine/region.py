@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import job as jobs
 from ..crop import Crop, ModelSizes, plan_crop
-from ..latent_grid import Grid
+from ..latent_grid import Grid, pad_to_tokens
 from ..traits import Traits
 
 
@@ -30,10 +30,7 @@ class Region(Crop):
 
     def crop_padded(self, frame: np.ndarray) -> np.ndarray:
         """As ``crop``, padded with its own edge pixels to the model's size."""
-        box = self.crop(frame)
-        below = self.grid.padded_height - box.shape[0]
-        right = self.grid.padded_width - box.shape[1]
-        return np.pad(box, [(0, below), (0, right)] + [(0, 0)] * (box.ndim - 2), mode="edge")
+        return pad_to_tokens(self.crop(frame), self.grid)
 
     def restore(self, frame: np.ndarray) -> np.ndarray:
         """The model's padded frame -> the box in plate pixels (height, width[, C])."""

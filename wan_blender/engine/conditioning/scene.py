@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ... import job as jobs
+from ...latent_grid import pad_to_tokens
 from ..region import Region
 from ..video import Shot, read_png, to_mask, to_model
 
@@ -38,16 +39,14 @@ class Scene:
         return self._seen(self.region.crop_padded(to_model(self.shot.plate(index))), index)
 
     def mask(self, index: int) -> np.ndarray:
-        """The model's mask (H, W) in [0, 1], 1 = generate; the padding holds nothing to make."""
+        """The model's mask (H, W) in [0, 1], 1 = generate, padded like the picture."""
         index = self._inside(index)
         if self.settings.shape == "own":
             mask = self.shot.model_mask(index)
         else:
             mask = _reshape(self.shot.mask(index), self.settings.shape)
         mask = self.region.mask_as_seen(mask, grow_px=self.settings.grow_px)
-        grid = self.region.grid
-        below, right = grid.padded_height - grid.height, grid.padded_width - grid.width
-        return np.pad(mask, [(0, below), (0, right)])
+        return pad_to_tokens(mask, self.region.grid)
 
     def given(self, name: str) -> np.ndarray | None:
         """The job's start or end picture as the model sees it, or None. A picture of the plate's
