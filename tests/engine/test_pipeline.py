@@ -51,7 +51,8 @@ def test_pixels_outside_the_mask_are_the_plates_own(
     plate = noise_plate(frames, height, width, dtype, channels)
     mask = np.zeros((frames, height, width), np.uint16)
     mask[:, 4:14, 5:13] = 65535
-    make_job(tmp_path, plate, mask, output__full_frames=True, sampling__steps=2)
+    settings = {"output__full_frames": True, "output__feather_px": 0.0, "sampling__steps": 2}
+    make_job(tmp_path, plate, mask, **settings)
     report = generate(tmp_path, Watch(tmp_path))
     assert report["max_diff_outside"] == 0
     assert report["max_latent_diff_kept"] == 0
@@ -85,6 +86,23 @@ def test_soft_mask_blends_and_feather_stays_inside(tmp_path):
 def _small_job(folder, **settings):
     plate, mask = noise_plate(5, 32, 48), moving_square(5, 32, 48, 12)
     return make_job(folder, plate, mask, sampling__steps=1, **settings)
+
+
+@pytest.mark.parametrize("matte", ["mask", "solid", "footprint"])
+def test_outside_and_seam_are_measured_at_the_matte_that_is_used(tmp_path, monkeypatch, matte):
+    """Another picture of one colour in a patch over a plate of another: the step between the two
+    is at the patch's edge, and the same for every matte."""
+    plate = np.full((1, 64, 64, 3), 100, np.uint8)
+    mask = np.zeros((1, 64, 64), np.uint16)
+    mask[:, 20:44, 20:44] = 20000
+    settings = {"output__matte": matte, "sampling__steps": 1, "region__mode": "whole"}
+    make_job(tmp_path, plate, mask, output__feather_px=0.0, **settings)
+    blank = [np.full((1, 64, 64, 3), 1, np.float32)]
+    monkeypatch.setattr(codec, "decode", lambda *_: iter(blank))
+    report = generate(tmp_path, Watch(tmp_path))
+    assert report["max_diff_outside"] == 0
+    opacity = 20000 / 65535 if matte == "mask" else 1
+    assert report["seam"]["colour_step"] == pytest.approx(opacity * 155 / 255, abs=0.005)
 
 
 @pytest.mark.parametrize("kind", ["patch", "frames"])
@@ -166,7 +184,7 @@ def test_footprint_matte_covers_whole_cells(tmp_path):
     mask[2, 9, 9] = 65535
     settings = {"output__matte": "footprint", "sampling__steps": 1}
     make_job(tmp_path, noise_plate(5, 32, 32), mask, **settings)
-    generate(tmp_path, Watch(tmp_path))
+    assert generate(tmp_path, Watch(tmp_path))["max_diff_outside"] == 0
     for i in range(5):
         alpha = _read(tmp_path, "patch", jobs.frame_name(i))[..., 3]
         expected = np.zeros((32, 32), bool)

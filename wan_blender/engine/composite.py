@@ -69,14 +69,14 @@ def patch(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.nda
     return rgba
 
 
-def difference_outside(plate: np.ndarray, mask: np.ndarray, files: list[np.ndarray]) -> int:
-    """Largest difference between the plate and what was written, over pixels whose mask is 0, in
-    the plate's integer steps. ``files`` are the patch (laid over the plate here) and, when they
+def difference_outside(plate: np.ndarray, alpha: np.ndarray, files: list[np.ndarray]) -> int:
+    """Largest difference between the plate and what was written, where the matte ``alpha`` is 0,
+    in the plate's integer steps. ``files`` are the patch (laid over the plate here) and, when they
     were written, the full frame."""
-    outside = mask == 0
+    outside = alpha == 0
     rgba = files[0]
-    alpha = rgba[..., 3:].astype(np.float64) / np.iinfo(rgba.dtype).max
-    shown = np.rint(alpha * rgba[..., :3] + (1 - alpha) * plate[..., :3])
+    written = rgba[..., 3:].astype(np.float64) / np.iinfo(rgba.dtype).max
+    shown = np.rint(written * rgba[..., :3] + (1 - written) * plate[..., :3])
     pairs = [(shown, plate[..., :3]), *((frame, plate) for frame in files[1:])]
     return max(
         int(np.abs(a.astype(np.int64) - b.astype(np.int64))[outside].max(initial=0))

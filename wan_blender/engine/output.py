@@ -128,13 +128,14 @@ def _measure(plan: Plan, part: Path, check: Callable[[], None]) -> dict[str, Any
     worst, seam = 0, SeamMeter()
     for index in range(len(plan.shot)):
         check()
-        plate, mask = plan.shot.plate(index), plan.shot.mask(index)
+        plate = plan.shot.plate(index)
+        alpha = matte_on_canvas(plan.shot, plan.region, plan.masks, plan.job.output, index)
         files = [
             read_png(part / name / jobs.frame_name(index)) for name in _folders(plan.job.output)
         ]
-        worst = max(worst, difference_outside(plate, mask, files))
+        worst = max(worst, difference_outside(plate, alpha, files))
         peak = np.iinfo(plate.dtype).max
-        alpha = files[0][..., 3:].astype(np.float32) / peak
-        shown = alpha * files[0][..., :3] + (1 - alpha) * plate[..., :3]
-        seam.add(plate[..., :3] / peak, shown / peak, mask)
+        written = files[0][..., 3:].astype(np.float32) / peak
+        shown = written * files[0][..., :3] + (1 - written) * plate[..., :3]
+        seam.add(plate[..., :3] / peak, shown / peak, alpha)
     return {"max_diff_outside": worst, "seam": seam.report()}

@@ -88,20 +88,21 @@ def add_grain(picture: np.ndarray, level: np.ndarray, seed: int) -> np.ndarray:
 
 
 class SeamMeter:
-    """How visible the edge is, over all frames.
+    """How visible the edge of the patch is, over all frames; it lies where the matte passes half
+    of the frame's largest value.
 
-    ``gradient_ratio`` compares steps across the mask's edge in the result with the plate's own
-    steps at the same places: 1 is invisible. ``colour_step`` is the difference of mean colours
-    in narrow bands inside and outside, result against plate, in 0..1.
+    ``gradient_ratio`` compares steps across the edge in the result with the plate's own steps at
+    the same places: 1 is invisible. ``colour_step`` is the difference of mean colours in narrow
+    bands inside and outside, result against plate, in 0..1.
     """
 
     def __init__(self) -> None:
         self._steps = np.zeros(2)
         self._colours: list[float] = []
 
-    def add(self, plate: np.ndarray, result: np.ndarray, mask: np.ndarray) -> None:
-        """Pictures (H, W, 3) in 0..1, mask (H, W)."""
-        inside = mask > 0.5
+    def add(self, plate: np.ndarray, result: np.ndarray, alpha: np.ndarray) -> None:
+        """Pictures (H, W, 3) in 0..1, matte (H, W)."""
+        inside = alpha > alpha.max() / 2
         for axis in (0, 1):
             edge = np.diff(inside, axis=axis) != 0
             for i, picture in enumerate((result, plate)):
