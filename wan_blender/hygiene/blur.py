@@ -8,6 +8,7 @@ so radii may vary freely over the picture and a radius of 0 leaves a pixel exact
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from .bands import FREQUENCY, luminance, smooth, split
 from .cells import CELL, box_mean, grow, ramp, spread
 from .matrix import CONTRAST, Matrix, fine_energy
-from .sinks import Sink
+from .sinks import Box, Sink, on_faces
 
 MAX_RADIUS = 2.5
 # Fine contrast below this is no trap; blurring further would only cost the object.
@@ -23,6 +24,7 @@ TARGET_FLOOR = 0.5 * (CONTRAST[0] + CONTRAST[1])
 # Part of an object's own shape that may be lost before it stops to be what it is.
 AMBIGUITY_LIMIT = 0.3
 FACE_AMBIGUITY_LIMIT = 0.1
+FAINT = 4 / 255  # a shape of less counts as one of that: an even print has none of its own to lose
 BLOT_COVER = 0.62
 PAD = 64  # pixels
 STEPS = 7  # bisections: the radius is exact to 0.02 pixel
@@ -97,14 +99,15 @@ def loss_of_shape(before: np.ndarray, after: np.ndarray, weight: np.ndarray, siz
 
     Shape is what remains of the object when it is sampled about six times across its smaller side
     ``size`` (pixels): the starlet bands from there up to its whole size. It is compared inside
-    ``weight``. Planes (H, W).
+    ``weight``, and taken for at least ``FAINT`` (root mean square). Planes (H, W) in 0..1.
     """
     first = int(np.clip(np.round(np.log2(max(size, 1) / 6)), 0, 3))
     was, _ = split(before, first + 3)
     now, _ = split(after, first + 3)
     shape, left = sum(was[first:]), sum(now[first:])
     lost = (weight * (shape - left) ** 2).sum()
-    return float(np.sqrt(lost / ((weight * shape**2).sum() + 1e-9)).clip(0, 1))
+    whole = max((weight * shape**2).sum(), FAINT**2 * weight.sum())
+    return float(np.sqrt(lost / (whole + 1e-9)).clip(0, 1))
 
 
 def ambiguity(before: np.ndarray, after: np.ndarray, sink: Sink) -> float:
@@ -141,17 +144,26 @@ def _part(sink: Sink) -> tuple[slice, slice]:
 
 
 def treat(
-    rgb: np.ndarray, matrix: Matrix, sinks: list[Sink], seed: int = 0, keep_edges: bool = False
+    rgb: np.ndarray,
+    matrix: Matrix,
+    sinks: list[Sink],
+    seed: int = 0,
+    keep_edges: bool = False,
+    faces: Sequence[Box] = (),
 ) -> list[Softened]:
     """For each sink the least radius that brings it to its surroundings' level, or to the limit.
 
-    A protected sink in the list was asked for: it is treated with a third of the usual limit.
+    A protected sink in the list was asked for: it is treated with a third of the usual limit. Any
+    other is left alone where it reaches into one of ``faces``.
     """
     plane = luminance(rgb)
-    return [
-        _just_enough(plane, matrix, sink, _weight(sink, plane.shape, seed), keep_edges)
-        for sink in sinks
-    ]
+    bare = 1 - _feather(grow(on_faces(faces, matrix.salience.shape), 2), plane.shape)
+    treated = []
+    for sink in sinks:
+        weight = _weight(sink, plane.shape, seed)
+        weight = weight if sink.protected else weight * bare
+        treated.append(_just_enough(plane, matrix, sink, weight, keep_edges))
+    return treated
 
 
 def radius_map(softened: list[Softened], shape: tuple[int, int]) -> np.ndarray:

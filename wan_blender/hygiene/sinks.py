@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +92,18 @@ def _box(cells: np.ndarray, height: int, width: int) -> Box:
 def is_on_face(box: Box, faces: list[Box]) -> bool:
     """Whether more than half of ``box`` lies in one of ``faces``."""
     return any(_overlap(box, face) > 0.5 for face in faces)
+
+
+def on_faces(faces: Sequence[Box], shape: tuple[int, int]) -> np.ndarray:
+    """The map of cells, of this ``shape``, that one of ``faces`` touches."""
+    cells = np.zeros(shape, bool)
+    for x, y, width, height in faces:
+        rows, columns = (
+            slice(max(start, 0) // CELL, -(-max(start + size, 0) // CELL))
+            for start, size in ((y, height), (x, width))
+        )
+        cells[rows, columns] = True
+    return cells
 
 
 def _overlap(box: Box, other: Box) -> float:

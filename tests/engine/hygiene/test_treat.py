@@ -2,6 +2,8 @@
 """Blur that is light: exact where nothing is blurred, just enough where it is, never ambiguous."""
 
 import functools
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from tools.hygiene_set import scenes
 from tools.hygiene_set.rooms import ROOMS
 from wan_blender.engine.hygiene import pictures
+from wan_blender.engine.hygiene.automatic import treat_picture
+from wan_blender.engine.hygiene.faces import find_faces
 from wan_blender.engine.hygiene.treatment import Treatment, low_pass
 from wan_blender.engine.region import Region, whole_frame
 from wan_blender.errors import InvalidJob, LengthMismatch, SizeMismatch, WrongModel
@@ -139,6 +143,21 @@ def test_too_much_blur_is_warned_of_and_just_enough_is_not(name):
             assert f"at {sink.box[0]}, {sink.box[1]} has lost" in warning
 
 
+@pytest.mark.parametrize("period", [8, 12])
+def test_an_even_print_has_no_shape_of_its_own_to_lose(period):
+    """Large checks whose mean is that of the wall: nothing is left of them above 16 px."""
+    picture = np.full((480, 832, 3), 0.5, np.float32)
+    waves = [np.sin(2 * np.pi * np.arange(n) / period) for n in (220, 320)]
+    picture[100:320, 200:520] += 0.3 * np.sign(np.outer(*waves))[..., None].astype(np.float32)
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.5)
+    matrix = analyse(picture)
+    sink = find_sinks(picture, matrix)[0]
+    (region,) = blur.treat(picture, matrix, [sink])
+    assert not region.limited
+    assert region.after == pytest.approx(region.target, rel=0.05)
+    assert region.before > 2 * region.target
+
+
 def test_a_protected_sink_is_treated_more_gently():
     picture = ROOMS["portrait"]().rgb
     matrix = analyse(picture)
@@ -148,6 +167,28 @@ def test_a_protected_sink_is_treated_more_gently():
         assert teeth.sink.protected == bool(faces)
         assert teeth.loss <= (blur.FACE_AMBIGUITY_LIMIT if faces else blur.AMBIGUITY_LIMIT)
     assert teeth.limited  # the face's limit holds it back
+
+
+def test_a_face_inside_a_larger_region_is_left_alone():
+    """NASA's portrait of Eileen Collins (public domain) under a fine veil: one region, all of it."""
+    portrait = pictures.read_picture(Path(__file__).parent / "portrait.jpg", (400, 400))
+    rows, columns = np.mgrid[:400, :400] // 3
+    veiled = (portrait + (0.2 * ((rows + columns) % 2) - 0.1)[..., None]).clip(0, 1)
+    veiled = veiled.astype(np.float32)
+    (face,) = faces = find_faces(veiled)
+    matrix = analyse(veiled)
+    sinks = find_sinks(veiled, matrix, faces)
+    inside = np.zeros((400, 400), bool)
+    inside[face[1] : face[1] + face[3], face[0] : face[0] + face[2]] = True
+    around = [sink for sink in sinks if not sink.protected]
+    radius = blur.radius_map(blur.treat(veiled, matrix, around, faces=faces), (400, 400))
+    assert not radius[inside].any()
+    assert (radius[~inside] > 0.3).mean() > 0.3
+    asked = [replace(sink, protected=True) for sink in around]
+    regions = blur.treat(veiled, matrix, asked, faces=faces)
+    assert blur.radius_map(regions, (400, 400))[inside].any()
+    _, report = treat_picture(veiled, Hygiene(mode="soft"), 0)
+    assert report["blurred"] == pytest.approx((radius > 0.05).mean(), abs=0.01)
 
 
 def test_blots_are_irregular_seeded_and_cover_their_part():

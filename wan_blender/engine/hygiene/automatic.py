@@ -22,8 +22,9 @@ def treat_picture(
     A strength above 1 counts as 1: more would pass the ambiguity limit.
     """
     matrix = analyse(picture)
-    sinks = [s for s in find_sinks(picture, matrix, find_faces(picture)) if not s.protected]
-    regions = treat(picture, matrix, sinks, seed, settings.keep_edges)
+    faces = find_faces(picture)
+    sinks = [s for s in find_sinks(picture, matrix, faces) if not s.protected]
+    regions = treat(picture, matrix, sinks, seed, settings.keep_edges, faces)
     radius = radius_map(regions, picture.shape[:2]) * min(settings.strength, 1)
     treated = soften(picture, radius, settings.keep_edges)
     return treated, {

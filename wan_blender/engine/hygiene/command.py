@@ -88,8 +88,8 @@ def _faces(options: argparse.Namespace) -> dict[str, object]:
 
 def _treat(options: argparse.Namespace) -> dict[str, object]:
     picture = pictures.read_picture(options.image, options.size)
-    matrix = analyse(picture)
-    sinks = find_sinks(picture, matrix, find_faces(picture))
+    matrix, faces = analyse(picture), find_faces(picture)
+    sinks = find_sinks(picture, matrix, faces)
     if options.sinks is None:
         chosen = [sink for sink in sinks if not sink.protected]
     else:
@@ -100,7 +100,7 @@ def _treat(options: argparse.Namespace) -> dict[str, object]:
                 "List them with 'hygiene sinks'.",
             )
         chosen = [sinks[n] for n in options.sinks]
-    regions = treat(picture, matrix, chosen, options.seed, options.keep_edges)
+    regions = treat(picture, matrix, chosen, options.seed, options.keep_edges, faces)
     radius = radius_map(regions, picture.shape[:2])
     treated = soften(picture, radius, options.keep_edges)
     pictures.write_picture(options.out, treated)
