@@ -129,7 +129,7 @@ def _write_job(folder, plate, mask, reduction: str, seed: int) -> None:
     job.sampling = jobs.Sampling(seed=seed, steps=STEPS)
     job.mask = jobs.Mask(reduction=reduction)
     job.region = jobs.Region(mode="whole")
-    job.output = jobs.Output(full_frames=True)
+    job.output = jobs.Output(full_frames=True, feather_px=0.0)  # what was generated, unmixed
     jobs.create(folder, job)
 
 

@@ -325,7 +325,11 @@ class Output:
         },
     )
     feather_px: float = schema.number(
-        0.0, "Soft edge of the patch, inward from the mask's edge", 0, 512, "px"
+        1.0,
+        "Soft edge of the patch, inward from the mask's edge; less where the mask is thin",
+        0,
+        512,
+        "px",
     )
     colour_match: bool = schema.flag(
         False, "Match the patch's colours to the plate in a ring around the mask"

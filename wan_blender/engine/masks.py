@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from ..crop import bounds, union
-from ..errors import EmptyMask, InvalidJob
+from ..errors import EmptyMask
 from ..job import Mask, Output
 from ..mask_preview import latent_mask
 from .region import Region
@@ -43,10 +43,10 @@ class MaskPlan:
 
 
 def measure_mask(shot: Shot) -> MaskExtent:
-    """Read the mask once. Raises EmptyMask, InvalidJob (NaN, range)."""
+    """Read the mask once. Raises EmptyMask."""
     boxes, coverage = [], 0.0
     for index in range(len(shot)):
-        mask = checked(shot.mask(index), index)
+        mask = shot.mask(index)
         boxes.append(bounds(mask))
         coverage += float(mask.mean())
     box = union(boxes)
@@ -71,23 +71,31 @@ def plan_masks(shot: Shot, extent: MaskExtent, region: Region, settings: Mask) -
     return MaskPlan(extent, latent, float((latent > 0).mean()))
 
 
-def checked(mask: np.ndarray, index: int) -> np.ndarray:
-    """The mask frame, or InvalidJob with the frame and the offending values."""
-    if not np.isfinite(mask).all():
-        raise InvalidJob(f"Mask frame {index} holds {int((~np.isfinite(mask)).sum())} NaN values.")
-    low, high = float(mask.min()), float(mask.max())
-    if low < 0 or high > 1:
-        raise InvalidJob(f"Mask frame {index} spans {low:g} to {high:g}; expected 0 to 1.")
-    return mask
-
-
 def matte(mask: np.ndarray, cells: np.ndarray, settings: Output) -> np.ndarray:
     """Composite matte (H, W) of one frame, 0..1. ``cells`` is the footprint of the frame's
     latent mask at plate size. The feather lies inside: no pixel outside is ever covered."""
     alpha = {"mask": mask, "solid": mask > 0, "footprint": cells > 0}[settings.matte]
     alpha = alpha.astype(np.float32)
-    if settings.feather_px > 0:
-        inside = np.pad((alpha > 0).astype(np.uint8), 1, mode="edge")  # canvas edge is no edge
-        depth = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-        alpha = alpha * np.clip(depth / (settings.feather_px + 1), 0, 1)
+    box = bounds(alpha)
+    if settings.feather_px > 0 and box:
+        x0, y0, x1, y1 = (max(box[0] - 1, 0), max(box[1] - 1, 0), box[2] + 1, box[3] + 1)
+        part = alpha[y0:y1, x0:x1]
+        part *= feather(part > 0, settings.feather_px)
     return alpha
+
+
+def feather(inside: np.ndarray, pixels: float) -> np.ndarray:
+    """Factor (H, W) in 0..1 that rises from the edge of ``inside`` to 1 over ``pixels``; where
+    ``inside`` is thinner than that, to its middle, so that a thin mask is covered still. The
+    picture's edge is no edge."""
+    padded = np.pad(inside.astype(np.uint8), 1, mode="edge")
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    room, radius = depth.copy(), pixels + 1
+    while radius > 1:  # room: radius of a disc that fits in and reaches, up to pixels + 1
+        disc = depth >= radius
+        if disc.any():
+            away = cv2.distanceTransform((~disc).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+            reached = away <= np.sqrt(2) * radius  # as far as the tip of a right-angled corner
+            room[reached] = np.maximum(room[reached], radius)
+        radius /= 1.25
+    return np.where(inside, np.minimum(depth / np.maximum(room, 1), 1), 0).astype(np.float32)
