@@ -170,7 +170,7 @@ def test_a_protected_sink_is_treated_more_gently():
 
 
 def test_a_face_inside_a_larger_region_is_left_alone():
-    """NASA's portrait of Eileen Collins (public domain) under a fine veil: one region, all of it."""
+    """NASA's portrait of Eileen Collins (public domain) under a fine veil, which is one region."""
     portrait = pictures.read_picture(Path(__file__).parent / "portrait.jpg", (400, 400))
     rows, columns = np.mgrid[:400, :400] // 3
     veiled = (portrait + (0.2 * ((rows + columns) % 2) - 0.1)[..., None]).clip(0, 1)
