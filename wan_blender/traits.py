@@ -10,6 +10,8 @@ from typing import Any
 from . import crop
 from .errors import WrongModel
 
+CONDITIONED = ("t2v", "vace", "i2v", "flf2v", "ti2v")  # kinds that a run can tell what to make
+
 
 @dataclass(frozen=True)
 class Traits:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,18 +31,23 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from wan_blender.engine import conditioning
+from wan_blender.engine.models.catalogue import part_catalogue
 from wan_blender.engine.models.finding import (
+    TOKENIZER,
+    add_part,
     candidates,
     compose,
     hugging_face_cache,
     scan,
     write_candidate,
 )
-from wan_blender.engine.models.identify import identify
+from wan_blender.engine.models.identify import expert_of, identify, stem_of
 from wan_blender.engine.models.layout import CLIP
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.shelf import describe, look
 from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
+from wan_blender.traits import CONDITIONED
 
 
 @pytest.fixture(autouse=True)
@@ -239,6 +245,189 @@ def test_vace_module_joins_the_transformer_it_fits(folders, tmp_path):
     save(tmp_path / "m" / "base.safetensors", renamed(parts[False], official_transformer_name))
     save(tmp_path / "m" / "module.safetensors", renamed(parts[True], official_transformer_name))
     assert [c.kind for c in candidates(scan([tmp_path / "m"]))] == ["t2v", "vace"]
+
+
+def in_shards(state, folder):
+    """An official folder: two shards, their index and Wan's own configuration."""
+    folder.mkdir(parents=True)
+    names, files = sorted(state), {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file = f"diffusion_pytorch_model-0000{number}-of-00002.safetensors"
+        save(folder / file, {name: state[name] for name in part})
+        files |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": files}
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    config = {
+        "_class_name": "WanModel", "_diffusers_version": "0.33.0", "dim": 64, "num_heads": 2,
+        "eps": 1e-6, "model_type": "t2v", "text_len": 512,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture
+def encoders(folders, tmp_path):
+    """VAE and text encoder with its tokenizer as single files in tmp_path/encoders."""
+    vae = component(folders["t2v"] / "vae")
+    names = {n: official_vae_name(n, False, 3) for n in vae}
+    save(tmp_path / "encoders" / "vae.safetensors", renamed(vae, names.__getitem__))
+    text = component(folders["t2v"] / "text_encoder")
+    text["spiece_model"] = torch.zeros(8, dtype=torch.uint8)
+    save(tmp_path / "encoders" / "umt5.safetensors", text)
+    return tmp_path / "encoders"
+
+
+def test_official_folders_of_shards_are_one_model(folders, encoders, tmp_path):
+    state = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    official = hugging_face_cache() / "models--Wan-AI--Wan2.2-T2V-A14B" / "snapshots" / "ab12"
+    for expert in ("high", "low"):
+        in_shards(state, official / f"{expert}_noise_model")
+    found = scan([encoders])
+    assert found.unusable == {}
+    assert [f.path for f in found.files if f.role == "transformer"] == [
+        official / "high_noise_model", official / "low_noise_model"]  # fmt: skip
+    (pair,) = candidates(found)
+    assert (pair.name, pair.boundary, pair.missing) == ("Wan2.2-T2V-A14B", 0.875, ())
+    bundle = open_model(write_candidate(pair, tmp_path / "made"), "cpu")
+    reference = open_model(folders["t2v"], "cpu").transformer(1.0)
+    for sigma in (0.9, 0.1):
+        assert (velocity(bundle.transformer(sigma)) - velocity(reference)).abs().max() < 2e-6
+    shard = official / "high_noise_model" / "diffusion_pytorch_model-00002-of-00002.safetensors"
+    parts = [("transformer", str(shard)), *list(pair.components.items())[1:]]
+    composed = json.loads((compose("x", parts, tmp_path) / "wan_blender.json").read_text())
+    assert composed["components"]["transformer"] == str(official / "high_noise_model")
+
+
+def test_shards_without_their_index_or_one_of_them_are_told(folders, tmp_path):
+    state = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    for name in ("no_index", "one_short"):
+        in_shards(state, tmp_path / name)
+    (index,) = (tmp_path / "no_index").glob("*.index.json")
+    index.unlink()
+    next((tmp_path / "no_index").glob("*-00002-*")).unlink()
+    next((tmp_path / "one_short").glob("*-00002-*")).unlink()
+    found = scan([tmp_path])
+    assert found.files == []
+    assert "no index" in found.unusable[tmp_path / "no_index"]
+    assert "1 of 2 files" in found.unusable[tmp_path / "one_short"]
+
+
+def test_a_file_without_a_transformer_is_refused_as_one(encoders, tmp_path):
+    parts = {
+        "transformer": "vae.safetensors",
+        "vae": "vae.safetensors",
+        "text_encoder": "umt5.safetensors",
+    }
+    chosen = [(part, str(encoders / file)) for part, file in parts.items()]
+    with pytest.raises(WrongModel, match="holds no Wan transformer, but a vae"):
+        compose("x", chosen, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("high", "low"),
+    [
+        ("Wan2_2-T2V-A14B_HIGH_fp8_e4m3fn_scaled_KJ", "Wan2_2-T2V-A14B-LOW_fp8_e4m3fn_scaled_KJ"),
+        ("wan2.2_i2v_high_noise_14B_fp16", "wan2.2_i2v_low_noise_14B_fp16"),
+        ("HighNoise/Wan2.2-T2V-A14B-HighNoise-Q4_K_M", "LowNoise/Wan2.2-T2V-A14B-LowNoise-Q4_K_M"),
+        ("wan22RemixT2VI2V_i2vHighV20", "wan22RemixT2VI2V_i2vLowV20"),
+        ("smoothMixWan2214BI2V_i2vHigh", "smoothMixWan2214BI2V_i2vLow"),
+        ("wan22-i2v-HN-Q8_0", "wan22-i2v-LN-Q8_0"),
+    ],
+)
+def test_names_of_two_experts_are_the_same_but_for_one_word(tmp_path, high, low):
+    for name, expert in ((high, "high"), (low, "low")):
+        assert expert_of(tmp_path / "models" / f"{name}.safetensors") == expert
+    assert stem_of(high) == stem_of(low)
+
+
+@pytest.mark.parametrize("name", ["wan_high_quality", "Highlights", "flow_v2", "low_vram_wan"])
+def test_other_words_name_no_expert(tmp_path, name):
+    assert expert_of(tmp_path / f"{name}.safetensors") == ""
+
+
+def test_pair_of_a_public_name_is_one_model(comfy, encoders, tmp_path):
+    (high,) = (comfy / "models" / "diffusion_models").glob("*high*")
+    for name in ("A14B_HIGH_fp8", "A14B-LOW_fp8"):
+        shutil.copy(high, encoders / f"Wan2_2-T2V-{name}.safetensors")
+    (pair,) = candidates(scan([encoders]))
+    assert (pair.name, pair.missing, pair.boundary) == ("Wan2_2-T2V-A14B_fp8", (), 0.875)
+    assert {"transformer", "transformer_2"} < set(pair.components)
+
+
+def test_vace_modules_of_a_pair_are_of_one_name(folders, tmp_path):
+    state = renamed(component(folders["vace"] / "transformer"), official_transformer_name)
+    module = {n: t for n, t in state.items() if n.startswith("vace_")}
+    base = {n: t for n, t in state.items() if not n.startswith("vace_")}
+    for expert in ("HIGH", "LOW"):
+        save(tmp_path / "m" / f"T2V-{expert}_fp8.safetensors", base)
+        save(tmp_path / "m" / f"Fun_{expert}_fp8.safetensors", module)
+    save(tmp_path / "m" / "VACE_2_1_fp8.safetensors", module)
+    save(tmp_path / "m" / "Another_LOW_fp8.safetensors", module)
+    made = [c.components for c in candidates(scan([tmp_path / "m"])) if c.kind == "vace"]
+    assert [[Path(c[part][1]).name for part in ("transformer", "transformer_2")] for c in made] == [
+        ["Fun_HIGH_fp8.safetensors", "Fun_LOW_fp8.safetensors"]
+    ]
+
+
+def test_models_of_another_architecture_are_not_runnable(folders, encoders, tmp_path):
+    state = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    animate = state | {
+        "face_adapter.fuser_blocks.0.q.weight": torch.zeros(8, 8),
+        "blocks.0.audio_cross_attn.k.weight": torch.zeros(8, 8),
+    }
+    save(encoders / "animate.safetensors", animate)
+    control = state | {"patch_embedding.weight": torch.zeros(64, 52, 1, 2, 2)}
+    for expert in ("high", "low"):
+        save(encoders / f"control_{expert}_noise.safetensors", control)
+    save(encoders / "lone.safetensors", control)
+    made = {c.name: c for c in candidates(scan([encoders]))}
+    assert set(made) == {"animate", "control", "lone"}
+    (lack,) = made["animate"].missing
+    assert "support for blocks.audio_cross_attn, face_adapter" in lack
+    (lack,) = made["control"].missing
+    assert "'control' models" in lack
+    for name in ("animate", "lone"):
+        folder = write_candidate(made[name], tmp_path / "made")
+        assert describe(str(folder)).missing == made[name].missing
+
+
+def test_every_kind_that_can_be_conditioned_is_known_without_torch():
+    assert set(CONDITIONED) == set(conditioning._KINDS)
+
+
+def test_official_clip_under_open_clips_names_is_told(tmp_path):
+    path = save(tmp_path / "open-clip-xlm-roberta-large-vit-huge-14_visual_fp16.safetensors", {
+        "visual.transformer.0.attn.to_qkv.weight": torch.zeros(240, 80),
+        "visual.pre_norm.weight": torch.zeros(80),
+    })  # fmt: skip
+    assert "Use clip_vision_h" in scan([tmp_path]).unusable[path]
+
+
+def test_every_part_that_can_lack_can_be_fetched(comfy, clip_files, tmp_path):
+    """What the lists say is missing is what a part of the catalogue fills."""
+    fills = {entry.fills for entry in part_catalogue().values()}
+    unet = tmp_path / "unet"
+    shutil.copytree(comfy / "models" / "unet", unet)
+    shutil.copytree(clip_files / "diffusion_models", unet / "i2v")
+    lacks = {lack for c in candidates(scan([unet])) for lack in c.missing}
+    assert lacks == fills - {TOKENIZER, "the VAE with 48 latent channels"}
+
+
+def test_tokenizer_that_lies_apart_is_found_and_given_to_a_model(folders, encoders, tmp_path):
+    state = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    save(encoders / "wan.safetensors", state)
+    text = component(folders["t2v"] / "text_encoder")
+    save(encoders / "umt5.safetensors", text)
+    (bare,) = candidates(scan([encoders]))
+    assert bare.missing == (TOKENIZER,)
+    made = write_candidate(bare, tmp_path / "made")
+    assert describe(str(made)).missing == (TOKENIZER,)
+    pieces = encoders / "google" / "umt5-xxl" / "spiece.model"
+    pieces.parent.mkdir(parents=True)
+    pieces.write_bytes(b"pieces")
+    (whole,) = candidates(scan([encoders]))
+    assert (whole.missing, whole.components["tokenizer"]) == ((), str(pieces))
+    add_part(made, "tokenizer", pieces)
+    assert describe(str(made)).missing == ()
 
 
 def test_model_folders_and_the_cache_are_found(folders, tmp_path):

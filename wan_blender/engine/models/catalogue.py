@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,17 @@ class LoraEntry:
     file: RemoteFile
 
 
+@dataclass(frozen=True)
+class PartEntry:
+    """A file that a model of single files may lack; ``fills`` is how that is said of it."""
+
+    key: str
+    title: str
+    licence: str
+    fills: str
+    file: RemoteFile
+
+
 @functools.cache
 def catalogue() -> dict[str, Entry]:
     """Key -> model, in the order of the file."""
@@ -81,6 +92,14 @@ def lora_catalogue() -> dict[str, LoraEntry]:
     }
 
 
+@functools.cache
+def part_catalogue() -> dict[str, PartEntry]:
+    return {
+        key: PartEntry(key, entry["title"], entry["licence"], entry["fills"], _file(entry))
+        for key, entry in _read()["shared"].items()
+    }
+
+
 def find_entry(key: str) -> Entry:
     """Raises BadRequest that lists the known keys."""
     if key not in catalogue():
@@ -94,9 +113,11 @@ def _read() -> dict[str, Any]:
 
 
 def _entry(key: str, data: dict[str, Any], shared: dict[str, Any]) -> Entry:
-    files = []
-    for file in data.get("files", ()):
-        told = {k: v for k, v in file.items() if k != "shared"}
-        files.append(RemoteFile(**(shared[file["shared"]] | told if "shared" in file else told)))
+    files = [_file(shared.get(file.get("shared"), {}) | file) for file in data.get("files", ())]
     lists = {k: tuple(data[k]) for k in ("tasks", "sizes", "loras") if k in data}
     return Entry(key=key, **(data | lists | {"files": tuple(files)}))
+
+
+def _file(entry: dict[str, Any]) -> RemoteFile:
+    known = {field.name for field in fields(RemoteFile)}
+    return RemoteFile(**{name: value for name, value in entry.items() if name in known})

@@ -114,6 +114,27 @@ def transformer_name(name: str) -> str:
     return name
 
 
+# Every module that a Wan transformer has, with VACE's; what ends the name is the tensor in it.
+_WAN = re.compile(
+    r"((vace_)?patch_embedding|proj_out|condition_embedder\.("
+    r"(time|text)_embedder\.linear_[12]|time_proj|image_embedder\.(norm[12]|ff\.net\.(0\.proj|2)))"
+    r"|(vace_)?blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0|norm_[qk]|add_[kv]_proj|norm_added_[qk])"
+    r"|norm[123]|ffn\.net\.(0\.proj|2)|proj_in|proj_out))\.\w+"
+    r"|(vace_)?blocks\.\d+\.scale_shift_table|condition_embedder\.image_embedder\.pos_embed"
+)
+
+
+def foreign(names: Iterable[str]) -> list[str]:
+    """Modules among a transformer's tensors (diffusers names) that no Wan transformer has: those of
+    a model that was made of one. Names without a dot are bookkeeping of the file."""
+    found = {}
+    for name in names:
+        if "." in name and not _WAN.fullmatch(name):
+            top, *inner = (word for word in name.split(".") if not word.isdigit())
+            found[f"{top}.{inner[0]}" if top.endswith("blocks") else top] = None
+    return list(found)
+
+
 _VAE = (
     (r"^conv1\.", "quant_conv."),
     (r"^conv2\.", "post_quant_conv."),

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...errors import BadRequest, WanError
-from .identify import Identity, identify
-from .layout import CLIP
-from .tensor_files import PICKLES, refuse_pickle
+from ...errors import BadRequest, WanError, WrongModel
+from ...traits import CONDITIONED
+from .identify import Identity, identify, stem_of, without_expert
+from .layout import CLIP, read_json
+from .tensor_files import PICKLES, refuse_pickle, whole
 
 _DEPTH = 5
 _PARTS = (
@@ -29,16 +30,20 @@ _PARTS = (
 _MODEL_FILES = (".safetensors", ".gguf")
 _MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
 BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
+TOKENIZER = "the tokenizer of google/umt5-xxl"
+_PIECES = "spiece.model"  # of a tokenizer
+_GENERIC = ("model", "diffusion_pytorch_model", "transformer", "diffusion_model", "")  # no names
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found: model folders that open as they are, single files, and unusable files with
-    the reason."""
+    """What was found: model folders that open as they are, single files (the folder of one in
+    shards), unusable files with the reason, and tokenizers of UMT5."""
 
     folders: list[Path]
     files: list[Identity]
     unusable: dict[Path, str]
+    tokenizers: list[Path]
 
 
 @dataclass(frozen=True)
@@ -74,24 +79,28 @@ def comfyui_folders() -> list[Path]:
 def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: None) -> Scan:
     """Look through ``places`` and the Hugging Face cache. ``watch`` gets each folder's name and
     may raise Cancelled. Folders that do not exist are passed over."""
-    folders: list[Path] = []
-    files: list[Identity] = []
-    unusable: dict[Path, str] = {}
+    found = Scan([], [], {}, [])
     for place in dict.fromkeys([*places, hugging_face_cache()]):
         for folder in _walk(Path(place).expanduser(), _DEPTH):
             watch(str(folder))
             if (folder / "model_index.json").is_file() or (folder / "wan_blender.json").is_file():
-                folders.append(folder)
+                found.folders.append(folder)
+                if (folder / "tokenizer").is_dir():
+                    found.tokenizers.append(folder / "tokenizer")
                 continue
-            for path in sorted(folder.iterdir()):
+            if "umt5" in folder.name.lower() and (folder / _PIECES).is_file():
+                found.tokenizers.append(folder / _PIECES)
+            # the shards of a model are one file, its folder
+            for path in dict.fromkeys(map(whole, sorted(folder.iterdir()))):
                 try:
-                    if _is_model(path):
-                        files += [found for found in identify(path) if found.role]
+                    if path == folder or _is_model(path):
+                        found.files.extend(part for part in identify(path) if part.role)
                 except WanError as error:
-                    unusable[path] = error.message
+                    found.unusable[path] = str(error)
                 except Exception as error:  # noqa: BLE001  one file must not hide the others
-                    unusable[path] = f"{path} cannot be read: {type(error).__name__}: {error}."
-    return Scan(folders, files, unusable)
+                    what = f"{type(error).__name__}: {error}"
+                    found.unusable[path] = f"{path} cannot be read: {what}."
+    return found
 
 
 def _is_model(path: Path) -> bool:
@@ -115,19 +124,19 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _walk(path, depth - 1)
 
 
-def candidates(found: Scan, tokenizers: Iterable[Path] = ()) -> list[Candidate]:
+def candidates(found: Scan) -> list[Candidate]:
     """Models that the single files make up: every transformer, pairs of experts together, and
     VACE modules on the T2V transformers they fit."""
     by_role: dict[str, list[Identity]] = {}
     for identity in found.files:
         by_role.setdefault(identity.role, []).append(identity)
-    tokenizer = next((str(p) for p in tokenizers if p.exists()), "")
+    tokenizer = next(map(str, found.tokenizers), "")
     made = []
     for high, low in _pairs(by_role.get("transformer", [])):
         made.append(_candidate(high, low, by_role, tokenizer))
         if high and high.kind == "t2v":
             for module in by_role.get("vace", []):
-                if module.width == high.width and module.expert in ("", high.expert):
+                if module.width == high.width and module.expert == high.expert:
                     made.append(_with_vace(high, low, module, by_role, tokenizer))
     return made
 
@@ -135,19 +144,29 @@ def candidates(found: Scan, tokenizers: Iterable[Path] = ()) -> list[Candidate]:
 def _pairs(transformers: list[Identity]) -> list[tuple[Identity | None, Identity | None]]:
     """(high, low) of experts whose names differ in nothing else, one of them None where the other
     is alone, and (single, None)."""
-    lows = {_stem(t.path): t for t in transformers if t.expert == "low"}
-    pairs = []
+    lows = [t for t in transformers if t.expert == "low"]
+    pairs: list[tuple[Identity | None, Identity | None]] = []
     for one in transformers:
         if one.expert == "high":
-            pairs.append((one, lows.get(_stem(one.path))))
+            pairs.append((one, _twin(one, lows)))
         elif not one.expert:
             pairs.append((one, None))
-    highs = {_stem(high.path) for high, _ in pairs}
-    return pairs + [(None, low) for stem, low in lows.items() if stem not in highs]
+    taken = [low for _, low in pairs]
+    return pairs + [(None, low) for low in lows if low not in taken]
 
 
-def _stem(path: Path) -> str:
-    return re.sub(r"(high|low)[\W_]*(noise)?", "*", f"{path.parent.name}/{path.name}".lower())
+def _twin(high: Identity, lows: list[Identity]) -> Identity | None:
+    """The other one of a pair: beside it, else under the same name elsewhere."""
+    same = [low for low in lows if (low.kind, low.width) == (high.kind, high.width)]
+    for name in (str, _short):
+        for low in same:
+            if stem_of(name(low.path)) == stem_of(name(high.path)):
+                return low
+    return None
+
+
+def _short(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def _candidate(
@@ -179,14 +198,36 @@ def _candidate(
     if text and not text.has_tokenizer and tokenizer:
         components["tokenizer"] = tokenizer
     elif text and not text.has_tokenizer:
-        missing.append("the tokenizer of google/umt5-xxl")
+        missing.append(TOKENIZER)
     if one.image_dim:
         clips = [c for c in by_role.get("image_encoder", []) if c.width == one.image_dim]
         take("image_encoder", clips, "vision_h", CLIP)
     boundary = BOUNDARY.get(one.kind) if one.expert else None
-    name = re.sub(r"(high|low)[\W_]*(noise)?[\W_]*", "", one.path.stem, flags=re.I)
-    name = name.strip("_-. ") or one.path.stem
-    return Candidate(name, one.kind, components, boundary, tuple(missing), tuple(notes))
+    missing += unsupported(one.kind, one.foreign)
+    return Candidate(_name(one.path), one.kind, components, boundary, tuple(missing), tuple(notes))
+
+
+def unsupported(kind: str, foreign: Iterable[str]) -> list[str]:
+    """In words, what this version would need to run such a transformer."""
+    lacks = []
+    if kind not in CONDITIONED:
+        lacks.append(f"support for {kind!r} models, which this version cannot condition")
+    if names := ", ".join(foreign):
+        lacks.append(f"support for {names}, which no Wan of a known kind has")
+    return lacks
+
+
+def _name(path: Path) -> str:
+    """What a transformer's file or folder is called; for a name that all models have, its
+    folder's."""
+    stem = path.stem if path.suffix.lower() in _MODEL_FILES else path.name
+    name = re.sub(r"([\W_])[\W_]+", r"\1", without_expert(stem)).strip("_-. ")
+    if name.lower() not in _GENERIC:
+        return name
+    folder = path.parent
+    if folder.parent.name == "snapshots":  # of the Hugging Face cache
+        return folder.parents[1].name.rpartition("--")[2]
+    return without_expert(folder.name).strip("_-. ") or stem
 
 
 def _transformers(
@@ -217,14 +258,12 @@ def _with_vace(
     components["transformer"] = [str(high.path), str(module.path)]
     missing = list(base.missing)
     if low is not None:
-        other = next(
-            (m for m in by_role["vace"] if m.expert == "low" and m.width == low.width), None
-        )
+        other = _twin(module, [m for m in by_role["vace"] if m.expert == "low"])
         if other is None:
             missing.append("the VACE module of the low-noise expert")
         else:
             components["transformer_2"] = [str(low.path), str(other.path)]
-    name = f"{base.name} + {module.path.stem}"
+    name = f"{base.name} + {_name(module.path)}"
     return replace(base, name=name, kind="vace", components=components, missing=tuple(missing))
 
 
@@ -236,12 +275,19 @@ def compose(name: str, chosen: Iterable[tuple[str, str]], root: Path) -> Path:
     for part, file in chosen:
         if part not in _PARTS:
             raise BadRequest(f"There is no part {part!r}.", f"Known: {', '.join(_PARTS)}.")
-        components[part] = file
+        components[part] = str(whole(Path(file)))
     for part in ("transformer", "text_encoder", "vae"):
         if part not in components:
             raise BadRequest(f"No file is chosen for the {part.replace('_', ' ')}.")
     held = identify(Path(components["transformer"]))
-    model = next((part for part in held if part.role == "transformer"), held[0])
+    model = next((part for part in held if part.role == "transformer"), None)
+    if model is None:
+        raise WrongModel(
+            f"{components['transformer']} holds no Wan transformer"
+            + "".join(f", but a {part.role}" for part in held if part.role)
+            + ".",
+            "Choose another file for the transformer.",
+        )
     if model.image_dim and "image_encoder" not in components:
         raise BadRequest(f"No file is chosen for {CLIP}.", "Wan 2.1 image to video needs it.")
     kind = model.kind
@@ -264,6 +310,14 @@ def write_candidate(candidate: Candidate, root: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "wan_blender.json").write_text(text, encoding="utf-8")
     return folder
+
+
+def add_part(folder: Path, part: str, file: Path) -> None:
+    """Tell the model in ``folder`` where a part is that it lacked."""
+    path = folder / "wan_blender.json"
+    data = read_json(path, optional=True)
+    data["components"] = {**data.get("components", {}), part: str(file)}
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def _holds_another(folder: Path, text: str) -> bool:

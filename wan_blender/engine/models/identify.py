@@ -13,15 +13,21 @@ from pathlib import Path
 from ...errors import WeightsMissing, WrongModel
 from ...traits import model_kind
 from .configs import infer_config
-from .dialects import roles, transformer_name, translate
+from .dialects import foreign, roles, transformer_name, translate
 from .gguf_files import read_gguf
-from .tensor_files import TensorInfo, read_header
+from .tensor_files import TensorInfo, component_files, read_header, whole
 
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-_HIGH, _LOW = (
-    re.compile(r"high[\W_]*noise|[\W_]high[\W_]", re.I),
-    re.compile(r"low[\W_]*noise|[\W_]low[\W_]", re.I),
+# "high_noise", "A14B_HIGH_fp8", "-HN-", "i2vHighV20"; not "high_quality".
+_EXPERT = re.compile(
+    r"(?P<word>(?i:high|low))[\W_]*(?i:noise)"
+    r"|(?<=[\W_])(?P<apart>(?i:high|low))(?=[\W_])(?![\W_]*(?i:quality|res|poly|vram|mem))"
+    r"|(?<=[A-Za-z0-9])(?P<camel>High|Low)(?![a-z])"
+    r"|(?<=[\W_])(?P<short>HN|LN)(?=[\W_])"
 )
+_EXPERTS = {"high": "high", "low": "low", "hn": "high", "ln": "low"}
+# Official CLIP files are open_clip's; transformers has the same weights under other names.
+_OPEN_CLIP = re.compile(r"(^|\.)visual\.transformer\.(resblocks\.)?0\.attn\.")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Identity:
     image_dim: int = 0  # channels of the image encoder that it takes; 0: none
     expert: str = ""  # "high" or "low", which only a file's name can tell
     has_tokenizer: bool = False
+    foreign: tuple[str, ...] = ()  # modules of a transformer that no Wan has
 
     @property
     def title(self) -> str:
@@ -52,9 +59,20 @@ class Identity:
 
 
 def identify(path: Path) -> list[Identity]:
-    """What ``path`` holds. Raises WeightsMissing for damaged files, UnsafeWeights for pickles."""
-    infos = read_gguf(path)[0] if path.suffix.lower() == ".gguf" else read_header(path)
+    """What ``path`` holds: a file, or a folder with a model's shards, which one of them stands for.
+    Raises WeightsMissing for damaged files, UnsafeWeights for pickles, WrongModel for what is known
+    and cannot be used."""
+    path = whole(path)
+    infos: dict[str, TensorInfo] = {}
+    for file in component_files(path) if path.is_dir() else [path]:
+        infos |= read_gguf(file)[0] if file.suffix.lower() == ".gguf" else read_header(file)
     found = roles(infos)
+    if not found and any(_OPEN_CLIP.search(name) for name in infos):
+        raise WrongModel(
+            f"{path} is a CLIP image encoder under open_clip's names, which this version does not "
+            "read.",
+            "Use clip_vision_h.safetensors, which has the same weights.",
+        )
     if not found:
         return [Identity(path, "", precision=precision(infos))]
     try:
@@ -75,7 +93,7 @@ def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo
         "parameters_b": round(sum(math.prod(i.shape) for i in inside.values()) / 1e9, 3),
     }
     if role == "lora":
-        return Identity(**common, width=_lora_width(inside), expert=_expert(path))
+        return Identity(**common, width=_lora_width(inside), expert=expert_of(path))
     names = translate(role, infos, prefix)
     renamed = {name: infos[raw] for name, raw in names.items()}
     try:
@@ -83,13 +101,13 @@ def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo
             config = infer_config(role, renamed)
             width = config["num_attention_heads"] * config["attention_head_dim"]
             return Identity(
-                **common, kind=model_kind(config), width=width, expert=_expert(path),
+                **common, kind=model_kind(config), width=width, expert=expert_of(path),
                 latent_channels=config["out_channels"], text_dim=config["text_dim"],
-                image_dim=config["image_dim"] or 0,
+                image_dim=config["image_dim"] or 0, foreign=tuple(foreign(renamed)),
             )  # fmt: skip
         if role == "vace":
             width = renamed["vace_blocks.0.attn1.to_q.weight"].shape[0]
-            return Identity(**common, kind="vace", width=width, expert=_expert(path))
+            return Identity(**common, kind="vace", width=width, expert=expert_of(path))
         if role == "vae":
             channels = infer_config(role, renamed)["z_dim"]
             version = "wan 2.2" if channels == 48 else "wan 2.1"
@@ -126,12 +144,21 @@ def _text_kind(infos: Mapping[str, TensorInfo], layers: int) -> str:
     return "umt5" if biases >= layers else "t5"
 
 
-def _expert(path: Path) -> str:
-    """Two experts of a pair have the same tensors; only names tell them apart."""
-    name = f"{path.parent.name}/{path.name}"
-    if _HIGH.search(name):
-        return "high"
-    return "low" if _LOW.search(name) else ""
+def expert_of(path: Path) -> str:
+    """ "high", "low" or "". Two experts of a pair have the same tensors; only names tell them
+    apart."""
+    found = _EXPERT.search(f"/{path.parent.name}/{path.name}/")
+    return _EXPERTS[found[found.lastgroup].lower()] if found else ""
+
+
+def without_expert(text: str) -> str:
+    """``text`` with the expert left out."""
+    return _EXPERT.sub("_", f"/{text}/")[1:-1]
+
+
+def stem_of(text: str) -> str:
+    """A path or name as it is the same for both of a pair, however they are punctuated."""
+    return re.sub(r"[\W_]+", "_", without_expert(text)).lower()
 
 
 def _lora_width(infos: Mapping[str, TensorInfo]) -> int:

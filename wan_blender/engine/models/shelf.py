@@ -14,9 +14,9 @@ from typing import Any
 from ...errors import WanError
 from ...traits import Traits, read_traits
 from .. import nano
-from .catalogue import Entry, catalogue, lora_catalogue
-from .dialects import roles, translate
-from .finding import Candidate, Scan, candidates, comfyui_folders, scan
+from .catalogue import Entry, catalogue, lora_catalogue, part_catalogue
+from .dialects import foreign, roles, translate
+from .finding import TOKENIZER, Candidate, Scan, candidates, comfyui_folders, scan, unsupported
 from .gguf_files import read_gguf
 from .identify import precision
 from .layout import CLIP, complete, find_folder, locate, place_of, places, read_settings
@@ -78,6 +78,11 @@ def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None)
             for entry in catalogue().values()
         ],
         "loras": [{"key": lora.key, "title": lora.title} for lora in lora_catalogue().values()],
+        "parts": [
+            {"key": part.key, "title": part.title, "fills": part.fills}
+            for part in part_catalogue().values()
+        ],
+        "tokenizers": [str(path) for path in found.tokenizers],
         "unusable": {str(path): why for path, why in found.unusable.items()},
     }
 
@@ -101,6 +106,7 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
     boundary = settings.get("boundary", index.get("boundary_ratio"))
     where = places(folder, settings, boundary)
     missing, files, configs, count, stored = [], {}, {}, 0, ""
+    others: dict[str, None] = {}  # modules that no Wan has
     tokenizer = place_of(folder, settings, "tokenizer")
     for part, place in where.items():
         try:
@@ -111,9 +117,10 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
         if part.startswith("transformer"):
             count += sum(math.prod(info.shape) for info in infos.values())
             stored = stored or precision(infos)
+            others |= dict.fromkeys(foreign(infos))
         carries = any(name.endswith("spiece_model") for name in infos)
         if part == "text_encoder" and not carries and not tokenizer.exists():
-            missing.append("the tokenizer of google/umt5-xxl")
+            missing.append(TOKENIZER)
     shown = Shown(
         path,
         name,
@@ -130,8 +137,9 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
         traits = read_traits(configs["transformer"], configs["vae"], boundary, settings)
     except WanError as error:
         return replace(shown, missing=(*shown.missing, str(error)))
-    if traits.needs_clip and "image_encoder" not in where:
-        shown = replace(shown, missing=(*shown.missing, CLIP))
+    lacks = [CLIP] if traits.needs_clip and "image_encoder" not in where else []
+    lacks += unsupported(traits.kind, others)
+    shown = replace(shown, missing=(*shown.missing, *lacks))
     heads = configs["transformer"].get("num_attention_heads", 0)
     width = heads * configs["transformer"].get("attention_head_dim", 0)
     return _known(replace(shown, kind=traits.kind, width=width, traits=traits), str(folder))
@@ -211,10 +219,9 @@ def _unassembled(found: Scan, shown: list[Shown]) -> list[Shown]:
     """Models that single files would make up and that no folder holds yet."""
     made = {(tuple(m.parts.get("transformer", ())), tuple(m.parts.get("transformer_2", ())))
             for m in shown}  # fmt: skip
-    tokenizers = [folder / "tokenizer" for folder in found.folders]
     return [
         _candidate(candidate, found)
-        for candidate in candidates(found, tokenizers)
+        for candidate in candidates(found)
         if (_files(candidate, "transformer"), _files(candidate, "transformer_2")) not in made
     ]
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from ...errors import UnsafeWeights, WeightsMissing
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$", re.I)
 _BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
     "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -95,6 +97,16 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
+def is_shard(path: Path) -> bool:
+    """Whether a file's name says that it is one of several pieces of a model."""
+    return bool(_SHARD.search(path.name))
+
+
+def whole(path: Path) -> Path:
+    """What ``path`` is a piece of: the folder of a shard, else itself."""
+    return path.parent if is_shard(path) else path
+
+
 def component_files(folder: Path) -> list[Path]:
     """The safetensors files of one model component's folder, shards in order.
 
@@ -107,9 +119,9 @@ def component_files(folder: Path) -> list[Path]:
     if indexes:
         return _sharded(indexes[0])
     files = sorted(folder.glob("*.safetensors"))
-    if len(files) > 1:
+    if len(files) > 1 or any(map(is_shard, files)):
         raise WeightsMissing(
-            f"{folder} holds {len(files)} safetensors files and no index: "
+            f"{folder} holds no index of its safetensors files: "
             f"{', '.join(f.name for f in files[:4])}.",
             "Keep one file, or download the missing .safetensors.index.json.",
         )
