@@ -192,6 +192,18 @@ def test_footprint_matte_covers_whole_cells(tmp_path):
         assert ((alpha > 0) == expected).all()
 
 
+def test_laws_are_told_where_stages_begin(tmp_path, monkeypatch):
+    told = []
+    real = pipeline.make_law
+    monkeypatch.setattr(pipeline, "make_law", lambda *a: told.append(a[-1]) or real(*a))
+    _small_job(tmp_path)
+    job = jobs.read(tmp_path)
+    job.sampling.steps, job.stages = 4, [jobs.Stage(steps=3, solver="heun"), jobs.Stage()]
+    jobs.create(tmp_path, job)
+    assert generate(tmp_path, Watch(tmp_path))["max_latent_diff_kept"] == 0
+    assert told == [[0, 3]]
+
+
 def test_same_job_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     results = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

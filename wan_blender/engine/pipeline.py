@@ -151,7 +151,8 @@ def sample(
     job = plan.job
     source = with_references(source, conditions[0], job.sampling.seed)
     sigmas = plan.stages.sigmas
-    law = make_law(job.mask.law, source.mask, sigmas, job.sampling.shift, job.mask.softness)
+    starts = [span.start for span in plan.stages.spans]
+    law = make_law(job.mask.law, source.mask, sigmas, job.sampling.shift, job.mask.softness, starts)
     models = fitting.models
     wanted, negative = text
     state, solver = None, ""

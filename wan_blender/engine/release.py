@@ -8,7 +8,8 @@ the noised source. No law ever frees a cell whose mask is 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -18,19 +19,30 @@ Law = Callable[[int], torch.Tensor]
 
 
 def make_law(
-    name: str, mask: torch.Tensor, sigmas: list[float], shift: float, softness: float = 0.25
+    name: str,
+    mask: torch.Tensor,
+    sigmas: list[float],
+    shift: float,
+    softness: float = 0.25,
+    starts: Sequence[int] = (0,),
 ) -> Law:
     """The law ``name`` (job.Mask.law) for a latent mask and the run's whole schedule.
 
     ``softness`` (0..1) is the width of the band in which "release" frees a cell gradually.
+    ``starts`` are the steps at which stages begin: "comfy" counts each of them for itself, as two
+    samplers after each other do in ComfyUI; the other laws do not see stages.
     """
     if name == "static":
         return lambda step: mask
-    thresholds = {"release": _even_time, "comfy": _even_sigma, "kijai": _even_steps}[name](
-        sigmas, shift
-    )
-    if name == "kijai":  # keeps where 1 - m > threshold, strictly
+    if name == "kijai":  # keeps where 1 - m > threshold, strictly; what the last step makes stays
+        steps = len(sigmas) - 1
+        thresholds = [step / steps for step in range(steps - 1)] + [1.0]
         return lambda step: ((1 - mask <= thresholds[step]) & (mask > 0)).to(mask.dtype)
+    if name == "comfy":
+        stages = pairwise([*starts, len(sigmas) - 1])
+        thresholds = [t for a, b in stages for t in _even_sigma(sigmas[a : b + 1], shift)]
+    else:
+        thresholds = _even_time(sigmas, shift)
     width = softness if name == "release" else 0.0
 
     def at(step: int) -> torch.Tensor:
@@ -47,15 +59,14 @@ def make_law(
 def _even_time(sigmas: list[float], shift: float) -> list[float]:
     """1 at the first step, falling in shift-free time to 0 at the end of the run. Strength < 1
     starts later and so scales the mask: the product of both is the strength of a cell."""
-    times = [unshift(s, shift) for s in sigmas]
+    times = [unshift(s, shift) for s in sigmas[:-1]]
     return [u / times[0] for u in times]
 
 
 def _even_sigma(sigmas: list[float], shift: float) -> list[float]:
+    """1 at the first step of a stage, falling with sigma to 0 at its end, or at the lowest noise
+    level that the model was trained on."""
     lowest = max(shift_time(0.001, shift), sigmas[-1])
-    return [(s - lowest) / (sigmas[0] - lowest) for s in sigmas]
-
-
-def _even_steps(sigmas: list[float], shift: float) -> list[float]:
-    steps = len(sigmas) - 1
-    return [i / steps for i in range(steps + 1)]
+    if sigmas[0] <= lowest:  # a stage below all that
+        lowest = sigmas[-1]
+    return [(s - lowest) / (sigmas[0] - lowest) for s in sigmas[:-1]]
