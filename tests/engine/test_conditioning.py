@@ -21,6 +21,7 @@ from wan_blender.engine.conditioning.image import GivenFrames, known_cells, know
 from wan_blender.engine.conditioning.per_token import PerToken
 from wan_blender.engine.conditioning.vace import Vace, mask_channels, sampled_frames
 from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.pipeline import with_references
 from wan_blender.engine.region import whole_frame
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, denoise, make_noise
@@ -187,6 +188,23 @@ def test_vace_references_stand_before_the_clip(tmp_path):
     assert condition.context.shape[2] == 2 + 2
     assert (condition.context[:, 16:, :2] == 0).all()
     assert (condition.context[:, 32:, 2:] == 1).all()
+
+
+def test_run_of_less_strength_starts_from_the_references(tmp_path):
+    (tmp_path / "references").mkdir(parents=True)
+    write_png(tmp_path / "references" / "0.png", np.full((32, 48, 3), 230, np.uint8))
+    condition = Vace(open_model("", "cpu", "float32"), _scene(tmp_path, _frame_mask(5, slice(5))))
+    z = torch.zeros(1, 16, 2, 4, 6)
+    source = with_references(
+        Source(z, make_noise(z.shape, 1), torch.ones(1, 1, 2, 4, 6)), condition, 3
+    )
+    reference = condition.context[:, :16, :1]
+    assert reference.abs().mean() > 0.1
+    assert torch.equal(source.z, torch.cat([reference, z], 2))
+    assert source.noise.shape == source.z.shape
+    assert source.noise[:, :, 0].std() == pytest.approx(1, abs=0.15)
+    assert source.mask.shape == (1, 1, 3, 4, 6)
+    assert (source.mask == 1).all()
 
 
 def test_vace_takes_the_masks_of_a_long_shot_one_latent_at_a_time(tmp_path, monkeypatch):

@@ -203,20 +203,19 @@ def sample(
 
 
 def with_references(source: Source, condition: Condition, seed: int) -> Source:
-    """The source with the condition's reference latents in front, generated like the rest."""
-    n = condition.prefix
+    """The source with the condition's reference latents in front, generated like the rest: a run
+    of less strength starts from them under noise, as from the plate."""
     source = replace(source, clean_tokens=condition.clean_tokens)
-    if n == 0:
+    if condition.prefix == 0:
         return source
-    shape = (*source.z.shape[:2], n, *source.z.shape[3:])
-    noise = make_noise(shape, seed ^ 0x5EED).to(source.noise)
+    z = condition.prefix_latents.to(source.z)
+    noise = make_noise(tuple(z.shape), seed ^ 0x5EED).to(source.noise)
+    mask = torch.ones_like(source.mask[:, :, :1]).repeat(1, 1, condition.prefix, 1, 1)
     return replace(
         source,
-        z=torch.cat([torch.zeros_like(noise), source.z], 2),
+        z=torch.cat([z, source.z], 2),
         noise=torch.cat([noise, source.noise], 2),
-        mask=torch.cat(
-            [torch.ones_like(source.mask[:, :, :1]).repeat(1, 1, n, 1, 1), source.mask], 2
-        ),
+        mask=torch.cat([mask, source.mask], 2),
     )
 
 

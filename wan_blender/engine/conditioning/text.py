@@ -20,8 +20,8 @@ class TextOnly:
     """A text-to-video model sees the noisy latents and their noise level. The other conditions
     add to this one.
 
-    ``prefix`` is how many latents the model wants before the clip's own (references); their
-    clean content, where it is given, is ``prefix_latents`` (1, c, prefix, h, w).
+    ``prefix`` is how many latents the model wants before the clip's own (references);
+    ``prefix_latents`` (1, c, prefix, h, w) is their clean content.
     """
 
     prefix = 0

@@ -49,6 +49,7 @@ class Vace(TextOnly):
         context = inactive.new_zeros(1, 2 * n + 64, self.prefix + t, *size)
         for index, reference in enumerate(references):
             context[:, :, index] = reference[:, :, 0]
+        self.prefix_latents = context[:, :n, : self.prefix]
         clip = context[:, :, self.prefix :]
         clip[:, :n] = inactive
         clip[:, n : 2 * n] = part(True)
