@@ -12,7 +12,15 @@ from wan_blender.engine.masks import feather, matte
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.region import plan_region
-from wan_blender.engine.seams import FINE_SHARE, SeamMeter, add_grain, grain_level, smoothed
+from wan_blender.engine.seams import (
+    FINE_SHARE,
+    SeamMeter,
+    add_grain,
+    colour_offset,
+    grain_level,
+    ring_around,
+    smoothed,
+)
 from wan_blender.engine.video import read_png
 from wan_blender.engine.watch import Watch
 
@@ -123,6 +131,21 @@ def test_colour_and_grain_match_leave_the_outside_exact_and_lessen_the_step(tmp_
     plain, matched = reports["plain"]["seam"], reports["matched"]["seam"]
     assert matched["colour_step"] < plain["colour_step"]
     assert matched["gradient_ratio"] < plain["gradient_ratio"]
+
+
+def test_what_reaches_into_the_ring_does_not_colour_the_patch():
+    """A dark thing over a third of the ring, next to a tint of the whole picture."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((96, 96), np.float32)
+    mask[32:64, 32:64] = 1
+    ring = ring_around(mask)
+    plate = (0.2 + rng.normal(0, 0.05, (96, 96, 3))).astype(np.float32)
+    decoded = plate - np.array([0.03, 0, -0.02], np.float32) + rng.normal(0, 0.02, (96, 96, 3))
+    np.testing.assert_allclose(colour_offset(plate, decoded, ring), [0.03, 0, -0.02], atol=0.003)
+    decoded[:, :34] = -0.6
+    assert 0.3 < (ring[:, :34].sum() / ring.sum()) < 0.4
+    np.testing.assert_allclose(colour_offset(plate, decoded, ring), [0.03, 0, -0.02], atol=0.02)
+    assert colour_offset(plate, decoded, np.zeros_like(ring)) is None
 
 
 def test_smoothing_keeps_order_and_averages_in_time():

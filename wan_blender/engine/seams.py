@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge between patch and plate: matched colours and grain, and how visible it is.
 
-Colours and grain are read in a ring just outside the mask, where plate and decoded picture show
-the same thing, and smoothed over time so that nothing flickers.
+Colours and grain are read in a ring just outside the mask and smoothed over time so that nothing
+flickers. Most of the ring is the plate, encoded and decoded again: it shows what the codec changes.
+The cells that the mask's edge runs through, and as far as the mask was grown for the sampler, are
+generated: they show what the model changes, and also what it made there that is not on the plate.
+So the colour is a median: what reaches into less than half of the ring does not count. The grain is
+a median too, of what is finer than edges; a smooth thing in the ring lowers it by its share.
 """
 
 from __future__ import annotations
@@ -26,10 +30,10 @@ def ring_around(mask: np.ndarray, pixels: int = RING_PX) -> np.ndarray:
 
 
 def colour_offset(plate: np.ndarray, decoded: np.ndarray, ring: np.ndarray) -> np.ndarray | None:
-    """Mean plate - decoded (3,) over the ring, or None when there is no ring to speak of."""
+    """Median plate - decoded (3,) over the ring, or None when there is no ring to speak of."""
     if ring.sum() < 32:
         return None
-    return (plate[ring] - decoded[ring]).mean(0)
+    return np.median(plate[ring] - decoded[ring], 0)
 
 
 def grain_level(picture: np.ndarray, where: np.ndarray) -> np.ndarray | None:
