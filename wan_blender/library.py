@@ -37,6 +37,7 @@ class Library:
     ) -> None:
         self.error: WanError | None = None
         self.offer: dict[str, Any] | None = None  # what engine/models/__main__.py's price says
+        self._into = ""  # the model that lacks what is on offer
         self._file = home / FILE
         self._find_python, self._places = find_python, places
         self._found: dict[str, Any] = _read(self._file)
@@ -69,6 +70,20 @@ class Library:
     def lora_catalogue(self) -> list[dict[str, Any]]:
         """LoRAs that can be fetched: key, title."""
         return self._found.get("loras", [])
+
+    @property
+    def part_catalogue(self) -> list[dict[str, Any]]:
+        """Parts of models that can be fetched alone: key, title, and what they fill."""
+        return self._found.get("parts", [])
+
+    def part_for(self, lack: str) -> str:
+        """The key of what fills ``lack``, one of a model's "missing"; "" where nothing does."""
+        return next((part["key"] for part in self.part_catalogue if part["fills"] == lack), "")
+
+    @property
+    def tokenizers(self) -> list[str]:
+        """Folders and files that a text encoder without a tokenizer can take."""
+        return self._found.get("tokenizers", [])
 
     def model(self, path: str) -> dict[str, Any] | None:
         """The model that ``model.path`` means."""
@@ -115,16 +130,22 @@ class Library:
         """Look at one folder, wherever it is, and choose it. Raises EngineMissing."""
         self._start("compose", self._use, "describe", str(path))
 
-    def price(self, key: str) -> None:
-        """Ask how large a download is; the answer becomes ``offer``. Uses the network. Raises
-        EngineMissing."""
-        self.offer = None
+    def price(self, key: str, into: str = "") -> None:
+        """Ask how large a download is; the answer becomes ``offer``. ``into`` is the model folder
+        that lacks this part. Uses the network. Raises EngineMissing."""
+        self.offer, self._into = None, into
         self._start("price", self._take_offer, "price", key, "--to", str(self._places()[0]))
 
     def fetch(self) -> None:
         """Begin or continue the download on offer. Uses the network. Raises EngineMissing."""
-        to = self.offer["to"]
-        self._start("fetch", self._fetched, "fetch", self.offer["key"], "--to", to)
+        into = ["--into", self._into] if self._into else []
+        to = ["--to", self.offer["to"], *into]
+        self._start("fetch", self._fetched, "fetch", self.offer["key"], *to)
+
+    @property
+    def downloads(self) -> bool:
+        """Whether a download is asked about, on offer or on its way."""
+        return bool(self.offer) or bool({"price", "fetch"} & set(self._calls))
 
     def decline(self) -> None:
         """Take the offer away; what has arrived stays."""

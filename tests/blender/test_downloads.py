@@ -87,3 +87,21 @@ def test_failed_download_is_told_in_words_and_stays_on_offer(engine, online, hub
     hub.files.clear()
     with pytest.raises(RuntimeError, match="answers 404"):
         engine.ops.wan.price_model(key=KEY)
+
+
+def test_part_that_a_model_lacks_is_fetched_into_it(engine, online, hub, tmp_path, monkeypatch):  # noqa: F811
+    engine.ops.wan.scan_models()
+    lack = "the tokenizer of google/umt5-xxl"
+    key = online.part_for(lack)
+    assert (key, online.part_for("nothing that is known")) == ("umt5_tokenizer", "")
+    assert not online.downloads
+    hub.files["Wan-AI/Wan2.1-T2V-1.3B"] = {"google/umt5-xxl/spiece.model": BIG}
+    with pytest.raises(RuntimeError, match=r"has another google/umt5-xxl/spiece\.model"):
+        engine.ops.wan.price_model(key=key, into=str(tmp_path))  # not the one with the known hash
+    asked = []
+    monkeypatch.setattr(online, "_start", lambda name, then, *words: asked.append(words))
+    online.offer = {"key": key, "to": "/models"}
+    assert online.downloads
+    online.fetch()
+    assert asked == [("fetch", key, "--to", "/models", "--into", str(tmp_path))]
+    online.decline()

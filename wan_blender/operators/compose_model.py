@@ -32,12 +32,18 @@ def _choice(part: str, name: str, about: str) -> Any:
         files = {f["path"]: f"{f['title']}: {f['path']}" for f in library().files(ROLES[part])}
         if part == "transformer" and self.file:
             files.setdefault(self.file, self.file)
-        found = [(path, Path(path).name, words) for path, words in files.items()]
+        found = [(path, _label(Path(path)), words) for path, words in files.items()]
         none = (NONE, "None", "No file for this part")
         _items[part] = [none, *sorted(found, key=lambda item: item[1].lower())]
         return _items[part]
 
     return EnumProperty(name=name, description=about, items=items, options={"SKIP_SAVE"})
+
+
+def _label(path: Path) -> str:
+    """The folder of a model in shards is often called as all of them are."""
+    is_file = path.suffix.lower() in (".safetensors", ".gguf")
+    return path.name if is_file else f"{path.parent.name}/{path.name}"
 
 
 class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
@@ -73,6 +79,11 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         column.prop(self, "name")
         for part in ROLES:
             column.prop(self, part)
+        for lack in self._source().get("missing", ()):
+            row = self.layout.row()
+            row.label(text=f"It lacks: {lack}", icon="ERROR")
+            if key := library().part_for(lack):
+                row.operator("wan.price_model", icon="IMPORT").key = key
         for note in self._source().get("notes", ()):
             self.layout.label(text=note, icon="INFO")
 
@@ -121,5 +132,4 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         """For a text encoder's file that carries none."""
         files = library().files("text_encoder")
         carries = any(f["has_tokenizer"] for f in files if f["path"] == self.text_encoder)
-        named = (m["components"].get("tokenizer", "") for m in library().models)
-        return "" if carries else next(filter(None, named), "")
+        return "" if carries else next(iter(library().tokenizers), "")

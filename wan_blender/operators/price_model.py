@@ -18,8 +18,11 @@ class WAN_OT_price_model(Online, WanOperator, bpy.types.Operator):
     key: StringProperty(
         name="Key", description="What to download, as the catalogue calls it", options={"SKIP_SAVE"}
     )
+    into: StringProperty(
+        name="Into", description="Model folder that lacks this part", options={"SKIP_SAVE"}
+    )
 
     def run(self, context: bpy.types.Context) -> None:
-        library().price(self.key)
+        library().price(self.key, self.into)
         if bpy.app.background:
             library().wait()

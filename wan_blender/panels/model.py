@@ -51,6 +51,7 @@ class WAN_PT_model(WanPanel, bpy.types.Panel):
             layout.label(text="Looking at the model", icon="SORTTIME")
         if model:
             _draw_abilities(layout, context, model)
+        _draw_download(layout, context)
         if shelf.error:
             draw_wrapped(layout, context, str(shelf.error), "ERROR")
         column = layout.column()
@@ -72,10 +73,13 @@ class WAN_MT_catalogue(bpy.types.Menu):
         layout.separator()
         for lora in shelf.lora_catalogue:
             layout.operator("wan.price_model", text=f"LoRA: {lora['title']}").key = lora["key"]
+        layout.separator()
+        for part in shelf.part_catalogue:
+            layout.operator("wan.price_model", text=f"Part: {part['title']}").key = part["key"]
 
 
 class WAN_PT_download(WanPanel, bpy.types.Panel):
-    """Models and LoRAs that can be fetched."""
+    """Models, LoRAs and parts that can be fetched."""
 
     bl_label = "Download"
     bl_parent_id = "WAN_PT_model"
@@ -83,14 +87,7 @@ class WAN_PT_download(WanPanel, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         shelf, layout = library(), self.layout
-        if (progress := shelf.progress("fetch")) is not None:
-            _draw_transfer(layout, shelf.offer, progress)
-            return
-        if shelf.progress("price") is not None:
-            _draw_call(layout, "price", "Asking how large it is")
-        elif shelf.offer:
-            _draw_offer(layout, context, shelf.offer)
-        else:
+        if not shelf.downloads:
             layout.menu("WAN_MT_catalogue", text="Choose What", icon="IMPORT")
             self._draw_recommended(context)
         if not bpy.app.online_access:
@@ -182,6 +179,9 @@ def _draw_abilities(
 ) -> None:
     for lack in model["missing"]:
         draw_wrapped(layout, context, f"It lacks: {lack}", "ERROR")
+        if (key := library().part_for(lack)) and not library().downloads:
+            button = layout.operator("wan.price_model", text="Download It", icon="IMPORT")
+            button.key, button.into = key, bpy.path.abspath(model["path"])
     if model["tasks"]:
         words = ", ".join(model["tasks"])
         experts = "; two experts" if model["boundary"] is not None else ""
@@ -199,6 +199,17 @@ def _draw_abilities(
         layout.operator("wan.use_model_defaults", icon="LOOP_BACK")
 
 
+def _draw_download(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """What is asked about, on offer or on its way, wherever it was asked for."""
+    shelf = library()
+    if (progress := shelf.progress("fetch")) is not None:
+        _draw_transfer(layout, shelf.offer, progress)
+    elif shelf.progress("price") is not None:
+        _draw_call(layout, "price", "Asking how large it is")
+    elif shelf.offer:
+        _draw_offer(layout, context, shelf.offer)
+
+
 def _draw_call(layout: bpy.types.UILayout, name: str, text: str) -> None:
     row = layout.row(align=True)
     row.label(text=text, icon="SORTTIME")
@@ -212,14 +223,19 @@ def _draw_offer(
     column = layout.box().column()
     column.label(text=offer["title"], icon="IMPORT")
     arrived = offer["total"] - offer["needed"]
-    size = f"{offer['needed'] / 1e9:.1f} GB to fetch"
+    size = f"{_amount(offer['needed'])} to fetch"
     if arrived > 0:
-        size += f", {arrived / 1e9:.1f} GB are there"
+        size += f", {_amount(arrived)} are there"
     draw_wrapped(column, context, f"{size}; {offer['free'] / 1e9:.0f} GB free in {offer['to']}")
     column.label(text=f"Licence: {offer['licence']}")
     row = column.row()
     row.operator("wan.fetch_model", text="Go On" if arrived > 0 else "Download")
     row.operator("wan.decline_model")
+
+
+def _amount(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _draw_transfer(
@@ -229,7 +245,7 @@ def _draw_transfer(
     column = layout.column(align=True)
     column.label(text=offer["title"] if offer else "Download", icon="IMPORT")
     row = column.row(align=True)
-    text = f"{done / 1e9:.2f} of {total / 1e9:.2f} GB" if total else "Connecting"
+    text = f"{_amount(done)} of {_amount(total)}" if total else "Connecting"
     row.progress(factor=done / total if total else 0.0, text=text)
     row.operator("wan.stop_call", text="", icon="CANCEL").name = "fetch"
     if total:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -10,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -20,9 +22,17 @@ import pytest
 from hub import COMMIT, Hub, serve
 from layouts import velocity
 
+from wan_blender.engine.models import __main__ as models
 from wan_blender.engine.models import catalogue as shelf
 from wan_blender.engine.models import download
-from wan_blender.engine.models.catalogue import Entry, RemoteFile, catalogue, lora_catalogue
+from wan_blender.engine.models.catalogue import (
+    Entry,
+    PartEntry,
+    RemoteFile,
+    catalogue,
+    lora_catalogue,
+    part_catalogue,
+)
 from wan_blender.engine.models.download import fetch, fetch_files, list_repository
 from wan_blender.engine.models.loading import open_model
 from wan_blender.errors import BadRequest, Cancelled, DiskFull, UserError
@@ -134,6 +144,40 @@ def test_server_that_sends_nothing_is_given_up(hub, tmp_path, monkeypatch):
         fetch_files({big(): tmp_path / "big.safetensors"})
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+        OSError(errno.EHOSTUNREACH, "No route to host"),
+        OSError(errno.ENETUNREACH, "Network is unreachable"),
+    ],
+)
+def test_network_that_fails_in_the_middle_is_tried_again(hub, tmp_path, monkeypatch, error):
+    stream, failures = download._stream, [error] * 3
+    monkeypatch.setattr(download.time, "sleep", lambda _s: None)
+
+    def fail(*arguments):
+        if failures:
+            raise failures.pop()
+        return stream(*arguments)
+
+    monkeypatch.setattr(download, "_stream", fail)
+    fetch_files({big(): tmp_path / "big.safetensors"})
+    assert (tmp_path / "big.safetensors").read_bytes() == BIG
+    failures += [error] * download._TRIES
+    with pytest.raises(UserError, match=r"cannot be reached: .*what has arrived is kept"):
+        fetch_files({big(): tmp_path / "other.safetensors"})
+
+
+def test_disk_that_fails_in_the_middle_is_no_network(hub, tmp_path, monkeypatch):
+    def fail(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_stream", fail)
+    with pytest.raises(DiskFull):
+        fetch_files({big(): tmp_path / "big.safetensors"})
+
+
 def test_unreachable_server_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="cannot be reached"):
@@ -234,9 +278,9 @@ def test_catalogue_has_every_released_model(key, kind, boundary, parameters_b):
 
 
 def test_catalogue_is_complete_and_speaks_of_what_exists():
-    models = catalogue()
-    assert {"t2v", "i2v", "flf2v", "vace", "ti2v"} == {e.kind for e in models.values()}
-    for key, model in models.items():
+    entries = catalogue()
+    assert {"t2v", "i2v", "flf2v", "vace", "ti2v"} == {e.kind for e in entries.values()}
+    for key, model in entries.items():
         assert model.licence == "Apache-2.0", key
         assert bool(model.repository) != bool(model.files), key
         assert model.steps >= 20, key
@@ -249,8 +293,37 @@ def test_catalogue_is_complete_and_speaks_of_what_exists():
         for file in model.files:
             assert len(file.sha256) in (0, 64)
             assert file.path.endswith((".safetensors", ".gguf"))
+    for key, part in part_catalogue().items():
+        assert part.title, key
+        assert part.licence in ("Apache-2.0", "MIT"), key
+        assert part.file.part, key
+        assert len(part.file.sha256) == 64, key
+        assert part.file.size > 0, key
+    keys = [*entries, *lora_catalogue(), *part_catalogue()]
+    assert len(keys) == len(set(keys))
     with pytest.raises(BadRequest, match="wan2_1_vace_14b"):
         shelf.find_entry("nonsense")
+
+
+def test_part_is_fetched_alone_and_given_to_the_model_that_lacks_it(
+    hub, tmp_path, monkeypatch, capsys
+):
+    file = big(part="tokenizer", path="google/umt5-xxl/spiece.model")
+    entry = PartEntry("umt5", "Tokenizer", "Apache-2.0", "the tokenizer", file)
+    hub.files["a/b"][file.path] = BIG
+    monkeypatch.setattr(models, "part_catalogue", lambda: {"umt5": entry})
+    monkeypatch.setattr(models.signal, "signal", lambda *_: None)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "wan_blender.json").write_text('{"components": {"vae": "v"}, "boundary": 0.9}')
+    assert models.main(["price", "umt5", "--to", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["needed"] == len(BIG)
+    words = ["fetch", "umt5", "--to", str(tmp_path), "--into", str(folder)]
+    assert models.main(words) == 0
+    place = tmp_path / "files" / "a--b" / file.path
+    assert place.read_bytes() == BIG
+    told = json.loads((folder / "wan_blender.json").read_text())
+    assert told == {"components": {"vae": "v", "tokenizer": str(place)}, "boundary": 0.9}
 
 
 def test_command_line_lists_fetches_and_is_stopped_by_a_signal(hub, tmp_path):

@@ -18,9 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Cancelled, WanError
-from .catalogue import catalogue, find_entry, lora_catalogue
-from .download import Transfer, fetch, fetch_files, lora_places, measure, model_places
-from .finding import candidates, compose, scan, write_candidate
+from .catalogue import catalogue, find_entry, lora_catalogue, part_catalogue
+from .download import (
+    Transfer,
+    fetch,
+    fetch_files,
+    lora_places,
+    measure,
+    model_places,
+    part_places,
+)
+from .finding import add_part, candidates, compose, scan, write_candidate
 from .identify import identify
 from .shelf import describe, look
 
@@ -28,16 +36,17 @@ from .shelf import describe, look
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wan_blender.engine.models", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the models and LoRAs that can be fetched")
+    commands.add_parser("list", help="the models, LoRAs and parts that can be fetched")
     looked = commands.add_parser("scan", help="what is in folders and the Hugging Face cache")
     looked.add_argument("folders", type=Path, nargs="*")
     named = commands.add_parser("identify", help="what a file is, by its tensors")
     named.add_argument("file", type=Path)
     described = commands.add_parser("describe", help="what a model folder can do and lacks")
     described.add_argument("folder")
-    fetched = commands.add_parser("fetch", help="download a model or LoRA of the catalogue")
+    fetched = commands.add_parser("fetch", help="download a model, LoRA or part of the catalogue")
     fetched.add_argument("key")
     fetched.add_argument("--to", type=Path, required=True, help="folder for models")
+    fetched.add_argument("--into", type=Path, help="model folder that lacks this part")
     priced = commands.add_parser("price", help="how much a download is, and its licence")
     priced.add_argument("key")
     priced.add_argument("--to", type=Path, required=True, help="folder for models")
@@ -63,6 +72,7 @@ def _list(options: argparse.Namespace) -> Any:
     return {
         "models": [asdict(entry) for entry in catalogue().values()],
         "loras": [asdict(entry) for entry in lora_catalogue().values()],
+        "parts": [asdict(entry) for entry in part_catalogue().values()],
     }
 
 
@@ -96,13 +106,24 @@ def _fetch(options: argparse.Namespace) -> Any:
         places = lora_places(lora_catalogue()[options.key], options.to)
         fetch_files(places, tell)
         return {"lora": next(iter(places.values()))}
+    if options.key in part_catalogue():
+        places = part_places(part_catalogue()[options.key], options.to)
+        fetch_files(places, tell)
+        ((file, place),) = places.items()
+        if options.into:
+            add_part(options.into, file.part, place)
+        return {"part": place}
     return {"model": fetch(find_entry(options.key), options.to, tell)}
 
 
 def _price(options: argparse.Namespace) -> Any:
-    lora = lora_catalogue().get(options.key)
-    entry = lora or find_entry(options.key)
-    places = lora_places(lora, options.to) if lora else model_places(entry, options.to)
+    if lora := lora_catalogue().get(options.key):
+        entry, places = lora, lora_places(lora, options.to)
+    elif part := part_catalogue().get(options.key):
+        entry, places = part, part_places(part, options.to)
+    else:
+        entry = find_entry(options.key)
+        places = model_places(entry, options.to)
     needed, free = measure(places)
     return {
         "key": entry.key,

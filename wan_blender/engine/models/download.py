@@ -8,11 +8,13 @@ HF_ENDPOINT and HF_TOKEN are honoured, proxies too. stdlib only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
 import os
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DiskFull, UserError, from_os_error
-from .catalogue import Entry, LoraEntry, RemoteFile
+from .catalogue import Entry, LoraEntry, PartEntry, RemoteFile
 from .finding import Candidate, write_candidate
 from .tensor_files import PICKLES
 
@@ -31,6 +33,7 @@ _CHUNK = 1 << 20  # bytes; cancel is seen after each
 _TIMEOUT_S = 30
 _TRIES = 8  # in a row without a byte
 _SPARE = 1 << 30  # bytes left free on the disk
+_NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET}
 _WANTED = (".json", ".safetensors", ".model", ".txt", ".md")
 
 
@@ -67,8 +70,17 @@ def model_places(entry: Entry, root: Path) -> dict[RemoteFile, Path]:
     if entry.repository:
         files = list_repository(entry.repository, entry.revision)
         return {file: root / entry.key / file.path for file in files}
-    files = [complete(file) for file in entry.files]
-    return {f: root / "files" / f.repository.replace("/", "--") / f.path for f in files}
+    return {file: _place(file, root) for file in map(complete, entry.files)}
+
+
+def part_places(entry: PartEntry, root: Path) -> dict[RemoteFile, Path]:
+    file = complete(entry.file)
+    return {file: _place(file, root)}
+
+
+def _place(file: RemoteFile, root: Path) -> Path:
+    """Single files lie apart from the models that are made of them: several may use one."""
+    return root / "files" / file.repository.replace("/", "--") / file.path
 
 
 def lora_places(entry: LoraEntry, root: Path) -> dict[RemoteFile, Path]:
@@ -247,8 +259,9 @@ def _fetch_one(file: RemoteFile, place: Path, progress: _Progress) -> None:
                 if not file.size:
                     break
                 tries = 0 if got else tries + 1
-            except (http.client.HTTPException, urllib.error.URLError, TimeoutError,
-                    ConnectionError) as error:  # fmt: skip
+            except (OSError, http.client.HTTPException) as error:
+                if not _is_network(error):
+                    raise
                 moved = part.stat().st_size - size if part.exists() else 0
                 size += moved
                 tries = 0 if moved else tries + 1
@@ -258,11 +271,16 @@ def _fetch_one(file: RemoteFile, place: Path, progress: _Progress) -> None:
                 raise UserError(f"{endpoint()} sends nothing more of {file.path}.")
             if tries:
                 time.sleep(min(0.1 * 2**tries, 5))
-    except urllib.error.URLError as error:
-        raise _network(file.path, error) from error
     except OSError as error:
         raise from_os_error(error, f"downloading {file.path}") from error
     _finish(file, part, place, digest.hexdigest(), size)
+
+
+def _is_network(error: Exception) -> bool:
+    """Whether the connection failed, and not the disk."""
+    known = (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError,
+             ssl.SSLError)  # fmt: skip
+    return isinstance(error, known) or getattr(error, "errno", None) in _NETWORK
 
 
 def _final(error: Exception) -> bool:
