@@ -418,6 +418,19 @@ def test_run_again_is_not_offered_on_other_strips(addon, scene, session):
     assert not addon.ops.wan.run_again.poll()
 
 
+def test_compositor_of_the_jobs_own_scene_takes_the_result(addon, scene, session, part):
+    generate(addon)
+    (local,) = session.jobs
+    addon.context.window.scene = other = addon.data.scenes.new("Other")
+    folder = str(local.folder)
+    assert addon.ops.wan.place_in_compositor(folder=folder) == {"FINISHED"}
+    tree = part("timeline.compat").node_tree
+    assert (tree(other), tree(scene) is not None) == (None, True)
+    scene.sequence_editor.strips.remove(scene.sequence_editor.strips["plate"])
+    addon.ops.wan.place_in_compositor(folder=folder)
+    assert tree(other) is not None
+
+
 def test_project_folder_can_be_moved_with_its_results(addon, scene, session, part, tmp_path):
     part("preferences").get().jobs = ""
     project = tmp_path / "project"

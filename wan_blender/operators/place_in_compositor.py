@@ -5,12 +5,13 @@ import bpy
 
 from ..timeline import compat
 from ..timeline.compositor import place_in_compositor
+from ..timeline.place import find_place
 from .on_job import OnJob
 from .operator import WanOperator
 
 
 class WAN_OT_place_in_compositor(OnJob, WanOperator, bpy.types.Operator):
-    """Lay the result over what this scene's compositor shows, on the frames of its shot"""
+    """Lay the result over what the compositor of its scene shows, on the frames of its shot"""
 
     bl_idname = "wan.place_in_compositor"
     bl_label = "Place in Compositor"
@@ -18,5 +19,6 @@ class WAN_OT_place_in_compositor(OnJob, WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         local, result = self.finished_job()
-        scene = compat.sequencer_scene(context)
+        # Where the shot is gone, the user has chosen this scene instead.
+        scene = find_place(local.placement) or compat.sequencer_scene(context)
         place_in_compositor(scene, local.placement, result, local.name)

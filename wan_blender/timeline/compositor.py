@@ -11,13 +11,14 @@ from mathutils import Vector
 
 from .. import job
 from . import compat
-from .place import Placement, find_frames
+from .place import Placement, find_frames, moved_by, stored_path
 
 
 def place_in_compositor(
     scene: bpy.types.Scene, placement: Placement, result_folder: Path, name: str
 ) -> bpy.types.Node:
-    """The image node with the patch, laid over the compositor's output on the shot's frames.
+    """The image node with the patch, laid over the compositor's output on the shot's frames; a plate
+    that was moved since is followed.
 
     What was linked to the output stays below the patch. A result that is there already is not
     added again. Raises BadRequest when result frames are missing.
@@ -31,7 +32,9 @@ def place_in_compositor(
     picture.label = name
     picture.image = bpy.data.images.load(str(first), check_existing=False)
     picture.image.source = "SEQUENCE"
-    picture.frame_start = placement.frame_start
+    picture.image.filepath = stored_path(first)
+    moved = moved_by(scene, placement)
+    picture.frame_start = placement.frame_start + moved
     picture.frame_duration = placement.frame_count
     picture.frame_offset = -1  # the files count from 0
     over = tree.nodes.new("CompositorNodeAlphaOver")
@@ -39,7 +42,7 @@ def place_in_compositor(
     _insert(tree, over, background)
     picture.location = over.location - Vector((300, 200))
     tree.links.new(picture.outputs["Image"], foreground)
-    _show_between(factor, placement.shown.start, placement.shown.stop)
+    _show_between(factor, placement.shown.start + moved, placement.shown.stop + moved)
     return picture
 
 

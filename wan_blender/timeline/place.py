@@ -108,14 +108,13 @@ def place(
     frames = find_frames(result_folder, placement.frame_count)
     editor = scene.sequence_editor_create()
     plate = _plate(scene, placement)
-    first, lowest, level = placement.frame_start, placement.channel, editor
+    lowest, level = placement.channel, editor
     if plate is not None:
         level = plate.parent_meta() or editor
         lowest = plate.channel
-        if compat.length(plate) == placement.strip_count:
-            first += compat.start(plate) - placement.strip_start
+    moved = moved_by(scene, placement)
+    first = placement.frame_start + moved
     length = placement.hold or placement.frame_count
-    moved = first - placement.frame_start
     shown = range(placement.shown.start + moved, placement.shown.stop + moved)
     channel = _free_channel(level, lowest, shown)
     # Blender opens the file it is given, 0.2 s for the first PNG of a session, to learn a size that
@@ -132,12 +131,21 @@ def place(
     if placement.trim_start or placement.trim_end:
         compat.trim(strip, placement.trim_start, placement.trim_end)
         strip.channel = channel
-    strip.directory = _directory(frames[0].parent)
+    strip.directory = os.path.join(stored_path(frames[0].parent), "")
     strip.select = False  # the editor's selection stays what it was
     strip.blend_type = "ALPHA_OVER"
     strip.alpha_mode = "STRAIGHT"
     strip[RECIPE] = json.dumps(recipe, ensure_ascii=False)
     return strip
+
+
+def moved_by(scene: bpy.types.Scene, placement: Placement) -> int:
+    """Frames that the plate was moved by since the export; 0 for one that was cut since or is gone,
+    as the result then belongs to the frames it was exported from."""
+    plate = _plate(scene, placement)
+    if plate is None or compat.length(plate) != placement.strip_count:
+        return 0
+    return compat.start(plate) - placement.strip_start
 
 
 def _show_files(scene: bpy.types.Scene, strip: bpy.types.Strip, frames: list[Path]) -> None:
@@ -156,13 +164,13 @@ def _show_files(scene: bpy.types.Scene, strip: bpy.types.Strip, frames: list[Pat
         editor.active_strip = active
 
 
-def _directory(folder: Path) -> str:
+def stored_path(path: Path) -> str:
     """Relative to a saved .blend above it, so that both can be moved together."""
     if bpy.data.filepath:
         home = Path(bpy.data.filepath).parent
-        if folder.is_relative_to(home):
-            return f"//{folder.relative_to(home).as_posix()}/"
-    return f"{folder}{os.sep}"
+        if path.is_relative_to(home):
+            return f"//{path.relative_to(home).as_posix()}"
+    return str(path)
 
 
 def find_frames(result_folder: Path, count: int) -> list[Path]:
@@ -193,9 +201,12 @@ def is_missing(placement: Placement, result_folder: Path) -> bool:
 
 
 def read_recipe(strip: bpy.types.Strip) -> dict[str, Any] | None:
-    """The recipe of a result strip; None for other strips."""
-    text = strip.get(RECIPE)
-    return json.loads(text) if isinstance(text, str) else None
+    """The recipe of a result strip; None for other strips, and where it was damaged by hand."""
+    try:
+        recipe = json.loads(strip.get(RECIPE, ""))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return recipe if isinstance(recipe, dict) else None
 
 
 def _free_channel(level: Any, lowest: int, frames: range) -> int:

@@ -126,6 +126,13 @@ def test_recipe_can_be_read_back(timeline, shot):
     assert read_recipe(plate) is None
 
 
+@pytest.mark.parametrize("text", ["{broken", "[1]", '"text"', 7])
+def test_recipe_damaged_by_hand_is_none(shot, text):
+    plate = shot[0]
+    plate["wan_recipe"] = text
+    assert read_recipe(plate) is None
+
+
 def test_plate_that_moved_meanwhile_is_followed(timeline, shot):
     plate, placement, result = shot
     compat.set_start(plate, 31)
@@ -264,3 +271,27 @@ def test_compositor_takes_a_result_once(timeline, shot):
     assert place_in_compositor(timeline.scene, placement, result, "x") == first
     assert find_in_compositor(timeline.scene, result) == first
     assert len(compat.node_tree(timeline.scene).nodes) == count
+
+
+def test_compositor_follows_a_plate_that_moved_meanwhile(timeline, shot):
+    plate, placement, result = shot
+    compat.set_start(plate, 31)
+    node = place_in_compositor(timeline.scene, placement, result, "x")
+    assert node.frame_start == 31
+    over = node.outputs["Image"].links[0].to_node
+    (curve,) = compat.fcurves(over.id_data.animation_data)
+    keys = [tuple(key.co) for key in curve.keyframe_points]
+    assert keys == [(30, 0), (31, 1), (31 + COUNT, 0)]
+
+
+def test_compositor_finds_its_pictures_after_the_project_moved(timeline, shot, bpy):
+    _, placement, result = shot
+    project = timeline.folder / "job"
+    bpy.ops.wm.save_as_mainfile(filepath=str(project / "cut.blend"))
+    place_in_compositor(timeline.scene, placement, result, "x")
+    bpy.ops.wm.save_mainfile()
+    moved = project.rename(timeline.folder / "moved")
+    bpy.ops.wm.open_mainfile(filepath=str(moved / "cut.blend"))
+    node = find_in_compositor(bpy.context.scene, moved / "result")
+    assert node.image.filepath == "//result/patch/000000.png"
+    assert tuple(node.image.size) == (64, 48)
