@@ -34,7 +34,9 @@ class WAN_OT_run_again(WanOperator, bpy.types.Operator):
             choices = [MatteChoice(**choice) for choice in recipe["mattes"]]
             span = schema.from_dict(Span, recipe["span"], "recipe.span")
         except (KeyError, TypeError) as error:
-            raise BadRequest(f"The strip's recipe is damaged: {error}.") from error
+            raise BadRequest(
+                f"The strip's recipe is damaged: {error}.", "Select its clip and generate anew."
+            ) from error
         properties.write(scene, settings)
         properties.choose_mattes(scene, settings.shot.strip, choices)
         properties.choose_span(scene, settings.shot.strip, span)
