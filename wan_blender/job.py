@@ -163,13 +163,28 @@ class Mask:
         "max", "How the pixels and frames of a latent cell become one value", REDUCTIONS
     )
     grow_px: int = schema.integer(
-        0, "Grow what is generated beyond the mask, or shrink it (negative)", -512, 512, "px"
+        0,
+        "Grow what the sampler generates beyond the mask, or shrink it (negative); the patch shows "
+        "more than the mask only as output.matte footprint",
+        -512,
+        512,
+        "px",
     )
     grow_before: int = schema.integer(
-        0, "Generate this many frames before the mask appears", -1000, 1000, "frames"
+        0,
+        "Let the sampler begin this many frames before the mask appears; the patch shows them only "
+        "as output.matte footprint",
+        -1000,
+        1000,
+        "frames",
     )
     grow_after: int = schema.integer(
-        0, "Generate this many frames after the mask disappears", -1000, 1000, "frames"
+        0,
+        "Let the sampler go on this many frames after the mask disappears; the patch shows them "
+        "only as output.matte footprint",
+        -1000,
+        1000,
+        "frames",
     )
     token_snap: bool = schema.flag(
         False, "Give all four cells of a model token the largest value among them"
@@ -236,7 +251,29 @@ class ModelMask:
     matte: str = schema.text(
         "", 'Strip or mask that the model sees when the shape is "own", by name or id', "matte"
     )
-    grow_px: int = schema.integer(0, "Grow or shrink (negative) that shape", -512, 512, "px")
+    grow_px: int = schema.integer(
+        0,
+        "Grow or shrink (negative) that shape; the sampler's growth does not reach it",
+        -512,
+        512,
+        "px",
+    )
+    grow_before: int = schema.integer(
+        0,
+        "Show the model this many frames before the mask appears as masked; the sampler's growth "
+        "does not reach it",
+        -1000,
+        1000,
+        "frames",
+    )
+    grow_after: int = schema.integer(
+        0,
+        "Show the model this many frames after the mask disappears as masked; the sampler's growth "
+        "does not reach it",
+        -1000,
+        1000,
+        "frames",
+    )
     known: str = schema.choice(
         "model",
         "What image-to-video models are told is given",
@@ -247,7 +284,12 @@ class ModelMask:
         },
     )
     start_frames: int = schema.integer(
-        1, "Frames at the start that an image-to-video model is given", 1, 1000, "frames"
+        1,
+        "Unmasked frames at the start that an image-to-video model is given; 0 gives all up to the "
+        "first masked one",
+        0,
+        1000,
+        "frames",
     )
     time: str = schema.choice(
         "groups",

@@ -65,7 +65,7 @@ def _sharing(boxes: Boxes, cells: np.ndarray, grid: Grid, settings: Mask, frame_
         return ""
     count = "1 frame is" if len(shared) == 1 else f"{len(shared)} frames are"
     return (
-        f"{count} generated because they share a latent with masked ones ({_ranges(shared)}); "
+        f"{count} generated because they share a latent with masked ones ({frame_ranges(shared)}); "
         "the composite keeps the plate there."
     )
 
@@ -93,14 +93,14 @@ def _flicker(boxes: Boxes, frame_start: int) -> str:
     ]
     if not alone or len(on) == 1:
         return ""
-    return f"The mask is there for a single frame at {_ranges(alone)}."
+    return f"The mask is there for a single frame at {frame_ranges(alone)}."
 
 
 def _centre(box: Box) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def _ranges(frames: list[int]) -> str:
+def frame_ranges(frames: list[int]) -> str:
     """[0, 1, 2, 5] -> "frames 0-2, 5"."""
     parts: list[str] = []
     start = previous = frames[0]

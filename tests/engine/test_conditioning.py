@@ -16,7 +16,7 @@ from wan_blender import errors
 from wan_blender import job as jobs
 from wan_blender.engine import nano
 from wan_blender.engine.check import check
-from wan_blender.engine.conditioning import Scene, vace
+from wan_blender.engine.conditioning import Scene, require, vace
 from wan_blender.engine.conditioning.image import GivenFrames, known_cells, known_channels
 from wan_blender.engine.conditioning.per_token import PerToken
 from wan_blender.engine.conditioning.vace import Vace, mask_channels, sampled_frames
@@ -26,6 +26,7 @@ from wan_blender.engine.region import whole_frame
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, denoise, make_noise
 from wan_blender.engine.video import Shot, read_png, write_png
+from wan_blender.latent_grid import grow_time
 from wan_blender.traits import Traits
 
 
@@ -104,6 +105,49 @@ def test_image_model_takes_the_first_k_frames(tmp_path):
     assert [float(given.known(i).mean()) for i in range(9)] == [1] * 5 + [0] * 4
 
 
+def test_zero_start_frames_are_all_up_to_the_first_masked_one(tmp_path):
+    mask = _frame_mask(9, [4, 5, 7])
+    given = GivenFrames(_scene(tmp_path, mask, start_frames=0), I2V, "model")
+    assert [float(given.known(i).mean()) for i in range(9)] == [1] * 4 + [0] * 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "traits", "notes"),
+    [
+        (
+            {},
+            I2V,
+            [
+                "Unmasked, but not shown to model: frames 2-4, 7-9. "
+                "model_mask.start_frames 0 shows it all up to the first masked one."
+            ],
+        ),
+        (
+            {"start_frames": 0},
+            I2V,
+            ["Unmasked, but not shown to model: frames 7-9."],
+        ),
+        (
+            {"start_frames": 5},
+            FLF2V,
+            [
+                "model_mask.start_frames is 5; masked and not given: frame 5.",
+                "Unmasked, but not shown to model: frames 7-8.",
+            ],
+        ),
+        ({"start_frames": 0}, INPAINTS, []),
+        (
+            {"start_frames": 5},
+            INPAINTS,
+            ["model_mask.start_frames does nothing: model is given all unmasked pixels."],
+        ),
+    ],
+)
+def test_frames_that_an_image_model_is_not_shown_are_told(tmp_path, settings, traits, notes):
+    scene = _scene(tmp_path, _frame_mask(9, [4, 5]), **settings)
+    assert require("model", traits, scene) == notes
+
+
 def test_first_last_frame_model_takes_both_ends(tmp_path):
     given = GivenFrames(_scene(tmp_path, _frame_mask(7, slice(1, 6))), FLF2V, "model")
     known = [float(given.known(i).mean()) for i in range(9)]  # 7 frames are padded to 9
@@ -144,6 +188,24 @@ def test_shapes_of_the_model_mask(tmp_path, shape):
     values = {"same": (1, 20000 / 65535, 0), "hard": (1, 0, 0), "box": (1, 0, 0), "own": (1, 1, 1)}
     got = seen[10, 10], seen[22, 30], seen[30, 2]
     np.testing.assert_allclose(got, values[shape], atol=1e-6)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (2, 5), (-1, -2), (3, -2), (-1, 1), (40, 0)])
+def test_model_mask_grows_in_time_by_itself(tmp_path, before, after):
+    mask = _frame_mask(18, [3, 4, 5, 6, 12])
+    mask[5, :16] = 30000
+    scene = _scene(tmp_path, mask, grow_before=before, grow_after=after)
+    seen = np.stack([scene.mask(i)[:32] for i in range(18)])
+    expected = grow_time((mask / 65535).astype(np.float32), before, after)
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+    again = np.stack([scene.mask(i)[:32] for i in reversed(range(18))])[::-1]
+    assert (again == seen).all()
+
+
+def test_vace_is_told_to_generate_the_frames_its_mask_grows_by(tmp_path):
+    scene = _scene(tmp_path, _frame_mask(17, slice(0, 5)), grow_after=8)
+    context = Vace(open_model("", "cpu", "float32"), scene).context
+    assert context[0, 32:].amax((0, 2, 3)).tolist() == [1, 1, 1, 1, 0]
 
 
 def test_vace_splits_at_one_half_and_keeps_the_soft_mask(tmp_path):
@@ -299,6 +361,8 @@ def _asked_of(variant, folder, mask=None, **settings):
             "no image-to-video model .* model_mask.start_image",
         ),
         ("vace", {"model_mask__end_image": "nowhere.png"}, "nowhere.png'; there is no picture"),
+        ("vace", {"model_mask__known": "pixels"}, "no image-to-video model .* model_mask.known"),
+        ("vace", {"model_mask__start_frames": 5}, "no image-to-video .* model_mask.start_frames"),
         ("vace", {"model_mask__strengths": [1.0]}, "has 1 numbers; the shot has 2"),
         ("vace", {"model_mask__shape": "own"}, "has 0 mask frames"),
     ],
@@ -310,6 +374,20 @@ def test_what_a_model_would_not_heed_is_refused_before_it_is_loaded(
     write_png(folder / "ref.png", np.zeros((32, 48, 3), np.uint8))
     with pytest.raises(errors.WanError, match=words):
         check(folder)
+
+
+def test_mask_settings_of_a_model_that_is_shown_no_mask_are_noted(tmp_path):
+    scene = _scene(tmp_path, _frame_mask(5, slice(2, 5)), shape="box", grow_px=16, start_frames=0)
+    words = "5B is shown no mask, so model_mask.shape, model_mask.grow_px does nothing."
+    assert require("5B", replace(I2V, kind="ti2v", needs_image=False), scene) == [words]
+    assert require("VACE", replace(I2V, kind="vace", needs_image=False), scene) == []
+    assert require("Wan", I2V, scene) == []
+
+
+def test_check_prints_what_the_model_is_not_told(tmp_path):
+    folder = _asked_of("i2v", tmp_path / "job", _frame_mask(9, slice(2, 5)))
+    notes = check(folder)["mask"]["notes"]
+    assert any(": frames 2, 6-9." in note for note in notes)
 
 
 def test_check_refuses_a_shot_without_its_start_frame(tmp_path):

@@ -46,6 +46,7 @@ class Plan:
     machine: Machine
     sizes: Sizes
     memory: MemoryPlan
+    notes: list[str]  # what the model is not told, in words
 
     @property
     def steps(self) -> int:
@@ -67,7 +68,7 @@ def make_plan(
     canvas = (shot.width, shot.height)
     box = grown(extent.box, job.mask.grow_px, canvas)
     region = plan_region(len(shot), canvas, box, job.region, bundle.traits)
-    require(bundle.name, bundle.traits, Scene(shot, region, job.model_mask, check))
+    notes = require(bundle.name, bundle.traits, Scene(shot, region, job.model_mask, check))
     treatment = read_treatment(folder, job, region, bundle.traits.kind)
     masks = plan_masks(shot, extent, region, job.mask)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
@@ -93,6 +94,7 @@ def make_plan(
         machine,
         sizes,
         memory,
+        notes,
     )
 
 

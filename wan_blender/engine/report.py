@@ -66,7 +66,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "box": list(extent.box),
             "notes": mask_notes(
                 extent.boxes, plan.masks.latent, region, plan.job.mask, plan.job.shot.frame_start
-            ),
+            )
+            + plan.notes,
         },
         "schedule": {
             "sigmas": [round(sigma, 6) for sigma in plan.stages.sigmas],

@@ -33,7 +33,7 @@ class Shot:
         self._model_mask_files: list[Path] | None = None
         first = job.shot.frame_start
         self._chosen = jobs.frames_in(job.mask.frames, first, first + len(self) - 1)
-        self._first = first
+        self.first_frame = first
 
     def __len__(self) -> int:
         return len(self.plate_files)
@@ -49,7 +49,7 @@ class Shot:
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) float32 in [0, 1]; 1 = generate. All 0 on frames the job leaves out."""
-        if self._chosen is not None and self._first + index not in self._chosen:
+        if self._chosen is not None and self.first_frame + index not in self._chosen:
             return np.zeros((self.height, self.width), np.float32)
         return self._gray(self.mask_files[index])
 

@@ -33,11 +33,11 @@ def make_condition(bundle: Bundle, scene: Scene) -> Condition:
     return _KINDS[bundle.traits.kind](bundle, scene)
 
 
-def require(name: str, traits: Traits, scene: Scene) -> None:
-    """Refuse what the model ``name`` cannot be told, before anything is loaded: WrongModel for a
-    layout we lack, for a shot that cannot give what the layout needs (no start frame) and for
-    pictures or strengths that the model would not heed; InvalidJob and LengthMismatch for
-    settings that do not fit the shot."""
+def require(name: str, traits: Traits, scene: Scene) -> list[str]:
+    """Notes on what the model ``name`` is not told of ``scene``, in words. Refuses what it
+    cannot be told, before anything is loaded: WrongModel for a layout we lack, for a shot that
+    cannot give what the layout needs (no start frame) and for settings that only another kind of
+    model heeds; InvalidJob and LengthMismatch for settings that do not fit the shot."""
     if traits.kind not in _KINDS:
         raise WrongModel(
             f"{name} is a {traits.kind!r} model with {traits.in_channels} "
@@ -47,13 +47,16 @@ def require(name: str, traits: Traits, scene: Scene) -> None:
     if traits.kind != "vace":
         _refuse(name, "VACE", [*_pictures(scene, jobs.REFERENCES), *_steering(scene)])
     if not traits.needs_image:
-        _refuse(name, "image-to-video", _pictures(scene, jobs.START, jobs.END))
+        _refuse(name, "image-to-video", [*_pictures(scene, jobs.START, jobs.END), *_giving(scene)])
     if scene.settings.shape == "own":
         scene.mask(0)
     if traits.kind == "vace":
         strengths(scene, scene.region.grid.latent_shape[0], 0)
     elif traits.needs_image:
-        GivenFrames(scene, traits, name)
+        return GivenFrames(scene, traits, name).notes(name)
+    else:
+        return _unseen(name, scene)
+    return []
 
 
 def _pictures(scene: Scene, *names: str) -> list[str]:
@@ -61,15 +64,34 @@ def _pictures(scene: Scene, *names: str) -> list[str]:
 
 
 def _steering(scene: Scene) -> list[str]:
+    return _changed(scene, "time", "strength", "strengths")
+
+
+def _giving(scene: Scene) -> list[str]:
+    """0 start frames, which tasks ask for whatever the model is, are no more than it is shown."""
+    return _changed(scene, "known", *(["start_frames"] if scene.settings.start_frames else []))
+
+
+def _changed(scene: Scene, *names: str) -> list[str]:
     default = jobs.ModelMask()
-    names = ("time", "strength", "strengths")
     return [name for name in names if getattr(scene.settings, name) != getattr(default, name)]
+
+
+def _unseen(name: str, scene: Scene) -> list[str]:
+    """Settings of a mask that the model is not shown; the task Remove makes some for those that
+    are."""
+    settings = _changed(scene, "shape", "grow_px", "grow_before", "grow_after")
+    words = _words(settings)
+    return [f"{name} is shown no mask, so {words} does nothing."] if settings else []
 
 
 def _refuse(name: str, kind: str, settings: list[str]) -> None:
     if settings:
-        words = ", ".join(f"model_mask.{setting}" for setting in settings)
         raise WrongModel(
-            f"{name} is no {kind} model and would not heed {words}.",
+            f"{name} is no {kind} model and would not heed {_words(settings)}.",
             f"Choose a model for {kind}, or reset what is named here.",
         )
+
+
+def _words(settings: list[str]) -> str:
+    return ", ".join(f"model_mask.{setting}" for setting in settings)

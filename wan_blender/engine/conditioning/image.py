@@ -16,6 +16,7 @@ import torch
 
 from ... import job as jobs
 from ...errors import WrongModel
+from ...mask_notes import frame_ranges
 from ...traits import Traits
 from .. import vae as codec
 from ..models.loading import Bundle
@@ -65,6 +66,7 @@ class GivenFrames:
         self.start, self.end = scene.given(jobs.START), scene.given(jobs.END)
         self.last = len(scene.shot) - 1
         self.wants_end = wants_end or self.end is not None
+        self.start_frames = self.settings.start_frames or self._leading()
         if not self.gives_pixels:
             self._require(0, self.start, "start", name)
             if wants_end:
@@ -77,7 +79,7 @@ class GivenFrames:
             return np.ones_like(mask)
         if self.gives_pixels:
             return (mask == 0).astype(np.float32)
-        whole = index < self.settings.start_frames or self._is_end(index)
+        whole = index < self.start_frames or self._is_end(index)
         return np.full_like(mask, float(whole and not mask.any()))
 
     def picture(self, index: int) -> np.ndarray:
@@ -92,6 +94,31 @@ class GivenFrames:
     def key_pictures(self) -> list[np.ndarray]:
         """First, and for first-last-frame models last: what CLIP is shown."""
         return [self.picture(0), *([self.picture(self.last)] if self.wants_end else [])]
+
+    def notes(self, name: str) -> list[str]:
+        """What of the shot and the settings the model ``name`` is not told, in words."""
+        asked, first = self.settings.start_frames, self.scene.shot.first_frame
+        if self.gives_pixels:
+            none = f"model_mask.start_frames does nothing: {name} is given all unmasked pixels."
+            return [none] if asked > 1 else []
+        whole = [i for i in range(self.last + 1) if not self.scene.mask(i).any()]
+        hidden = [first + i for i in whole if not self.known(i).any()]
+        masked = [first + i for i in range(min(asked, self.last + 1)) if not self.known(i).any()]
+        notes = []
+        if masked:
+            notes.append(
+                f"model_mask.start_frames is {asked}; masked and not given: {frame_ranges(masked)}."
+            )
+        if hidden:
+            notes.append(f"Unmasked, but not shown to {name}: {frame_ranges(hidden)}.")
+            if self.start_frames < self._leading():
+                notes[-1] += " model_mask.start_frames 0 shows it all up to the first masked one."
+        return notes
+
+    def _leading(self) -> int:
+        """How many frames come before the first masked one."""
+        frames = range(self.last + 1)
+        return next((i for i in frames if self.scene.mask(i).any()), len(frames))
 
     def _is_end(self, index: int) -> bool:
         """The padding after the last frame repeats it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, reduce
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from ... import job as jobs
 from ...latent_grid import pad_to_tokens
 from ..region import Region
 from ..video import Shot, read_png, to_mask, to_model
+
+Masks = Callable[[int], np.ndarray]  # of a frame: (H, W) in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,22 @@ class Scene:
 
     def mask(self, index: int) -> np.ndarray:
         """The model's mask (H, W) in [0, 1], 1 = generate, padded like the picture."""
-        index = self._inside(index)
+        return pad_to_tokens(self._grown_mask(self._inside(index)), self.region.grid)
+
+    @cached_property
+    def _grown_mask(self) -> Masks:
+        """The mask of each frame as ``grow_time`` has it, from no more frames than it reaches."""
+        before, after = self.settings.grow_before, self.settings.grow_after
+        count = len(self.shot)
+        kept = _over_time(self._drawn_mask, np.minimum, max(-before, 0), max(-after, 0), count)
+        return _over_time(kept, np.maximum, max(after, 0), max(before, 0), count)
+
+    def _drawn_mask(self, index: int) -> np.ndarray:
         if self.settings.shape == "own":
             mask = self.shot.model_mask(index)
         else:
             mask = _reshape(self.shot.mask(index), self.settings.shape)
-        mask = self.region.mask_as_seen(mask, grow_px=self.settings.grow_px)
-        return pad_to_tokens(mask, self.region.grid)
+        return self.region.mask_as_seen(mask, grow_px=self.settings.grow_px)
 
     def given(self, name: str) -> np.ndarray | None:
         """The job's start or end picture as the model sees it, or None. A picture of the plate's
@@ -77,6 +89,19 @@ class Scene:
 
     def _inside(self, index: int) -> int:
         return min(index, len(self.shot) - 1)
+
+
+def _over_time(read: Masks, pick: np.ufunc, back: int, ahead: int, count: int) -> Masks:
+    """Of each frame, the largest or smallest values from ``back`` frames before to ``ahead`` frames
+    after it, of ``count``. Holds as many frames."""
+    if not back and not ahead:
+        return read
+    kept = lru_cache(back + ahead + 1)(read)  # frames are asked for in order
+
+    def mask(index: int) -> np.ndarray:
+        return reduce(pick, map(kept, range(max(index - back, 0), min(index + ahead + 1, count))))
+
+    return mask
 
 
 def _reshape(mask: np.ndarray, shape: str) -> np.ndarray:
