@@ -275,6 +275,7 @@ def register() -> None:
     annotations = {"mattes": CollectionProperty(type=WAN_PG_matte), **_annotations(job.Job)}
     annotations["active_stage"] = IntProperty(options=set())  # shown in the list of stages
     annotations["span_plate"] = StringProperty(options=set())  # the one that span is for
+    annotations["task_settings"] = StringProperty(options=set())  # JSON: what a task put in
     for name, cls in (*groups(), ("span", Span)):
         group = _class(f"WAN_PG_{name}", _annotations(cls))
         annotations[name] = PointerProperty(type=group, name=label(name))

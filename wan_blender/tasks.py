@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an editor may want of a shot, each as the settings it takes.
 
-A task sets up; nothing runs before Generate is pressed. Settings that another task made return to
-their defaults; all others, and words the editor wrote, stay.
+A task sets up; nothing runs before Generate is pressed. A setting changes only where it holds its
+default or what a task put there, which is kept in the file; what the editor set, and words the
+editor wrote, stay.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -14,8 +16,9 @@ from typing import Any
 
 import bpy
 
-from . import job, properties
+from . import properties
 from .errors import NothingSelected
+from .schema import settings
 from .timeline import sources
 from .timeline.mattes import EMPTY, WHOLE, MatteChoice, siblings
 
@@ -63,12 +66,14 @@ TASKS = {
         "Add new frames before or after the strip; its own stay as they are",
         span="extend",
         matte=EMPTY,
+        settings={"model_mask.start_frames": 0},
     ),
     "bridge": Task(
         "Bridge",
         "Lead from one clip to the next over the gap or the cut between them: select both",
         span="bridge",
         matte=EMPTY,
+        settings={"model_mask.start_frames": 0},
     ),
     "restyle": Task(
         "Restyle",
@@ -78,13 +83,10 @@ TASKS = {
     ),
     "still": Task(
         "Still",
-        "Make the frame at the playhead anew, as a still above the strip",
+        "Make one frame anew, by default the one at the playhead, as a still above the strip",
         span="still",
     ),
 }
-
-# All settings that tasks make; a limit to some frames is of the shot as it was before.
-TOUCHED = sorted({"mask.frames", *(path for task in TASKS.values() for path in task.settings)})
 
 
 def set_up(scene: bpy.types.Scene, plate: bpy.types.Strip, name: str) -> None:
@@ -93,18 +95,43 @@ def set_up(scene: bpy.types.Scene, plate: bpy.types.Strip, name: str) -> None:
     Raises NothingSelected when more than one other clip is selected for a bridge.
     """
     task = TASKS[name]
-    span = replace(properties.chosen_span(scene, plate.name), kind=task.span)
+    before = properties.chosen_span(scene, plate.name)
+    span = replace(before, kind=task.span)
     if task.span == "bridge":
         span.other = _other_selected(scene, plate)
     properties.choose_span(scene, plate.name, span)
     _choose_matte(scene, plate, task.matte)
-    defaults = job.Job(shot=job.Shot())
-    for path in TOUCHED:
-        _assign(scene, path, task.settings.get(path, attrgetter(path)(defaults)))
+    if span.kind != before.kind:  # a limit to some frames was of the shot as it was
+        scene.wan.mask.frames = ""
+    _apply(scene, task.settings)
     for path in PROMPTS:
         made_here = {other.words.get(path, "") for other in TASKS.values()}
         if attrgetter(path)(scene.wan).strip() in made_here | {""}:
             _assign(scene, path, task.words.get(path, ""))
+
+
+def _apply(scene: bpy.types.Scene, wanted: Mapping[str, Any]) -> None:
+    """Take back what the task before put into settings, and put in ``wanted``, by dotted name;
+    values that are neither a default nor a task's are the editor's and stay."""
+    put = _put_before(scene)
+    now = {}
+    for path in sorted({*put, *wanted}):
+        group, _, name = path.partition(".")
+        owner = getattr(scene.wan, group)
+        default = owner.bl_rna.properties[name].default
+        if getattr(owner, name) not in (default, put.get(path, default)):
+            continue
+        setattr(owner, name, wanted.get(path, default))
+        if path in wanted:
+            now[path] = getattr(owner, name)  # as Blender keeps it: in 32 bit
+    scene.wan.task_settings = json.dumps(now)
+
+
+def _put_before(scene: bpy.types.Scene) -> dict[str, Any]:
+    """What the task before set, by dotted name; in a file of another version, what is known here."""
+    put = json.loads(scene.wan.task_settings or "{}")
+    known = {f"{group}.{name}" for group, cls in properties.groups() for name, _ in settings(cls)}
+    return {path: put[path] for path in put if path in known}
 
 
 def _assign(scene: bpy.types.Scene, path: str, value: Any) -> None:

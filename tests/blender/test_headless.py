@@ -157,6 +157,16 @@ def test_task_and_span_say_which_frames_the_shot_has(command, part, tmp_path):
     assert len(list((out / "mask").iterdir())) == 9
 
 
+def test_frame_of_a_still_is_named_on_the_command_line(command, part, tmp_path):
+    out = tmp_path / "job"
+    code, _, _ = command(
+        "--strip", "plate", "--task", "still", "--set", "span.frame=13", "--out", out
+    )
+    assert code == 0
+    shot = part("job").read(out).shot
+    assert (shot.frame_start, shot.frame_count) == (13, 1)
+
+
 def test_save_places_the_strip_in_the_saved_file(command, addon, tmp_path):
     saved = tmp_path / "out ü.blend"
     code, answer, _ = command("--strip", "plate", "--prompt", "a kite", "--save", saved)

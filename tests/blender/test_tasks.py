@@ -239,6 +239,23 @@ def test_still_exports_the_playhead_and_is_held_to_the_strips_end(
     assert compat.length(place(request)) == 1
 
 
+def test_still_is_made_of_the_frame_that_is_named(addon, clip, set_up, export, part):
+    plate, span = clip("a", 11, 5), addon.context.scene.wan.span
+    addon.context.scene.frame_set(90)
+    set_up("still", plate)
+    choice = part("timeline.mattes").MatteChoice("whole")
+    part("properties").choose_mattes(addon.context.scene, "a", [choice])
+    with pytest.raises(Exception, match="playhead is at frame 90; strip 'a' spans 11 to 15"):
+        export(plate)
+    span.frame = 14
+    request, frames, _ = export(plate)
+    assert (request.frame_start, request.frame_count, request.hold) == (14, 1, 2)
+    np.testing.assert_array_equal(frames[0], media.frame(3))
+    span.frame = 16
+    with pytest.raises(Exception, match=r"span\.frame is 16; strip 'a' spans 11 to 15"):
+        export(plate)
+
+
 def test_whole_and_empty_combine_with_drawn_mattes(addon, clip, export, part, strips):
     plate = clip("a", 1, 2)
     plate.crop.max_x = 32
@@ -267,6 +284,39 @@ def test_task_settings_return_to_their_defaults_and_own_words_stay(addon, clip, 
     wan.prompt.text = "a red ball"
     set_up("remove", plate)
     assert wan.prompt.text == "a red ball"
+
+
+def test_settings_made_by_hand_outlive_every_task(addon, clip, set_up):
+    plate, wan = clip("a", 1, 5), addon.context.scene.wan
+    wan.mask.grow_px, wan.output.feather_px, wan.sampling.strength = 20, 5, 0.8
+    wan.mask.frames = "2-3"
+    for task in ("remove", "fill", "restyle", "restyle", "replace"):
+        set_up(task, plate)
+        assert (wan.mask.grow_px, wan.output.feather_px) == (20, 5)
+        assert wan.sampling.strength == pytest.approx(0.8)
+        assert wan.mask.frames == "2-3"
+        assert wan.model_mask.grow_px == (16 if task == "remove" else 0)
+    set_up("extend", plate)
+    assert wan.mask.frames == ""  # of a shot with other frames
+
+
+def test_what_a_task_set_is_the_editors_once_it_is_changed(addon, clip, set_up):
+    plate, wan = clip("a", 1, 5), addon.context.scene.wan
+    set_up("restyle", plate)
+    wan.sampling.strength = 0.3
+    for task in ("restyle", "replace"):
+        set_up(task, plate)
+        assert wan.sampling.strength == pytest.approx(0.3)
+    wan.sampling.strength = 0.6  # as Restyle has it, but put there by hand
+    set_up("replace", plate)
+    assert wan.sampling.strength == pytest.approx(0.6)
+
+
+def test_tasks_that_add_frames_give_image_models_all_frames_before_them(addon, clip, set_up):
+    plate, wan = clip("a", 1, 5), addon.context.scene.wan
+    for task, given in (("extend", 0), ("replace", 1), ("bridge", 0), ("fill", 1)):
+        set_up(task, plate)
+        assert wan.model_mask.start_frames == given
 
 
 def test_span_of_one_strip_is_not_taken_for_another(addon, clip, set_up, export, part):

@@ -17,7 +17,7 @@ SPAN_SETTINGS = {
     "strip": (),
     "extend": ("before", "after", "context"),
     "bridge": ("context", "cut"),
-    "still": ("hold",),
+    "still": ("frame", "hold"),
 }
 
 

@@ -28,7 +28,7 @@ class Span:
             "strip": "The strip's own frames",
             "extend": "The strip and new frames before or after it",
             "bridge": "The end of a strip, new frames, the start of the next strip",
-            "still": "The frame at the playhead",
+            "still": "One frame, shown for a while",
         },
     )
     before: int = schema.integer(0, "New frames before the strip", 0, 10000, "frames")
@@ -46,6 +46,9 @@ class Span:
     )
     cut: int = schema.integer(
         8, "Frames made anew around a cut, where the strips have no gap", 2, 10000, "frames"
+    )
+    frame: int = schema.integer(
+        -1, "Timeline frame that a still is made of; -1 is the one at the playhead", -1, 1048574
     )
     hold: int = schema.integer(
         0, "Frames a still is shown for; 0 shows it to the strip's end", 0, 100000, "frames"
@@ -116,15 +119,20 @@ def _last(frames: range, count: int) -> range:
 
 
 def _still(plate: bpy.types.Strip, own: range, playhead: int, span: Span) -> Layout:
-    if playhead not in own:
-        raise BadRequest(
-            f"The playhead is at frame {playhead}; strip {plate.name!r} spans {own.start} to "
-            f"{own.stop - 1}.",
-            "Move the playhead onto the strip.",
+    first, where, remedy = span.frame, "span.frame is", "Name a frame of the strip."
+    if first < 0:
+        first, where, remedy = (
+            playhead,
+            "The playhead is at frame",
+            "Move the playhead onto the strip, or set span.frame.",
         )
-    frame = range(playhead, playhead + 1)
-    hold = span.hold or own.stop - playhead
-    return Layout(frame, [Part(plate.name, playhead, 1)], frame, hold)
+    if first not in own:
+        raise BadRequest(
+            f"{where} {first}; strip {plate.name!r} spans {own.start} to {own.stop - 1}.", remedy
+        )
+    frame = range(first, first + 1)
+    hold = span.hold or own.stop - first
+    return Layout(frame, [Part(plate.name, first, 1)], frame, hold)
 
 
 def find_neighbour(
