@@ -42,10 +42,17 @@ def same(actual: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=0, atol=2e-6)
 
 
+def write_official_config(folder, **known):
+    """config.json as Wan was released with; loaders need its num_heads only."""
+    told = {"_class_name": "WanModel", "_diffusers_version": "0.30.0", "model_type": "t2v",
+            "eps": 1e-6, "freq_dim": 64, "in_dim": 16, "out_dim": 16, "text_len": 512}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(told | known))
+
+
 def golden_transformer(tmp_path, name: str):
     """The official file with the official config.json that says how many heads it has."""
     shutil.copy(GOLDEN / name, tmp_path / name)
-    (tmp_path / "config.json").write_text(json.dumps({"dim": 128, "num_heads": 2}))
+    write_official_config(tmp_path, dim=128, num_heads=2)
     return open_part("transformer", tmp_path / name).model
 
 
@@ -84,7 +91,7 @@ def test_single_file_equals_the_folder(folders, tmp_path, kind, prefix):
     folder = folders[kind] / "transformer"
     state = renamed(component(folder), official_transformer_name, prefix)
     path = save(tmp_path / "model.safetensors", state)
-    (tmp_path / "config.json").write_text(json.dumps({"dim": 64, "num_heads": 2}))
+    write_official_config(tmp_path, dim=64, num_heads=2, model_type=kind)
     part, reference = open_part("transformer", path), open_part("transformer", folder)
     same(velocity(part.model), velocity(reference.model))
 
@@ -144,6 +151,7 @@ def test_text_encoder_files_equal_the_folder(tmp_path, folders, layout):
     folder = folders["t2v"] / "text_encoder"
     rename = (lambda n: text_name(n, False)) if layout == "official" else (lambda n: n)
     path = save(tmp_path / "umt5.safetensors", renamed(component(folder), rename))
+    write_official_config(tmp_path, dim=64, num_heads=2)  # the transformer's, in the same folder
     part, reference = open_part("text_encoder", path), open_part("text_encoder", folder)
     same(hidden_states(part), hidden_states(reference))
 
@@ -179,6 +187,7 @@ def test_clip_is_read_from_folders_and_files(tmp_path, layout):
         old["visual_projection.weight"] = torch.zeros(4, 160)
         if layout == "single file":
             file = place = tmp_path / "clip_vision_h.safetensors"
+            write_official_config(tmp_path, dim=64, num_heads=4)  # the transformer's
         save(file, old)
     part = open_part("image_encoder", place)
     assert part.model.config.image_size == 28
@@ -231,13 +240,19 @@ def test_gguf_equals_what_it_stands_for(tmp_path, wide, quant):
     torch.testing.assert_close(unpacked, expected, rtol=0, atol=tolerance)
 
 
-def test_a_set_of_single_files_equals_the_folder(tmp_path, folders):
+@pytest.mark.parametrize(
+    ("start", "module"),
+    [("", ""), ("model.diffusion_model.", ""), ("", "diffusion_model.")],
+    ids=["bare", "prefixed T2V", "prefixed module"],
+)
+def test_a_set_of_single_files_equals_the_folder(tmp_path, folders, start, module):
     folder = folders["vace"]
     transformer = component(folder / "transformer")
     vace = {n: t for n, t in transformer.items() if n.startswith("vace_")}
     base = {n: t for n, t in transformer.items() if n not in vace}
-    save(tmp_path / "base.safetensors", renamed(base, official_transformer_name))
-    save(tmp_path / "module.safetensors", renamed(vace, official_transformer_name))
+    save(tmp_path / "base.safetensors", renamed(base, official_transformer_name, start))
+    module = renamed(vace, official_transformer_name, module)
+    save(tmp_path / "module.safetensors", module)
     vae = {n: official_vae_name(n, False, 3) for n in component(folder / "vae")}
     save(tmp_path / "vae.safetensors", renamed(component(folder / "vae"), vae.__getitem__))
     (tmp_path / "config.json").write_text(json.dumps({"dim": 64, "num_heads": 2}))

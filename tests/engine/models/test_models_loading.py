@@ -8,6 +8,8 @@ import json
 import shutil
 import struct
 
+import gguf
+import numpy as np
 import pytest
 import sentencepiece
 import torch
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from layouts import component, describe, open_part, save, velocity, write_gguf
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
+from wan_blender.engine.models.identify import identify
 from wan_blender.engine.models.loading import open_model, pick_device
 from wan_blender.engine.models.text import PieceTokenizer, clean_prompt
 from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
@@ -333,7 +336,13 @@ def test_cut_files_are_known_before_loading(folders, tmp_path, keep):
     "header",
     [b"\xff" * 200, b"[1, 2]" + b" " * 200, b'{"a": {"dtype": "F32", "shape": [9], '
      b'"data_offsets": [0, 4]}}', b'{"a": 3}', b'{"a": {"dtype": "F32", "shape": [-1], '
-     b'"data_offsets": [0, -4]}}'],
+     b'"data_offsets": [0, -4]}}',
+     b'{"a": {"dtype": "F32", "shape": [15], "data_offsets": [0, 60]}}',
+     b'{"a": {"dtype": "F32", "shape": [15], "data_offsets": [4, 64]}}',
+     b'{"a": {"dtype": "U8", "shape": [40], "data_offsets": [0, 40]}, '
+     b'"b": {"dtype": "U8", "shape": [40], "data_offsets": [24, 64]}}',
+     b'{"__metadata__": {"n": 3}, "a": {"dtype": "U8", "shape": [64], "data_offsets": [0, 64]}}'],
+    ids=["no text", "list", "size", "number", "negative", "left over", "gap", "overlap", "notes"],
 )  # fmt: skip
 def test_damaged_headers_are_known(tmp_path, header):
     path = tmp_path / "model.safetensors"
@@ -356,6 +365,38 @@ def test_cut_gguf_is_known(tmp_path, wide, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(WeightsMissing, match="GGUF"):
         open_part("transformer", path)
+
+
+@pytest.mark.parametrize("shape", [[64, 64, 1, 2, 2], [-256, -256, 1], [1 << 30]])
+def test_gguf_that_lies_about_a_shape_is_told(tmp_path, wide, shape):
+    writer = gguf.GGUFWriter(tmp_path / "wan.gguf", "wan")
+    writer.add_array("comfy.gguf.orig_shape.a", shape)
+    writer.add_tensor("a", np.zeros((256, 256), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(WeightsMissing, match="a has 65536 numbers"):
+        open_part("transformer", tmp_path / "wan.gguf")
+
+
+@pytest.mark.parametrize("number", [512, 9_999_999_999])
+def test_file_that_numbers_more_layers_than_any_wan_is_refused_at_once(folders, tmp_path, number):
+    state = component(folders["vace"] / "transformer")
+    state[f"vace_blocks.{number}.norm2.weight"] = torch.ones(1)
+    path = save(tmp_path / "vace.safetensors", state)
+    for read in (identify, lambda file: open_part("transformer", file)):
+        with pytest.raises(WeightsMissing, match=f"numbers {number + 1} layers"):
+            read(path)
+
+
+def test_file_that_adds_nothing_to_a_part_is_told(folders, tmp_path):
+    state = component(folders["t2v"] / "transformer")
+    first = save(tmp_path / "a.safetensors", {f"model.diffusion_model.{n}": t
+                                              for n, t in state.items()})  # fmt: skip
+    second = save(tmp_path / "b.safetensors", {"x.weight": torch.zeros(1)})
+    with pytest.raises(WrongModel, match=r"b\.safetensors holds nothing of the transformer"):
+        open_part("transformer", [first, second])
 
 
 def test_another_architecture_is_told_by_its_tensors(folders, tmp_path):
@@ -392,6 +433,30 @@ def test_configuration_that_would_fill_the_memory_is_refused(folders, tmp_path, 
     (folder / "config.json").write_text(json.dumps(config | {name: 10**9}))
     with pytest.raises(WrongModel, match=name):
         open_part("transformer", folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dim_mult", [1] * 20000), ("latents_mean", "a"), ("latents_mean", [0.0] * 3),
+     ("latents_std", [1.0] * 15 + [float("nan")]), ("latents_std", [0.0] * 16)],
+)  # fmt: skip
+def test_vae_with_a_nonsensical_configuration_is_refused(folders, tmp_path, name, value):
+    path = copied(folders, tmp_path) / "vae" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(WrongModel, match=r"configuration of .* is not usable"):
+        open_model(tmp_path / "t2v", "cpu")
+
+
+def test_pair_without_a_boundary_is_refused(folders, tmp_path):
+    parts = ("transformer", "transformer_2", "vae", "text_encoder")
+    files = describe(tmp_path / "a", {part: str(folders["pair"] / part) for part in parts})
+    folder = copied(folders, tmp_path, "pair")
+    index = json.loads((folder / "model_index.json").read_text())
+    del index["boundary_ratio"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    for place in (files, folder):
+        with pytest.raises(WrongModel, match=r'transformer_2 and no boundary.*"boundary"'):
+            open_model(place, "cpu")
 
 
 def test_unknown_quantisation_is_told(folders, tmp_path):
@@ -433,7 +498,9 @@ def test_parts_of_different_models_are_told(folders, tmp_path):
         vocab_size=9, d_model=48, d_kv=16, d_ff=64, num_layers=1, num_heads=2,
         feed_forward_proj="gated-gelu"))  # fmt: skip
     encoder.save_pretrained(tmp_path / "text")
-    other = describe(tmp_path / "b", parts | {"text_encoder": str(tmp_path / "text")})
+    other = describe(
+        tmp_path / "b", parts | {"text_encoder": str(tmp_path / "text")}, boundary=0.875
+    )
     with pytest.raises(WrongModel, match="makes 48 channels, the transformer takes 32"):
         open_model(other, "cpu")
 

@@ -9,10 +9,12 @@ import sys
 import weakref
 from dataclasses import replace
 
+import gguf
 import pytest
 import torch
 from layouts import open_part, velocity
 
+from wan_blender.engine.models.assemble import can_hold
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.memory import (
     Machine,
@@ -91,9 +93,45 @@ def test_packed_weights_count_as_they_lie(folders, tmp_path, wide):
         part: sum(t.numel() * t.element_size() for t in part.model.state_dict().values()) / 1e9
         for part in (full, fp8)
     }
-    assert weights_gb(full.weights, 4, True) == pytest.approx(held[full], rel=0.02)
-    assert weights_gb(fp8.weights, 4, True) == pytest.approx(held[fp8], rel=0.02)
+    assert weights_gb(full, 4) == pytest.approx(held[full], rel=0.02)
+    assert weights_gb(fp8, 4) == pytest.approx(held[fp8], rel=0.02)
     assert held[fp8] < 0.6 * held[full]
+
+
+@pytest.mark.parametrize("form", ["fp8", "Q8_0"])
+def test_packed_text_encoder_counts_as_it_lies(folders, tmp_path, form):
+    """Its embedding is no matrix product: it is unpacked while it is loaded."""
+    from layouts import component, renamed, save, text_name
+
+    state = component(folders["t2v"] / "text_encoder")
+    if form == "fp8":
+        path = tmp_path / "umt5.safetensors"
+        packed = {n: t.to(torch.float8_e4m3fn) if t.ndim == 2 else t for n, t in state.items()}
+        save(path, packed)
+    else:
+        path = tmp_path / "umt5.gguf"
+        writer = gguf.GGUFWriter(path, "t5encoder")
+        for name, tensor in renamed(state, lambda n: text_name(n, True)).items():
+            if tensor.ndim == 2 and "attn_rel_b" not in name:
+                data = gguf.quantize(tensor.numpy(), gguf.GGMLQuantizationType.Q8_0)
+                writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+            else:
+                writer.add_tensor(name, tensor.numpy())
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    part = open_part("text_encoder", path, torch.bfloat16)
+    tensors = [*part.model.parameters(), *part.model.buffers()]  # tied ones once
+    held = sum(t.numel() * t.element_size() for t in tensors) / 1e9
+    assert part.model.shared.weight.dtype == torch.bfloat16
+    assert weights_gb(part, 2) == pytest.approx(held, rel=0.02)
+
+
+def test_apple_gpus_hold_no_float8_as_it_lies():
+    assert can_hold(torch.device("mps"), False)
+    assert not can_hold(torch.device("mps"), True)
+    assert can_hold(torch.device("cuda"), True)
 
 
 def test_run_is_measured_from_the_model(folders):

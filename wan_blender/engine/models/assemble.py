@@ -57,14 +57,13 @@ def assemble(
         value = weights.read(name if name in weights.infos else _ALIASES[name])
         target = torch.float32 if exact.intersection(name.split(".")) else dtype
         if isinstance(value, Stored):
-            # Apple GPUs know no float8
-            keep = keep_packed and not (device.type == "mps" and isinstance(value.form, Fp8))
-            if keep and target == dtype and _is_matrix(model, name):
+            keep = keep_packed and can_hold(device, isinstance(value.form, Fp8))
+            if keep and target == dtype and is_matrix(model, name):
                 packed[name] = value
                 continue
             value = value.unpack(target)
         value = value.to(device, target if value.is_floating_point() else value.dtype)
-        if quantise and "blocks." in name and target == dtype and _is_matrix(model, name):
+        if quantise and "blocks." in name and target == dtype and is_matrix(model, name):
             packed[name] = pack(value)
         else:
             state[name] = value
@@ -79,7 +78,13 @@ def assemble(
     return model.to(device).eval().requires_grad_(False)
 
 
-def _is_matrix(model: nn.Module, name: str) -> bool:
+def can_hold(device: torch.device, float8: bool) -> bool:
+    """Whether packed matrices can lie on ``device``: Apple GPUs know no float8."""
+    return not (float8 and device.type == "mps")
+
+
+def is_matrix(model: nn.Module, name: str) -> bool:
+    """Whether the tensor is a linear layer's weight, which can stay packed."""
     path, _, leaf = name.rpartition(".")
     return leaf == "weight" and isinstance(model.get_submodule(path), nn.Linear)
 

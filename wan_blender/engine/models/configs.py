@@ -18,6 +18,8 @@ from .tensor_files import TensorInfo
 
 Infos = Mapping[str, TensorInfo]
 
+LAYERS_LIMIT = 512  # of any part; the largest has 40
+
 # Statistics of the Wan 2.2 VAE's 48 latent channels, as released with it (Wan2_2_VAE).
 _MEAN_48 = [
     -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813,
@@ -56,8 +58,13 @@ def infer_config(role: str, infos: Infos, known: Mapping[str, Any] | None = None
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
+    """How many layers the names number. Raises ValueError for more than any Wan has: what is made
+    of them would fill the memory."""
     found = re.compile(pattern)
-    return 1 + max((int(m[1]) for name in names if (m := found.match(name))), default=-1)
+    count = 1 + max((int(m[1]) for name in names if (m := found.match(name))), default=-1)
+    if count > LAYERS_LIMIT:
+        raise ValueError(f"it numbers {count} layers, at most {LAYERS_LIMIT} can be")
+    return count
 
 
 def _transformer(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,8 +156,9 @@ def _image_encoder(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
         "hidden_size": width,
         "intermediate_size": infos["encoder.layers.0.mlp.fc1.weight"].shape[0],
         "num_hidden_layers": _count(infos, r"encoder\.layers\.(\d+)\."),
-        # ViT-H, the only one Wan was released with, has heads of 80 channels
-        "num_attention_heads": known.get("num_heads") or max(width // 80, 1),
+        # ViT-H, the only one Wan was released with, has heads of 80 channels; a num_heads beside
+        # its file is the transformer's
+        "num_attention_heads": max(width // 80, 1),
         "image_size": math.isqrt(squares) * patch,
         "patch_size": patch,
         "hidden_act": "gelu",

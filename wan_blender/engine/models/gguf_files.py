@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -83,4 +84,6 @@ def _info(path: Path, reader: gguf.GGUFReader, tensor: gguf.ReaderTensor) -> Ten
     field = reader.get_field(_TRUE_SHAPE + tensor.name)
     if field is not None:
         shape = tuple(int(field.parts[index][0]) for index in field.data)
+        if min(shape, default=0) < 0 or math.prod(shape) != tensor.n_elements:
+            raise ValueError(f"{tensor.name} has {tensor.n_elements} numbers, not those of {shape}")
     return TensorInfo(tensor.tensor_type.name, shape, path)

@@ -14,13 +14,16 @@ from ...errors import UnsafeWeights, WeightsMissing, WrongModel
 from ...schema import show
 from .. import nano
 from .configs import infer_config
+from .dialects import roles, translate
 from .tensor_files import TensorInfo, component_files, refuse_pickle
 
 _LIBRARIES = ("diffusers", "transformers", None)
 _NUMBERS = (
     "boundary", "boundary_ratio", "max_sequence_length", "native_pixels", "native_frames", "shift",
 )  # fmt: skip
-_CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}
+# How the configuration of a part begins to say what it is of.
+_CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}  # diffusers
+_TYPES = {"text_encoder": "umt5", "image_encoder": "clip"}  # transformers
 CLIP = "the CLIP image encoder (clip_vision_h.safetensors)"  # for traits.needs_clip
 
 
@@ -99,7 +102,8 @@ def place_of(folder: Path, settings: dict[str, Any], part: str) -> Path | list[P
 def places(
     folder: Path, settings: dict[str, Any], boundary: float | None
 ) -> dict[str, Path | list[Path]]:
-    """Where each part is. A part that a model may do without is left out when it is absent."""
+    """Where each part is. A part that a model may do without is left out when it is absent.
+    Raises WeightsMissing or WrongModel for one half of a pair of experts."""
     names = ["transformer", "vae", "text_encoder"]
     given = settings.get("components", {})
     if boundary is not None:
@@ -110,6 +114,12 @@ def places(
                 "Download the low-noise expert too.",
             )
         names.append("transformer_2")
+    elif "transformer_2" in given or (folder / "transformer_2").is_dir():
+        raise WrongModel(
+            f"{folder} has a transformer_2 and no boundary between the two experts.",
+            'Add "boundary" to its wan_blender.json: 0.875 for text to video and VACE, 0.9 for '
+            "image to video.",
+        )
     if "image_encoder" in given or (folder / "image_encoder").is_dir():
         names.append("image_encoder")
     return {name: place_of(folder, settings, name) for name in names}
@@ -135,16 +145,42 @@ def locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
     return files, read_json(files[0].parent / "config.json", optional=True)
 
 
+def tensor_names(role: str, headers: Mapping[Path, Mapping[str, TensorInfo]]) -> dict[str, str]:
+    """Diffusers (or transformers) name -> name in its file, of everything that ``role`` has in
+    these files: one, shards of one, or a T2V transformer and what VACE adds to it, whose names
+    may begin otherwise. Raises WrongModel for a file that has none of it."""
+    found = roles([name for infos in headers.values() for name in infos])
+    first = next(iter(headers))
+    if found and role not in found:
+        raise WrongModel(
+            f"{first} holds a {' and a '.join(found)}, not a {role}.",
+            "Choose another file for this part of the model.",
+        )
+    raw: dict[str, str] = {}  # name without what all names in its file begin with -> whole name
+    for path, infos in headers.items():
+        own = roles(infos)
+        prefix = own.get(role, own.get("vace", found.get(role, "")))
+        inside = {name[len(prefix) :]: name for name in infos if name.startswith(prefix)}
+        if not inside:
+            raise WrongModel(
+                f"{path} holds nothing of the {role} that begins in {first}.",
+                "Choose another file for this part of the model.",
+            )
+        raw |= inside
+    return {name: raw[short] for name, short in translate(role, raw).items()}
+
+
 def complete(
     name: str, known: Mapping[str, Any], infos: Mapping[str, TensorInfo]
 ) -> dict[str, Any]:
     """``known`` when it is a configuration of diffusers or transformers for this component, else
-    read from shapes: a single file may lie beside another one's configuration."""
+    read from shapes: a single file may lie beside another one's configuration, or beside the
+    official one, which has a ``dim`` and of a transformer too a ``model_type``."""
     role = name.removesuffix("_2")
     if role in _CLASSES and "dim" not in known:
-        if known.get("_class_name", "").startswith(_CLASSES[role]):
+        if str(known.get("_class_name")).startswith(_CLASSES[role]):
             return dict(known)
-    elif "model_type" in known:
+    elif role in _TYPES and str(known.get("model_type")).startswith(_TYPES[role]):
         return dict(known)
     return infer_config(role, infos, known)
 

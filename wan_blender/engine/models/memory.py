@@ -22,6 +22,7 @@ from .assemble import Source
 
 if TYPE_CHECKING:
     from .loading import Bundle
+    from .parts import Part
 
 _GB = 1e9
 _MARGIN_GB = 0.6  # CUDA context, allocator slack, the desktop's own share
@@ -134,7 +135,7 @@ def measure_run(
     config = parts["transformer"].config
     channels = config["num_attention_heads"] * config["attention_head_dim"]
     width_bytes = bundle.dtype.itemsize
-    held = max(weights_gb(p.weights, width_bytes, p.keep_packed) for p in experts)
+    held = max(weights_gb(p, width_bytes) for p in experts)
     vae = parts["vae"].config
     base = vae.get("decoder_base_dim") or vae["base_dim"]
     patch = vae.get("patch_size") or 1
@@ -144,8 +145,8 @@ def measure_run(
     return Sizes(
         transformer=held + loras_gb,
         blocks=config["num_layers"],
-        text_encoder=weights_gb(parts["text_encoder"].weights, width_bytes, True),
-        vae=weights_gb(parts["vae"].weights, 4, False),
+        text_encoder=weights_gb(parts["text_encoder"], width_bytes),
+        vae=weights_gb(parts["vae"], 4),
         call=tokens * channels * ((15 + hints) * width_bytes + 12) / _GB,
         encode=_encode_gb(height, width, vae["base_dim"], patch),
         decode=decode,
@@ -241,12 +242,12 @@ def _fewer_blocks(plan: MemoryPlan, sizes: Sizes, machine: Machine) -> list[Memo
     return [replace(plan, resident_blocks=now // 2)] if now > 0 else [None]
 
 
-def weights_gb(weights: Source, width_bytes: int, keep_packed: bool) -> float:
+def weights_gb(part: Part, width_bytes: int) -> float:
     """Room the tensors take once they are loaded."""
     total = 0.0
-    for info in weights.infos.values():
+    for name, info in part.weights.infos.items():
         native = _BYTES.get(info.dtype, 2.0)
-        stays = keep_packed and native < 2 and len(info.shape) == 2
+        stays = native < 2 and part.stays_packed(name)
         total += math.prod(info.shape) * (native if stays else width_bytes)
     return total / _GB
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
 from ...errors import WrongModel
-from .assemble import assemble, check
+from ...schema import show
+from .assemble import assemble, can_hold, check, is_matrix
+from .configs import LAYERS_LIMIT
 from .layout import complete, locate
 from .weights import Weights
 
@@ -25,8 +28,8 @@ _DIFFUSERS = {
 }
 # Larger numbers in a configuration would fill the memory before any tensor is looked at.
 _LIMITS = {
-    "num_layers": 512, "num_hidden_layers": 512, "num_res_blocks": 64, "rope_max_seq_len": 1 << 16,
-    "attention_head_dim": 4096, "vocab_size": 1 << 22,
+    "num_layers": LAYERS_LIMIT, "num_hidden_layers": LAYERS_LIMIT, "num_res_blocks": 64,
+    "rope_max_seq_len": 1 << 16, "attention_head_dim": 4096, "vocab_size": 1 << 22,
 }  # fmt: skip
 
 Watch = Callable[[str, int, int], None]  # a part's name, its tensors that are read, of how many
@@ -55,8 +58,9 @@ class Part:
         self._model: nn.Module | None = None
         self.weights = Weights(self.files, name)
         self.config = complete(name, known, self.weights.infos)
-        empty = self._empty()
+        empty = self.empty()
         expected = {key: tuple(t.shape) for key, t in empty.state_dict().items()}
+        self._matrices = frozenset(key for key in expected if is_matrix(empty, key))
         ignored = getattr(empty, "_keys_to_ignore_on_load_unexpected", None)
         check(expected, self.weights.infos, ignored, self.source)
 
@@ -68,7 +72,7 @@ class Part:
     def model(self) -> Any:
         """The component on its device, in evaluation mode, without gradients."""
         if self._model is None:
-            empty = self._empty()
+            empty = self.empty()
             total = len(empty.state_dict())
             exact = ()
             if self.name not in ("text_encoder", "image_encoder"):
@@ -106,7 +110,12 @@ class Part:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _empty(self) -> nn.Module:
+    def stays_packed(self, name: str) -> bool:
+        """Whether the tensor is held as its file has it, fp8 or GGUF, once it is loaded."""
+        float8 = self.weights.infos[name].dtype.startswith("F8")
+        return self.keep_packed and name in self._matrices and can_hold(self.device, float8)
+
+    def empty(self) -> nn.Module:
         """The model without memory. Raises WrongModel when its configuration is nonsense."""
         for name, limit in _LIMITS.items():
             if isinstance(value := self.config.get(name), int) and not 0 <= value <= limit:
@@ -118,16 +127,32 @@ class Part:
                 if self.name == "image_encoder":
                     config = self.config.get("vision_config", self.config)
                     return CLIPVisionModel(CLIPVisionConfig.from_dict(config))
-                return _DIFFUSERS[self.config["_class_name"]].from_config(self.config)
+                model = _DIFFUSERS[self.config["_class_name"]].from_config(self.config)
+            if self.name == "vae":
+                _check_statistics(model.config)
+            return model
         except KeyError as error:
             raise WrongModel(
                 f"{self.source} is a {self.config.get('_class_name')}; a Wan model's {self.name} "
                 f"is one of: {', '.join(_DIFFUSERS)}."
             ) from error
-        except (TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+        except (
+            TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError, LookupError,
+        ) as error:  # fmt: skip
             raise WrongModel(
                 f"The configuration of {self.source} is not usable: {error}."
             ) from error
+
+
+def _check_statistics(config: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a VAE's latents have one mean and one deviation a channel."""
+    for name in ("latents_mean", "latents_std"):
+        values = config[name]
+        right = isinstance(values, list | tuple) and len(values) == config["z_dim"]
+        if not (right and all(isinstance(v, int | float) and math.isfinite(v) for v in values)):
+            raise ValueError(f"{name} is {show(values)}, expected {config['z_dim']} numbers")
+    if 0 in config["latents_std"]:
+        raise ValueError("latents_std has a zero")
 
 
 def stream_blocks(model: nn.Module, device: torch.device, resident: int) -> None:

@@ -15,11 +15,20 @@ from ...errors import WanError
 from ...traits import Traits, read_traits
 from .. import nano
 from .catalogue import Entry, catalogue, lora_catalogue, part_catalogue
-from .dialects import foreign, roles, translate
+from .dialects import foreign
 from .finding import TOKENIZER, Candidate, Scan, candidates, comfyui_folders, scan, unsupported
 from .gguf_files import read_gguf
 from .identify import precision
-from .layout import CLIP, complete, find_folder, locate, place_of, places, read_settings
+from .layout import (
+    CLIP,
+    complete,
+    find_folder,
+    locate,
+    place_of,
+    places,
+    read_settings,
+    tensor_names,
+)
 from .tensor_files import TensorInfo, read_header
 
 # What a kind of model is for, when the catalogue has no better words for it.
@@ -150,11 +159,12 @@ def _read_part(
 ) -> tuple[list[Path], Mapping[str, TensorInfo], dict[str, Any]]:
     """Files, tensors and configuration of a part. Raises WanError when it is not whole."""
     files, known = locate(place)
-    raw: dict[str, TensorInfo] = {}
-    for file in files:
-        raw |= read_gguf(file)[0] if file.suffix.lower() == ".gguf" else read_header(file)
-    role = part.removesuffix("_2")
-    names = translate(role, raw, roles(raw).get(role, ""))
+    headers = {
+        file: read_gguf(file)[0] if file.suffix.lower() == ".gguf" else read_header(file)
+        for file in files
+    }
+    raw = {name: info for infos in headers.values() for name, info in infos.items()}
+    names = tensor_names(part.removesuffix("_2"), headers)
     infos = {name: raw[inside] for name, inside in names.items()}
     return files, infos, complete(part, known, infos)
 

@@ -52,9 +52,11 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             if not 2 <= length <= _HEADER_LIMIT or 8 + length > size:
                 raise _damaged(path, f"its header claims {length} bytes, the file has {size}")
             header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
+        notes = header.pop("__metadata__", None) or {}
+        if not all(isinstance(note, str) for note in notes.values()):
+            raise ValueError("its metadata is not text")
         infos = {name: _info(path, name, entry) for name, entry in header.items()}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        end = _end(header)
     except FileNotFoundError as error:
         raise WeightsMissing(f"{path} does not exist.") from error
     except OSError as error:
@@ -68,7 +70,19 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             f"{path} is cut short: {size} bytes of {8 + length + end}.",
             "The download did not finish; download the file again.",
         )
+    if size > 8 + length + end:
+        raise _damaged(path, f"it has {size} bytes, its header tells of {8 + length + end}")
     return infos
+
+
+def _end(header: dict[str, dict]) -> int:
+    """Where the tensors end. Raises ValueError unless each begins where the one before it ends."""
+    end = 0
+    for begin, next_end in sorted(tuple(entry["data_offsets"]) for entry in header.values()):
+        if begin != end:
+            raise ValueError(f"a tensor begins at byte {begin}, the one before it ends at {end}")
+        end = next_end
+    return end
 
 
 def _info(path: Path, name: str, entry: dict) -> TensorInfo:

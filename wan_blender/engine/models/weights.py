@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ...errors import WeightsMissing, WrongModel
-from .dialects import roles, translate
 from .gguf_files import read_gguf
+from .layout import tensor_names
 from .stored import Fp8, Gguf, Stored, can_stay_packed
 from .tensor_files import TensorInfo, read_header
 
@@ -28,7 +28,8 @@ _BESIDE = (
 
 
 class Weights:
-    """Tensors of ``role`` in ``files``: one file, shards of one, or a T2V file and VACE's own."""
+    """Tensors of ``role`` in ``files``: one file, shards of one, or a T2V file and VACE's own.
+    Raises WeightsMissing, or WrongModel when they hold something else."""
 
     def __init__(self, files: Sequence[Path], role: str) -> None:
         self.infos: dict[str, TensorInfo] = {}
@@ -36,16 +37,10 @@ class Weights:
         self._names: dict[str, str] = {}
         self._safe: dict[Path, Any] = {}
         self._gguf: dict[Path, dict[str, gguf.ReaderTensor]] = {}
-        for path in files:
-            self._raw |= self._header(path)
-        found = roles(self._raw)
-        wanted = role.removesuffix("_2")
-        if wanted not in found and found:
-            raise WrongModel(
-                f"{files[0]} holds a {' and a '.join(found)}, not a {wanted}.",
-                "Choose another file for this part of the model.",
-            )
-        for name, raw in translate(wanted, self._raw, found.get(wanted, "")).items():
+        headers = {path: self._header(path) for path in files}
+        for infos in headers.values():
+            self._raw |= infos
+        for name, raw in tensor_names(role.removesuffix("_2"), headers).items():
             if not name.endswith(_BESIDE):
                 self.infos[name] = _known(self._raw[raw], raw)
                 self._names[name] = raw
