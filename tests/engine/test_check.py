@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
@@ -41,6 +42,14 @@ def _set(folder, **groups):
     (folder / "job.json").write_text(json.dumps(data))
 
 
+def _add_lora(folder, width, more=b""):
+    state = {"blocks.0.self_attn.q.lora_down.weight": torch.zeros(2, width),
+             "blocks.0.self_attn.q.lora_up.weight": torch.zeros(width, 2)}  # fmt: skip
+    path = folder.parent / "l.safetensors"
+    path.write_bytes(save(state) + more)
+    _set(folder, loras=[{"file": str(path)}])
+
+
 def _cut_tokenizer(folder):
     path = folder.parent / "model" / "tokenizer" / "tokenizer.json"
     path.write_bytes(path.read_bytes()[:300])
@@ -53,13 +62,16 @@ def _cut_tokenizer(folder):
         (_cut_tokenizer, "WeightsMissing", "tokenizer"),
         (lambda f: _set(f, loras=[{"file": "/no/style.safetensors"}]), "WeightsMissing", "/no/st"),
         (lambda f: _set(f, stages=[{"loras": [{"file": "~/no.pt"}]}]), "UnsafeWeights", "no.pt"),
+        (lambda f: _add_lora(f, 96), "WrongModel", "another model.*96, 96.*64, 64"),
+        (lambda f: _add_lora(f, 64, bytes(9)), "WeightsMissing", "not a usable safetensors"),
         (lambda f: _set(f, model={"device": "cuda"}), "BadRequest", "'cuda'.*\"auto\""),
         (lambda f: _set(f, model={"device": "mps"}), "BadRequest", "'mps'.*\"auto\""),
         (lambda f: _set(f, model={"path": "x" * 5000}), "WeightsMissing", "xxx"),
         (lambda f: _set(f, mask={"frames": "9" * 5000}), "InvalidJob", "mask.frames"),
         (lambda f: _set(f, stages=[{"model": "nano/vace", "steps": 1}]), "WrongModel", "_class"),
     ],
-    ids=["no tokenizer", "half", "LoRA", "stage's LoRA", "cuda", "mps", "path", "frames", "kind"],
+    ids=["no tokenizer", "half", "LoRA", "stage's LoRA", "wide LoRA", "LoRA and more",
+         "cuda", "mps", "path", "frames", "kind"],
 )  # fmt: skip
 def test_check_and_run_refuse_alike(job, monkeypatch, capsys, spoil, error, words):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

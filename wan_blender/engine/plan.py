@@ -17,7 +17,7 @@ from .hygiene.pictures import read_treatment
 from .hygiene.treatment import Treatment
 from .masks import MaskPlan, measure_mask, plan_masks
 from .models.loading import Bundle, open_model
-from .models.lora import lora_file
+from .models.lora_files import lora_file
 from .models.memory import (
     Machine,
     MemoryPlan,
@@ -26,7 +26,7 @@ from .models.memory import (
     measure_run,
     plan_memory,
 )
-from .models.stages import same_kind
+from .models.stages import StageModels
 from .region import Region, plan_region
 from .video import Shot
 from .windows import Window, plan_windows
@@ -108,13 +108,15 @@ def fit_memory(
 ) -> tuple[Machine, Sizes, MemoryPlan]:
     """What the machine has, what the run takes, and how the one is made to fit the other;
     ``conditions`` is how many the run holds. Raises OutOfMemory for a shot whose latents alone do
-    not fit."""
+    not fit, and WrongModel or WeightsMissing for stages' models and LoRAs that do not."""
     machine = measure_machine(bundle.device)
     latents = _check_length(region, bundle, machine, conditions)
     size = (region.grid.padded_height, region.grid.padded_width)
     tokens, loras = _tokens_at_once(region, windows), _loras_gb(job, stages)
+    models = StageModels(bundle, job.model, job.loras, stages)
+    models.check_loras()
     sizes = measure_run(bundle, tokens, *size, loras, latents)
-    for other in _stage_models(job, bundle, stages):
+    for other in models.bundles:
         needed = measure_run(other, tokens, *size, loras)
         sizes = replace(sizes, call=max(needed.call, sizes.call))
         if needed.transformer > sizes.transformer:
@@ -122,19 +124,6 @@ def fit_memory(
             sizes = replace(sizes, blocks=needed.blocks, **held)
     guided = any(span.guidance != 1 for span in stages.spans)
     return machine, sizes, plan_memory(machine, sizes, guided)
-
-
-def _stage_models(job: jobs.Job, bundle: Bundle, stages: StagePlan) -> list[Bundle]:
-    """The models of stages that do not use the run's. Raises WrongModel for one of another kind
-    than the run's, ``bundle``."""
-    stage_of = {(span.stage.model, span.stage.dtype): span.stage for span in stages.spans}
-    stage_of.pop(("", "auto"), None)
-    found = []
-    for (model, dtype), stage in sorted(stage_of.items(), key=lambda item: item[0]):
-        dtype = job.model.dtype if dtype == "auto" else dtype
-        found.append(open_model(model or job.model.path, job.model.device, dtype))
-        same_kind(bundle, found[-1], stage)
-    return found
 
 
 def _loras_gb(job: jobs.Job, stages: StagePlan) -> float:

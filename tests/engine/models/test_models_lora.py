@@ -19,7 +19,8 @@ from layouts import (
 )
 from safetensors.torch import load_file
 
-from wan_blender.engine.models.lora import read_lora, set_loras
+from wan_blender.engine.models.lora import set_loras
+from wan_blender.engine.models.lora_files import check_lora, read_lora
 from wan_blender.errors import UnsafeWeights, WeightsMissing, WrongModel
 
 TARGETS = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k",
@@ -77,6 +78,15 @@ def write(path, pairs, dialect, alpha=None):
             f"lora_unet__{official(n).replace('.', '_')}.lora_down.weight",
             f"lora_unet__{official(n).replace('.', '_')}.lora_up.weight",
         ),
+        "lycoris": lambda n: (
+            f"lycoris_{official(n).replace('.', '_')}.lora_down.weight",
+            f"lycoris_{official(n).replace('.', '_')}.lora_up.weight",
+        ),
+        "unet": lambda n: (f"unet.{n}.lora_A.weight", f"unet.{n}.lora_B.weight"),
+        "kohya_diffusers": lambda n: (
+            f"lora_unet_transformer_{n.replace('.', '_')}.lora_down.weight",
+            f"lora_unet_transformer_{n.replace('.', '_')}.lora_up.weight",
+        ),
         "bare": lambda n: (f"{official(n)}.lora_A.default.weight",
                            f"{official(n)}.lora_B.default.weight"),
     }[dialect]  # fmt: skip
@@ -103,8 +113,10 @@ def close(actual, expected, tolerance=2e-5):
 
 
 @pytest.mark.parametrize(
-    "dialect", ["diffusers", "peft", "comfy", "comfy_down", "kohya", "videox", "bare"]
-)
+    "dialect",
+    ["diffusers", "peft", "comfy", "comfy_down", "kohya", "videox", "lycoris", "unet",
+     "kohya_diffusers", "bare"],
+)  # fmt: skip
 def test_every_dialect_equals_merged_weights(model, tmp_path, dialect):
     pairs = make(model)
     lora = read_lora(write(tmp_path / "l.safetensors", pairs, dialect), model)
@@ -189,7 +201,8 @@ def test_half_precision_follows_the_model(model, tmp_path):
     assert (velocity(half) - expected).abs().mean() / expected.std() < 0.05
 
 
-def test_differences_of_bias_norm_and_patches_are_applied(model, tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_differences_of_bias_norm_and_patches_are_applied(model, tmp_path, dtype):
     torch.manual_seed(5)
     state = {
         "diffusion_model.blocks.0.self_attn.q.diff_b": torch.randn(64) * 0.3,
@@ -218,9 +231,34 @@ def test_differences_of_bias_norm_and_patches_are_applied(model, tmp_path):
     expected.condition_embedder.time_proj.bias += state["diffusion_model.time_projection.1.diff_b"]
     down, up = (state[f"diffusion_model.head.head.lora_{x}.weight"] for x in ("down", "up"))
     expected.proj_out.weight += up @ down
-    set_loras(model, [(lora, 1.0)])
+    if dtype == torch.float32:
+        set_loras(model, [(lora, 1.0)])
+        close(velocity(model), velocity(expected))
+        set_loras(model, [])
+        return
+    half = copy.deepcopy(model).to(dtype)
+    set_loras(half, [(lora, 1.0)])
+    expected = velocity(expected)
+    assert (velocity(half) - expected).abs().mean() / expected.std() < 0.05
+
+
+def test_modulation_is_changed_and_given_back(model, tmp_path):
+    torch.manual_seed(6)
+    state = {
+        "diffusion_model.blocks.0.diff_m": torch.randn(1, 6, 64) * 0.3,
+        "diffusion_model.blocks.1.modulation.diff": torch.randn(1, 6, 64) * 0.3,
+        "diffusion_model.head.diff_m": torch.randn(1, 2, 64) * 0.3,
+    }
+    lora = read_lora(save(tmp_path / "l.safetensors", state), model)
+    assert lora.skipped == ()
+    expected, plain = copy.deepcopy(model), velocity(model)
+    tables = (expected.blocks[0], expected.blocks[1], expected)
+    for owner, change in zip(tables, state.values(), strict=True):
+        owner.scale_shift_table += 1.5 * change
+    set_loras(model, [(lora, 2.0), (lora, -0.5)])
     close(velocity(model), velocity(expected))
     set_loras(model, [])
+    assert torch.equal(velocity(model), plain)
 
 
 def test_layers_the_model_lacks_are_named(model, tmp_path):
@@ -232,6 +270,53 @@ def test_layers_the_model_lacks_are_named(model, tmp_path):
     lora = read_lora(save(path, state), model)
     assert lora.skipped == ("diffusion_model.blocks.0.cross_attn.k_img",)
     assert len(lora.deltas) == len(pairs)
+
+
+Q = "diffusion_model.blocks.0.self_attn.q"
+PAIR = {f"{Q}.lora_down.weight": torch.zeros(4, 64), f"{Q}.lora_up.weight": torch.zeros(64, 4)}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "error", "words"),
+    [
+        ({f"{Q}.lora_up.weight": torch.zeros(64, 8)}, WeightsMissing, r"\(64, 8\) and \(4, 64\)"),
+        ({f"{Q}.lora_up.weight": torch.zeros(64)}, WeightsMissing, r"\(64,\) and \(4, 64\)"),
+        ({f"{Q}.lora_up.weight": torch.zeros(64, 0), f"{Q}.lora_down.weight": torch.zeros(0, 64)},
+         WeightsMissing, r"\(64, 0\)"),
+        ({f"{Q[:-1]}k.lora_up.weight": torch.zeros(64, 4)}, WeightsMissing, "one of the two"),
+        ({f"{Q}.alpha": torch.ones(3)}, WeightsMissing, r"alpha is \[1.0, 1.0, 1.0\]"),
+        ({f"{Q}.alpha": torch.tensor(float("nan"))}, WeightsMissing, "alpha is nan"),
+        ({f"{Q}.diff_b": torch.zeros(17)}, WrongModel, r"bias of .*\(17,\).*\(64,\)"),
+        ({"blocks.0.norm3.diff": torch.zeros(17)}, WrongModel, r"\(17,\).*\(64,\)"),
+        ({"blocks.0.diff_m": torch.zeros(1, 6, 17)}, WrongModel, r"\(1, 6, 17\).*\(1, 6, 64\)"),
+        ({f"{Q}.diff": torch.zeros(64, 64, dtype=torch.int8)}, WrongModel, "as I8"),
+    ],
+    ids=["ranks", "vector", "rank 0", "half", "alphas", "nan", "bias", "norm", "table", "int8"],
+)  # fmt: skip
+def test_tensors_that_fit_nothing_are_told_from_the_header(model, tmp_path, spoilt, error, words):
+    path = save(tmp_path / "l.safetensors", PAIR | spoilt)
+    for read in (check_lora, read_lora):
+        with pytest.raises(error, match=words):
+            read(path, copy.deepcopy(model).to("meta"))
+
+
+def test_a_bias_where_the_model_has_none_is_named(model, tmp_path):
+    name = "blocks.0.self_attn.norm_q.diff_b"
+    lora = read_lora(save(tmp_path / "l.safetensors", PAIR | {name: torch.ones(64)}), model)
+    assert lora.skipped == ("blocks.0.attn1.norm_q",)
+    assert list(lora.deltas) == ["blocks.0.attn1.to_q"]
+
+
+@pytest.mark.parametrize("text", ["3", "{", '{"r": 4, "lora_alpha": "8"}'])
+def test_alpha_of_peft_that_cannot_be_read_is_told(model, tmp_path, text):
+    path = save(tmp_path / "a.safetensors", PAIR, {"lora_adapter_metadata": text})
+    with pytest.raises(WeightsMissing, match=r"alpha is '8'|metadata is"):
+        read_lora(path, model)
+    path = save(tmp_path / "adapter_model.safetensors", PAIR)
+    for data in (text.encode(), b"\xff\xfe"):
+        path.with_name("adapter_config.json").write_bytes(data)
+        with pytest.raises(WeightsMissing, match=r"adapter_config|alpha is '8'"):
+            read_lora(path, model)
 
 
 def test_lora_of_another_size_is_refused_with_both_shapes(model, wide, tmp_path):

@@ -11,7 +11,8 @@ from ... import job as jobs
 from ...errors import WrongModel
 from ...stages import Span, StagePlan
 from .loading import KIND, Bundle, open_model
-from .lora import Lora, lora_file, read_lora, set_loras
+from .lora import Lora, set_loras
+from .lora_files import check_lora, lora_file, read_lora
 from .memory import MemoryPlan
 from .parts import Part, Watch
 
@@ -37,6 +38,18 @@ class StageModels:
         for span in plan.spans:
             same_kind(run, self._bundle(span.stage), span.stage)
         self.skipped: dict[str, tuple[str, ...]] = {}  # LoRA -> layers the model does not have
+
+    @property
+    def bundles(self) -> list[Bundle]:
+        """The models of stages that do not use the run's."""
+        return list(self._bundles.values())
+
+    def check_loras(self) -> None:
+        """Raise what putting the LoRAs on would raise, from the headers of all files."""
+        spans = zip(self._plan.spans, self._parts, strict=True)
+        taken = ((use.file, part) for span, part in spans for use in self.loras(span))
+        for file, part in dict.fromkeys(taken):
+            check_lora(lora_file(file), part.empty())
 
     def use(self, span: Span) -> Any:
         """The transformer for ``span`` with its LoRAs on; the next stage's files are read ahead."""
