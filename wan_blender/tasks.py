@@ -128,7 +128,7 @@ def _apply(scene: bpy.types.Scene, wanted: Mapping[str, Any]) -> None:
 
 
 def _put_before(scene: bpy.types.Scene) -> dict[str, Any]:
-    """What the task before set, by dotted name; in a file of another version, what is known here."""
+    """What the task before set, by dotted name; of another version, what is known here."""
     put = json.loads(scene.wan.task_settings or "{}")
     known = {f"{group}.{name}" for group, cls in properties.groups() for name, _ in settings(cls)}
     return {path: put[path] for path in put if path in known}
