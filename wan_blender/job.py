@@ -229,9 +229,36 @@ class Hygiene:
     factor: float = schema.number(
         0.4, "Size the low-passed frame is reduced to; less is a stronger low-pass", 0.05, 1
     )
+    low_pass_region: str = schema.choice(
+        "whole",
+        "What is low-passed of the pictures that the model sees",
+        {
+            "whole": "All of each picture",
+            "map": "Only what the blur map and its matte cover; in end frame and references the "
+            "regions that are found by measure",
+        },
+    )
     deliver_original: bool = schema.flag(
         True, "The first frame of the result is the untouched start frame"
     )
+
+    @property
+    def softens(self) -> bool:
+        return self.mode in ("soft", "both")
+
+    @property
+    def low_passes(self) -> bool:
+        return self.mode in ("scheduled", "both")
+
+    @property
+    def uses_map(self) -> bool:
+        """Whether the blur map decides about anything."""
+        return self.softens or (self.low_passes and self.low_pass_region == "map")
+
+    @property
+    def needs_map(self) -> bool:
+        """Whether nothing is done to the shot's frames without one."""
+        return self.mode == "soft" or (self.low_passes and self.low_pass_region == "map")
 
 
 @dataclass

@@ -254,7 +254,7 @@ def model_matte(settings: job.Job) -> str:
 
 def blur_matte(settings: job.Job) -> str:
     """What hygiene follows, by name or id; "" where it follows none."""
-    return settings.hygiene.matte if settings.hygiene.mode in ("soft", "both") else ""
+    return settings.hygiene.matte if settings.hygiene.uses_map else ""
 
 
 def choose_mattes(scene: bpy.types.Scene, plate: str, choices: list[MatteChoice]) -> None:

@@ -110,15 +110,16 @@ def detail(picture: np.ndarray) -> float:
     return float(np.abs(np.diff(picture, axis=1)).mean())
 
 
-@pytest.mark.parametrize("kind", ["i2v", "vace"])
-def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind):
+@pytest.mark.parametrize(("kind", "with_map"), [("i2v", True), ("vace", True), ("vace", False)])
+def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind, with_map):
     folder = tmp_path / "job"
     make_job(
         folder, noise_plate(FRAMES, H, W), np.full((FRAMES, H, W), 65535, np.uint16),
         model__path=str(write_untrained(tmp_path / kind, kind)), sampling__steps=4,
         hygiene__mode="both", hygiene__end=0.5,
     )  # fmt: skip
-    write_radius(folder / jobs.RADIUS, np.full((H, W), 1.0, np.float32))
+    if with_map:
+        write_radius(folder / jobs.RADIUS, np.full((H, W), 1.0, np.float32))
     names = {"i2v": [jobs.END], "vace": ["references 1", "references 2"]}[kind]
     if kind == "i2v":
         write_png(folder / "start.png", striped())

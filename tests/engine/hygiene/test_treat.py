@@ -12,7 +12,7 @@ import pytest
 from tools.hygiene_set import scenes
 from tools.hygiene_set.rooms import ROOMS
 from wan_blender.engine.hygiene import pictures
-from wan_blender.engine.hygiene.automatic import treat_picture
+from wan_blender.engine.hygiene.automatic import find_radius
 from wan_blender.engine.hygiene.faces import find_faces
 from wan_blender.engine.hygiene.treatment import Treatment, low_pass
 from wan_blender.engine.region import Region, whole_frame
@@ -187,8 +187,8 @@ def test_a_face_inside_a_larger_region_is_left_alone():
     asked = [replace(sink, protected=True) for sink in around]
     regions = blur.treat(veiled, matrix, asked, faces=faces)
     assert blur.radius_map(regions, (400, 400))[inside].any()
-    _, report = treat_picture(veiled, Hygiene(mode="soft"), 0)
-    assert report["blurred"] == pytest.approx((radius > 0.05).mean(), abs=0.01)
+    measured, _ = find_radius(veiled, Hygiene(mode="soft"), 0)
+    assert not measured[inside].any()
 
 
 def test_blots_are_irregular_seeded_and_cover_their_part():
@@ -256,9 +256,12 @@ def test_soft_phase_blurs_every_frame_by_its_own_map():
         np.testing.assert_array_equal(treatment.see("soft", picture, index), expected)
 
 
-def test_pictures_without_a_map_are_softened_by_measure_within_the_limit():
+@pytest.mark.parametrize("clip", [None, painted(0.0)])
+def test_pictures_without_a_map_are_softened_by_measure_within_the_limit(clip):
     room = 2 * ROOMS["bedroom"]().rgb - 1
-    treatment = Treatment(Hygiene(mode="both", strength=2), painted(0.0), seed=7)
+    treatment = Treatment(Hygiene(mode="both", strength=2), clip, seed=7, others=True)
+    assert treatment.phases(10) == ["low"] * 2 + ["soft"] * 8
+    np.testing.assert_allclose(treatment.see("soft", frame()), frame(), atol=1e-6)
     seen = treatment.see("soft", room, "end")
     np.testing.assert_array_equal(treatment.see("low", room, "end"), low_pass(seen, 0.4))
     picture, treated = ((p + 1) / 2 for p in (room, seen))
@@ -272,11 +275,39 @@ def test_pictures_without_a_map_are_softened_by_measure_within_the_limit():
 
 
 def test_pictures_without_a_map_are_left_where_nothing_is_soft():
-    for treatment in (Treatment(Hygiene(mode="scheduled"), painted()), Treatment(Hygiene("both"))):
-        np.testing.assert_array_equal(
-            treatment.see("low", frame(), "end"), low_pass(frame(), treatment.settings.factor)
-        )
-        assert "by_measure" not in treatment.describe(frame(), 4)
+    treatment = Treatment(Hygiene(mode="scheduled"), painted(), others=True)
+    np.testing.assert_array_equal(treatment.see("low", frame(), "end"), low_pass(frame(), 0.4))
+    assert "by_measure" not in treatment.describe(frame(), 4)
+
+
+@pytest.mark.parametrize("mode", ["scheduled", "both"])
+def test_low_pass_within_the_map_leaves_the_rest_alone(mode):
+    picture, radius = frame(), radii(0.0)
+    radius[:24] = 0.5
+    settings = Hygiene(mode=mode, low_pass_region="map")
+    treatment = Treatment(settings, lambda index: radius)
+    seen = treatment.see("low", picture)
+    np.testing.assert_allclose(seen[24:], picture[24:], atol=1e-6)
+    soft = treatment.see("soft", picture)
+    np.testing.assert_allclose(seen[:24], low_pass(soft, 0.4)[:24], atol=1e-6)
+    assert (np.abs(soft - picture).max() < 1e-6) == (mode == "scheduled")
+    said = treatment.describe(picture, 10)
+    assert said["low_passed"] == 0.5
+    assert ("blurred" in said) == (mode == "both")
+
+
+def test_low_pass_within_the_map_finds_the_regions_of_other_pictures_by_measure():
+    room = 2 * ROOMS["bedroom"]().rgb - 1
+    settings = Hygiene(mode="scheduled", low_pass_region="map")
+    treatment = Treatment(settings, others=True)
+    np.testing.assert_array_equal(treatment.see("low", frame()), frame())
+    changed = (treatment.see("low", room, "end") != room).any(-1)
+    radius, _ = find_radius((room + 1) / 2, settings, 0)
+    np.testing.assert_array_equal(changed & (radius == 0), False)
+    assert changed.mean() > 0.01
+    said = treatment.describe(frame(), 10)
+    assert said["by_measure"]["end"]["low_passed"] == pytest.approx(changed.mean(), abs=0.02)
+    assert "no blur map" in said["notes"][0]
 
 
 def test_strength_scales_the_radii_up_to_the_limit():
@@ -358,6 +389,9 @@ def test_soft_mode_without_a_map_says_what_is_missing(tmp_path):
     shot = Shot(width=64, height=48)
     with pytest.raises(InvalidJob, match=RADIUS):
         pictures.read_treatment(tmp_path, Job(shot, hygiene=Hygiene(mode="soft")), WHOLE, "i2v")
+    limited = Job(shot, hygiene=Hygiene(mode="both", low_pass_region="map"))
+    with pytest.raises(InvalidJob, match=r"both.*would change nothing"):
+        pictures.read_treatment(tmp_path, limited, WHOLE, "i2v")
     scheduled = Job(shot, hygiene=Hygiene(mode="scheduled"))
     assert pictures.read_treatment(tmp_path, scheduled, WHOLE, "i2v").phase_at(0.0) == "low"
 
@@ -382,6 +416,19 @@ def test_report_says_what_was_blurred_and_low_passed():
     assert said["score_blurred"] < said["score"]
     assert said["low_passed_steps"] == [3, 4]
     assert said["notes"] == []
+
+
+@pytest.mark.parametrize(("strength", "warned"), [(0.2, False), (2.0, True)])
+def test_report_names_what_the_run_made_ambiguous(strength, warned):
+    """As strong as the run blurs, not as it was painted."""
+    room = ROOMS["bedroom"]().rgb
+    settings = Hygiene(mode="soft", strength=strength)
+    treatment = Treatment(settings, painted(1.25, *room.shape[:2]))
+    notes = treatment.describe(2 * room - 1, 8)["notes"]
+    assert bool(notes) == warned
+    if warned:
+        assert "of its shape" in notes[0]
+        assert len(notes) <= 4
 
 
 def test_report_notes_what_had_no_effect():

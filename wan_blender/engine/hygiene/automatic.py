@@ -14,20 +14,20 @@ from ...job import Hygiene
 from .faces import find_faces
 
 
-def treat_picture(
+def find_radius(
     picture: np.ndarray, settings: Hygiene, seed: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """``picture`` (H, W, 3) in 0..1 with all its sinks softened, faces spared, and what was done.
+    """The blur radii (H, W) that soften all sinks of ``picture`` (H, W, 3) in 0..1, faces spared,
+    and what they do to it.
 
     A strength above 1 counts as 1: more would pass the ambiguity limit.
     """
-    matrix = analyse(picture)
-    faces = find_faces(picture)
+    matrix, faces = analyse(picture), find_faces(picture)
     sinks = [s for s in find_sinks(picture, matrix, faces) if not s.protected]
     regions = treat(picture, matrix, sinks, seed, settings.keep_edges, faces)
     radius = radius_map(regions, picture.shape[:2]) * min(settings.strength, 1)
     treated = soften(picture, radius, settings.keep_edges)
-    return treated, {
+    return radius, {
         "score": round(matrix.score, 2),
         "score_blurred": round(analyse(treated).score, 2),
         "blurred": round(float((radius > 0.05).mean()), 4),

@@ -14,7 +14,7 @@ from ...errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
 from ..region import Region
-from .treatment import SOFT, Treatment
+from .treatment import Treatment
 
 LINEAR = (".exr", ".hdr")  # hold light; other formats what a display is sent
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
@@ -111,8 +111,8 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
     """What the job in ``folder`` does about fine detail, on the part of the canvas that a model of
     ``kind`` sees.
 
-    Raises InvalidJob when the mode asks for a blur map and the folder has none, LengthMismatch for
-    one that follows other frames, WrongModel when the model is shown no picture.
+    Raises InvalidJob when there is nothing that the mode would change, LengthMismatch for a map
+    that follows other frames, WrongModel when the model is shown no picture.
     """
     mode = job.hygiene.mode
     if mode != "off" and kind == "t2v":
@@ -121,13 +121,17 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
             "would change.",
             "Set the mode to 'off', or choose an image-to-video, VACE or 5B model.",
         )
-    if mode not in SOFT:
+    if not job.hygiene.uses_map:
         return Treatment(job.hygiene)
     maps = _find_maps(folder, job.shot.frame_count)
-    if not maps and mode == "soft":
+    names = (jobs.END, jobs.REFERENCES)
+    others = any(jobs.pictures(folder, job.model_mask, name) for name in names)
+    if job.hygiene.needs_map and not maps and not others:
         raise InvalidJob(
-            f"hygiene.mode is 'soft', and {folder / jobs.RADIUS} is missing.",
-            "Tick sinks or paint a blur map, or set the mode to 'off' or 'scheduled'.",
+            f"Hygiene ({mode}) would change nothing: {folder / jobs.RADIUS} is missing, and the "
+            "job has no end frame or references.",
+            "Tick sinks or paint a blur map, or low-pass the whole picture by the schedule, or set "
+            "the mode to 'off'.",
         )
 
     size = job.shot.width, job.shot.height
@@ -141,7 +145,8 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
 
     by_frame = list(zip(*maps, strict=True))
     radius = (lambda index: drawn(by_frame[index])) if maps else None
-    return Treatment(job.hygiene, radius, len(set(by_frame)) > 1, job.sampling.seed)
+    moves = len(set(by_frame)) > 1
+    return Treatment(job.hygiene, radius, moves, job.sampling.seed, others)
 
 
 def _find_maps(folder: Path, frames: int) -> list[list[Path]]:

@@ -6,10 +6,10 @@ remedies can be used alone or together:
 
     soft       the shot's frames are lightly blurred where the map says so, for the whole run; end
                frame and references, which have no map, by measure
-    scheduled  all that conditions the run is low-passed as a whole while the first steps decide
-               about motion, and is itself again afterwards (the idea of Adaptive Low-Pass
-               Guidance, arXiv 2506.08456, which filters latents; here pixels are filtered before
-               they are encoded)
+    scheduled  all that conditions the run is low-passed, as a whole or only there, while the first
+               steps decide about motion, and is itself again afterwards (the idea of Adaptive
+               Low-Pass Guidance, arXiv 2506.08456, which filters latents; here pixels are filtered
+               before they are encoded)
 
 Only what the model is shown changes. The clean latents that the sampler pins, and the pixels of
 the composite, stay the source's.
@@ -23,18 +23,22 @@ from typing import Any
 import numpy as np
 
 from ...errors import SizeMismatch
-from ...hygiene.bands import resize
-from ...hygiene.blur import MAX_RADIUS, soften
+from ...hygiene.bands import luminance, resize
+from ...hygiene.blur import MAX_RADIUS, ambiguity, ambiguity_warning, soften
 from ...hygiene.matrix import analyse
+from ...hygiene.sinks import find_sinks
 from ...job import Hygiene
-from .automatic import treat_picture
+from .automatic import find_radius
+from .faces import find_faces
 
-SOFT, SCHEDULED = ("soft", "both"), ("scheduled", "both")
+LOW_RADIUS = 0.5  # pixels: where the map blurs that much, a low-pass in its region counts in full
+MOST_WARNINGS = 3
 
 
 class Treatment:
     """``radius`` gives the blur radii (H, W) of a frame of the shot, in pixels at the model's size;
-    None = nothing is painted. ``moves``: they are not the same on every frame."""
+    None = nothing is painted. ``moves``: they are not the same on every frame. ``others``: the
+    model is shown pictures without a map, too."""
 
     def __init__(
         self,
@@ -42,12 +46,13 @@ class Treatment:
         radius: Callable[[int], np.ndarray] | None = None,
         moves: bool = False,
         seed: int = 0,
+        others: bool = False,
     ) -> None:
         self.settings = settings
-        self.radius = radius if settings.mode in SOFT else None
-        self.moves, self.seed = moves, seed
+        self.radius = radius if settings.uses_map else None
+        self.moves, self.seed, self.others = moves, seed, others
         self.measured: dict[str, dict[str, Any]] = {}  # pictures treated by measure, for the report
-        self._treated: dict[str, np.ndarray] = {}
+        self._radii: dict[str, np.ndarray] = {}
 
     def phase_at(self, fraction: float) -> str:
         """Name of what the model sees at a fraction (0..1) of the steps: 0 is the first step.
@@ -55,9 +60,10 @@ class Treatment:
         "low", "soft" or "original"; the condition of each needs to be encoded only once.
         """
         settings = self.settings
-        if settings.mode in SCHEDULED and settings.start <= fraction < settings.end:
+        if settings.low_passes and settings.start <= fraction < settings.end:
             return "low"
-        return "original" if self.radius is None else "soft"
+        softens = settings.softens and (self.radius is not None or self.others)
+        return "soft" if softens else "original"
 
     def phases(self, steps: int) -> list[str]:
         """The phase of each of ``steps`` steps."""
@@ -65,35 +71,43 @@ class Treatment:
 
     def describe(self, first: np.ndarray, steps: int) -> dict[str, Any]:
         """What was done, for the report: ``first`` (H, W, 3) in -1..1 is the start frame at the
-        model's size. Scores are 0..100, ``blurred`` is a share of the picture, radii are pixels."""
-        phases = self.phases(steps)
-        said: dict[str, Any] = {"mode": self.settings.mode}
+        model's size. Scores are 0..100, ``blurred`` and ``low_passed`` are shares of the picture,
+        radii are pixels."""
+        settings, phases = self.settings, self.phases(steps)
+        said: dict[str, Any] = {"mode": settings.mode}
         said["score"] = round(analyse((first + 1) / 2).score, 2)
-        if self.radius is not None:
-            radius = self._radius(0)
+        radius, notes = self._where(first, 0), []
+        if radius is not None and settings.softens:
+            softened = self._soft(first, radius)
             said["blurred"] = round(float((radius > 0.05).mean()), 4)
             said["largest_radius"] = round(float(radius.max()), 3)
-            said["score_blurred"] = round(analyse((self._soft(first, 0) + 1) / 2).score, 2)
+            said["score_blurred"] = round(analyse((softened + 1) / 2).score, 2)
+            notes = _ambiguous(first, softened)
         if "low" in phases:
             last = len(phases) - phases[::-1].index("low")
             said["low_passed_steps"] = [phases.index("low") + 1, last]
-            said["factor"] = self.settings.factor
+            said["factor"] = settings.factor
+            if settings.low_pass_region == "map":
+                share = 0 if radius is None else (radius > 0.05).mean()
+                said["low_passed"] = round(float(share), 4)
         if self.measured:
             said["by_measure"] = self.measured
-        said["notes"] = self._notes("low" in phases)
+        said["notes"] = notes + self._notes("low" in phases)
         return said
 
     def _notes(self, is_low_passed: bool) -> list[str]:
-        notes = []
+        settings, notes = self.settings, []
         if self.radius is not None and self.moves:
             notes.append("The blur follows a matte; the numbers are those of the first frame.")
         notes += [f"{name}: {w}" for name, said in self.measured.items() for w in said["warnings"]]
-        if self.settings.mode == "both" and self.radius is None:
+        if self.radius is None and settings.needs_map:
+            notes.append("The clip has no blur map, so only end frame and references were treated.")
+        elif self.radius is None and settings.mode == "both":
             notes.append("The clip has no blur map, so its start frame was only low-passed.")
-        if self.settings.mode in SCHEDULED and not is_low_passed:
+        if settings.low_passes and not is_low_passed:
             notes.append(
-                f"No step lies between {self.settings.start:g} and {self.settings.end:g} of the "
-                "run, so nothing was low-passed."
+                f"No step lies between {settings.start:g} and {settings.end:g} of the run, so "
+                "nothing was low-passed."
             )
         return notes
 
@@ -105,29 +119,59 @@ class Treatment:
         """
         if phase == "original":
             return picture
-        if self.radius is not None:
-            by_map = isinstance(which, int)
-            picture = self._soft(picture, which) if by_map else self._by_measure(picture, which)
-        return low_pass(picture, self.settings.factor) if phase == "low" else picture
+        radius = self._where(picture, which)
+        if radius is not None and self.settings.softens:
+            picture = self._soft(picture, radius)
+        return self._low(picture, radius) if phase == "low" else picture
 
-    def _radius(self, index: int) -> np.ndarray:
-        return (self.radius(index) * self.settings.strength).clip(0, MAX_RADIUS)
-
-    def _soft(self, picture: np.ndarray, index: int) -> np.ndarray:
-        radius = self._radius(index)
+    def _where(self, picture: np.ndarray, which: int | str) -> np.ndarray | None:
+        """The radii (H, W) of a picture; None where no map matters or there is none."""
+        if isinstance(which, str):
+            return self._by_measure(picture, which) if self.settings.uses_map else None
+        if self.radius is None:
+            return None
+        radius = (self.radius(which) * self.settings.strength).clip(0, MAX_RADIUS)
         if radius.shape != picture.shape[:2]:
             raise SizeMismatch(
                 f"The blur map is {radius.shape[1]} x {radius.shape[0]} pixels, the "
                 f"start frame {picture.shape[1]} x {picture.shape[0]}.",
                 "Open the matrix view of this start frame and paint its own map.",
             )
-        return 2 * soften((picture + 1) / 2, radius, self.settings.keep_edges) - 1
+        return radius
 
     def _by_measure(self, picture: np.ndarray, name: str) -> np.ndarray:
-        if name not in self._treated:
-            treated, said = treat_picture((picture + 1) / 2, self.settings, self.seed)
-            self._treated[name], self.measured[name] = 2 * treated - 1, said
-        return self._treated[name]
+        if name not in self._radii:
+            found = find_radius((picture + 1) / 2, self.settings, self.seed)
+            self._radii[name], said = found
+            if not self.settings.softens:  # the radii only say where it is low-passed
+                said = {"score": said["score"], "low_passed": said["blurred"], "warnings": []}
+            self.measured[name] = said
+        return self._radii[name]
+
+    def _soft(self, picture: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        return 2 * soften((picture + 1) / 2, radius, self.settings.keep_edges) - 1
+
+    def _low(self, picture: np.ndarray, radius: np.ndarray | None) -> np.ndarray:
+        low = low_pass(picture, self.settings.factor)
+        if self.settings.low_pass_region == "whole":
+            return low
+        if radius is None:
+            return picture
+        return picture + (radius / LOW_RADIUS).clip(0, 1)[..., None] * (low - picture)
+
+
+def _ambiguous(picture: np.ndarray, softened: np.ndarray) -> list[str]:
+    """A sentence for each region that lost more of its shape than it may, the worst first, and for
+    how many more there are. Pictures (H, W, 3) in -1..1."""
+    picture, softened = (picture + 1) / 2, (softened + 1) / 2
+    planes = luminance(picture), luminance(softened)
+    sinks = find_sinks(picture, analyse(picture), find_faces(picture))
+    losses = [(ambiguity(*planes, sink), sink) for sink in sinks]
+    losses.sort(key=lambda found: -found[0])
+    warnings = [w for loss, sink in losses if (w := ambiguity_warning(sink, loss))]
+    more = len(warnings) - MOST_WARNINGS
+    said = [f"So have {more} more regions."] if more > 0 else []
+    return warnings[:MOST_WARNINGS] + said
 
 
 def low_pass(picture: np.ndarray, factor: float) -> np.ndarray:
