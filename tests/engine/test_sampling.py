@@ -2,6 +2,7 @@
 """The denoise loop against ComfyUI's results, and its invariants for any model."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from wan_blender import job as jobs
 from wan_blender import latent_grid as lg
 from wan_blender.engine.release import make_law
 from wan_blender.engine.sampling import Source, State, denoise, make_noise
+from wan_blender.engine.solvers import History, noise_kept
 from wan_blender.engine.windows import plan_windows, predict_in_windows
 from wan_blender.schedule import make_sigmas, shift_time, unshift
+from wan_blender.stages import plan_stages
 
 
 def _choices(cls, name):
@@ -111,21 +114,25 @@ def _random_model(x, sigma, step):
     return torch.tanh(3 * x.roll(1, -1) + x.mean()) * 4 - x.roll(1, 2) + sigma
 
 
-def _windowed(model, frames, overlap):
-    plan = plan_windows(5, jobs.Windows(frames, overlap), 81)
+def _windowed(model, frames, overlap, prefix=0, anchor=False):
+    plan = plan_windows(5, jobs.Windows(frames, overlap, anchor), 81)
 
     def predict(x, sigma, step):
         return predict_in_windows(
-            lambda part, level, *_: model(part, level, step), plan, 0, x, sigma
+            lambda part, level, *_: model(part, level, step), plan, prefix, x, sigma
         )
 
     return predict
 
 
-def _source(mask, seed=0, shape=(1, 4, 5, 6, 8)):
+def _source(mask, seed=0, shape=(1, 4, 5, 6, 8), clean_tokens=0, prefix=0):
+    """``prefix`` reference latents stand before the clip, generated like white."""
     generator = torch.Generator().manual_seed(seed)
+    shape = (*shape[:2], prefix + shape[2], *shape[3:])
     z = torch.randn(shape, generator=generator)
-    return Source(z, make_noise(shape, seed + 1), mask)
+    references = torch.ones_like(mask[:, :, :1]).repeat(1, 1, prefix, 1, 1)
+    mask = torch.cat([references, mask], 2)
+    return Source(z, make_noise(shape, seed + 1), mask, clean_tokens)
 
 
 def _mask(kind, shape=(1, 1, 5, 6, 8)):
@@ -142,33 +149,100 @@ def _mask(kind, shape=(1, 1, 5, 6, 8)):
     return torch.full(shape, float(kind == "all"))
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    solver=st.sampled_from(SOLVERS),
-    schedule=st.sampled_from(SCHEDULES),
-    law=st.sampled_from(LAWS),
-    kind=st.sampled_from(["hard", "soft", "frames", "all", "none"]),
-    steps=st.integers(1, 12),
-    strength=st.floats(0.05, 1),
-    split=st.integers(0, 12),
-    softness=st.sampled_from([0.0, 0.25, 1.0]),
-    windows=st.sampled_from([(0, 0), (13, 4), (9, 8), (5, 0)]),
+LEVELS = st.lists(st.floats(0.001, 1), min_size=1, max_size=6, unique=True).map(
+    lambda levels: [*sorted(levels, reverse=True), 0.0]
 )
+RUNS = {
+    "solver": st.sampled_from(SOLVERS),
+    "schedule": st.sampled_from(SCHEDULES),
+    "law": st.sampled_from(LAWS),
+    "kind": st.sampled_from(["hard", "soft", "frames", "all", "none"]),
+    "steps": st.integers(1, 12),
+    "strength": st.floats(0.05, 1),
+    "explicit": st.none() | LEVELS,
+    "softness": st.sampled_from([0.0, 0.25, 1.0]),
+    "windows": st.sampled_from([(0, 0), (13, 4), (9, 8), (5, 0)]),
+    "anchor": st.booleans(),
+    "prefix": st.sampled_from([0, 2]),
+    "clean_tokens": st.sampled_from([0, 2]),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(split=st.integers(0, 12), **RUNS)
 def test_kept_latents_equal_the_source_and_splits_change_nothing(
-    solver, schedule, law, kind, steps, strength, split, softness, windows
-):
-    predict = _windowed(_random_model, *windows)
-    mask = _mask(kind)
-    source = _source(mask)
-    sigmas = make_sigmas(schedule, steps, 5.0, strength).tolist()
-    rule = make_law(law, mask, sigmas, 5.0, softness)
+    split, solver, schedule, law, kind, steps, strength, explicit, softness, windows, anchor,
+    prefix, clean_tokens,
+):  # fmt: skip
+    predict = _windowed(_random_model, *windows, prefix, anchor)
+    source = _source(_mask(kind), clean_tokens=clean_tokens, prefix=prefix)
+    sigmas = make_sigmas(schedule, steps, 5.0, strength, explicit).tolist()
+    rule = make_law(law, source.mask, sigmas, 5.0, softness)
     whole = denoise(predict, source, sigmas, rule, solver, seed=3)
-    kept = (mask == 0).expand_as(source.z)
-    assert torch.equal(whole.x[kept], source.z[kept])
-    assert torch.isfinite(whole.x).all()
-    first = denoise(predict, source, sigmas, rule, solver, 3, stop=min(split, steps))
+    _assert_kept(source, whole.x)
+    first = denoise(predict, source, sigmas, rule, solver, 3, stop=min(split, len(sigmas) - 1))
     second = denoise(predict, source, sigmas, rule, solver, 3, first)
     torch.testing.assert_close(second.x, whole.x, rtol=1e-5, atol=1e-5)
+
+
+def _assert_kept(source, x):
+    kept = (source.mask == 0).expand_as(source.z)
+    assert torch.equal(x[kept], source.z[kept])
+    assert torch.isfinite(x).all()
+
+
+STAGE = st.builds(
+    jobs.Stage,
+    steps=st.integers(1, 3),
+    end=st.sampled_from([-1.0, 0.95, 0.9, 0.6, 0.3]),
+    solver=st.sampled_from(["same", *SOLVERS]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(stages=st.lists(STAGE, min_size=2, max_size=4), **RUNS)
+def test_kept_latents_equal_the_source_through_stages_that_share_nothing(
+    stages, solver, schedule, law, kind, steps, strength, explicit, softness, windows, anchor,
+    prefix, clean_tokens,
+):  # fmt: skip
+    """Each stage has a model and a solver of its own, and the steps and end that it likes."""
+    source = _source(_mask(kind), clean_tokens=clean_tokens, prefix=prefix)
+    sampling = jobs.Sampling(
+        steps=steps, solver=solver, schedule=schedule, strength=strength, sigmas=explicit or []
+    )
+    plan = plan_stages(sampling, stages, None)
+    starts = [span.start for span in plan.spans]
+    rule = make_law(law, source.mask, plan.sigmas, sampling.shift, softness, starts)
+    state, last = None, ""
+    for number, span in enumerate(plan.spans):
+        if state and span.solver != last:
+            state = replace(state, history=History())
+        last = span.solver
+        noise = state.noise if state else source.noise
+        is_steady = noise_kept(last, 0.9, 0.5) == 0.5  # draws no new noise
+
+        def model(x, level, step, number=number):
+            return _random_model(x, level, step) + number
+
+        def predict(x, level, step, model=model, noise=noise, is_steady=is_steady):
+            if clean_tokens or is_steady:
+                _assert_shown(source, noise, x, level)
+            return _windowed(model, *windows, prefix, anchor)(x, level, step)
+
+        state = denoise(predict, source, plan.sigmas, rule, last, 3, state, span.stop)
+    assert plan.sigmas[-1] == 0
+    _assert_kept(source, state.x)
+
+
+def _assert_shown(source, noise, x, level):
+    """The model sees what is kept at the level that it is told: of a token that is kept whole, 0
+    where each token has its own."""
+    if source.clean_tokens:
+        kept = (level == 0).expand_as(x)
+        assert torch.equal(x[kept], source.z[kept])
+    else:
+        kept = (source.mask == 0).expand_as(x)
+        assert torch.equal(x[kept], (level * noise + (1 - level) * source.z)[kept])
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -200,21 +274,27 @@ def test_whole_mask_equals_plain_sampling(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("value", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_noise_level_shown_to_the_model_is_right_for_soft_masks(solver, value):
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("clean_tokens", [0, 2], ids=["one time", "time per token"])
+def test_noise_level_shown_to_the_model_is_right_for_soft_masks(solver, law, clean_tokens):
     """A perfect model of unit variance data: what it is shown minus the signal has std sigma."""
-    shape = (1, 16, 5, 40, 40)
-    mask = torch.full((1, 1, 5, 40, 40), value)
+    shape = (1, 16, 3, 40, 40)
     z = torch.randn(shape, generator=torch.Generator().manual_seed(5))
-    source = Source(z, make_noise(shape, 6), mask)
-    sigmas = make_sigmas("shifted", 8, 5.0).tolist()
     levels = []
 
     def perfect(x, sigma, step):
+        sigma = float(sigma.mean()) if clean_tokens else sigma
+        if sigma == 0:
+            assert torch.equal(x, z)
+            return torch.zeros_like(x)
         levels.append(float((x - (1 - sigma) * z).std()) / sigma)
         return (x - z) / sigma
 
-    denoise(perfect, source, sigmas, make_law("static", mask, sigmas, 5.0), solver)
+    for value, strength in ((0.0, 1.0), (0.25, 1.0), (0.5, 0.6), (0.75, 1.0), (1.0, 0.6)):
+        mask = torch.full((1, 1, *shape[2:]), value)
+        source = Source(z, make_noise(shape, 6), mask, clean_tokens)
+        sigmas = make_sigmas("shifted", 8, 5.0, strength).tolist()
+        denoise(perfect, source, sigmas, make_law(law, mask, sigmas, 5.0), solver)
     assert levels
     assert max(abs(level - 1) for level in levels) < 0.01
 
