@@ -17,11 +17,11 @@ from .place import Placement, find_frames, moved_by, stored_path
 def place_in_compositor(
     scene: bpy.types.Scene, placement: Placement, result_folder: Path, name: str
 ) -> bpy.types.Node:
-    """The image node with the patch, laid over the compositor's output on the shot's frames; a plate
-    that was moved since is followed.
+    """The image node with the patch, laid over the compositor's output on the shot's frames.
 
-    What was linked to the output stays below the patch. A result that is there already is not
-    added again. Raises BadRequest when result frames are missing.
+    A plate that was moved since is followed. What was linked to the output stays below the patch.
+    A result that is there already is not added again. Raises BadRequest when result frames are
+    missing.
     """
     first = find_frames(result_folder, placement.frame_count)[0]
     tree = compat.ensure_node_tree(scene)

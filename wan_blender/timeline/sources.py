@@ -27,7 +27,7 @@ def kind_name(strip: bpy.types.Strip) -> str:
 
 
 def check(strip: bpy.types.Strip) -> None:
-    """Raise UnsupportedClip unless the strip has a picture and all its media is there."""
+    """Raise UnsupportedClip unless the strip has a picture and all that makes it is there."""
     if not is_picture(strip):
         raise UnsupportedClip(
             f"Strip {strip.name!r} is a {kind_name(strip)} strip and has no picture to work on.",
@@ -40,6 +40,28 @@ def check(strip: bpy.types.Strip) -> None:
                 f"Strip {part.name!r} misses its media: {missing}.",
                 "Find the file (File > External Data > Find Missing Files) or choose another.",
             )
+        if part.type == "SCENE" and not _draws(part):
+            raise UnsupportedClip(
+                f"Strip {part.name!r} shows scene {part.scene.name!r}, which has no camera.",
+                "Give it one, or set the strip's input to the scene's sequencer.",
+            )
+    if strip.type in ("META", "SCENE") and not _has_pictures(strip):
+        raise UnsupportedClip(
+            f"Strip {strip.name!r} is a {kind_name(strip)} strip without a picture in it.",
+            "Select the clip that shows the picture, or unmute what is in the strip.",
+        )
+
+
+def _draws(strip: bpy.types.Strip) -> bool:
+    """Whether Blender draws anything for a scene strip: without a camera only what nodes make."""
+    scene = strip.scene
+    has_nodes = scene.render.use_compositing and compat.node_tree(scene) is not None
+    return shows_sequencer(strip) or has_nodes or bool(strip.scene_camera or scene.camera)
+
+
+def _has_pictures(strip: bpy.types.Strip) -> bool:
+    """Whether any part of the strip is a picture itself, and not just holds some."""
+    return any(part.type != "META" and not shows_sequencer(part) for part in _parts(strip))
 
 
 def check_readable(strip: bpy.types.Strip, frames: range) -> None:

@@ -73,12 +73,7 @@ def test_unknown_strip_name_lists_the_strips(timeline, plate):
 
 
 def test_sound_strip_is_refused(timeline, plate):
-    import wave
-
-    path = timeline.folder / "tone.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 8000, 800, "NONE", ""))
-        file.writeframes(bytes(1600))
+    path = media.write_tone(timeline.folder / "tone.wav")
     sound = timeline.strips.new_sound("tone", str(path), 3, 1)
     with pytest.raises(UnsupportedClip, match="'tone' is a sound strip"):
         read_shot(timeline.scene, sound)
@@ -99,6 +94,40 @@ def test_missing_media_inside_a_meta_strip_names_the_inner_strip(timeline, plate
     path.unlink()
     with pytest.raises(UnsupportedClip, match=r"'inner' misses its media: .*inner\.png"):
         read_shot(timeline.scene, meta)
+
+
+def test_scene_strip_without_a_camera_is_refused(timeline, bpy):
+    other = bpy.data.scenes.new("Set")
+    strip = timeline.strips.new_scene("view", other, 1, 1)
+    with pytest.raises(UnsupportedClip, match=r"'view' shows scene 'Set', which has no camera"):
+        sources.check(strip)
+    compat.ensure_node_tree(other)
+    sources.check(strip)  # nodes draw without one
+    other.render.use_compositing = False
+    with pytest.raises(UnsupportedClip, match="no camera"):
+        sources.check(strip)
+    strip.scene_camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    sources.check(strip)
+
+
+@pytest.mark.parametrize("content", ["nothing", "a muted picture", "an empty meta strip", "sound"])
+def test_strip_that_holds_no_picture_is_refused(timeline, bpy, plate, content):
+    meta, other = timeline.strips.new_meta("meta", 3, 1), bpy.data.scenes.new("Other")
+    inside = other.sequence_editor_create()
+    view = timeline.strips.new_scene("view", other, 4, 1)
+    view.scene_input = "SEQUENCER"
+    for strips in (meta.strips, inside.strips):
+        if content == "a muted picture":
+            compat.new_effect(strips, "color", "COLOR", 1, 1, 4).mute = True
+        elif content == "an empty meta strip":
+            strips.new_meta("inner", 1, 1)
+        elif content == "sound":
+            strips.new_sound("tone", str(media.write_tone(timeline.folder / "tone.wav")), 1, 1)
+    for strip in (meta, view):
+        with pytest.raises(UnsupportedClip, match=r"strip without a picture in it\. Select"):
+            sources.check(strip)
+    compat.new_effect(meta.strips, "color", "COLOR", 2, 1, 4)
+    sources.check(meta)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture" * 99])
