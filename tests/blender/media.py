@@ -7,6 +7,7 @@ PNG is read and written here with zlib alone, so that what Blender wrote is judg
 from __future__ import annotations
 
 import struct
+import wave
 import zlib
 from pathlib import Path
 
@@ -92,6 +93,14 @@ def write_sequence(folder: Path, count: int, width: int = 64, height: int = 48, 
     return [
         write_png(folder / f"shot_{i:04d}.png", frame(i, width, height, bits)) for i in range(count)
     ]
+
+
+def write_tone(path: Path) -> Path:
+    """A tenth of a second of silence."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 800, "NONE", ""))
+        file.writeframes(bytes(1600))
+    return path
 
 
 def encode(bpy, frames: list[Path], path: Path, codec: str = "FFV1", depth: str = "8") -> Path:
