@@ -6,7 +6,6 @@ Computed here and now, within a millisecond, so that panels may ask while they d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import bpy
@@ -14,7 +13,7 @@ import bpy
 from . import crop, job, mask_view, properties
 from .errors import InvalidJob, WanError
 from .library import library
-from .schedule_check import Finding, check_schedule, is_distilled
+from .schedule_check import Finding, check_schedule, is_distilled, telling_name
 from .stages import StagePlan, plan_stages
 from .timeline import shot, span
 from .traits import Traits
@@ -67,7 +66,7 @@ def fast_loras(path: str) -> tuple[str, str]:
         for file in library().files("lora")
         if is_distilled(file["path"])
         and file["width"] == model.get("width")
-        and ("i2v" in Path(file["path"]).name.lower()) == image
+        and ("i2v" in telling_name(file["path"]).lower()) == image
     ]
 
     def best(expert: str) -> str:
@@ -97,4 +96,7 @@ def _check(
 ) -> list[Finding]:
     sizes = crop.ModelSizes(traits.cell, traits.patch, traits.native_pixels)
     grid = crop.plan_crop(frames, canvas, (0, 0, *canvas), settings.region, sizes).grid
-    return check_schedule(settings, traits, grid.width, grid.height, grid.padded_frames)
+    size = (grid.width, grid.height, grid.padded_frames)
+    parts = (library().model(settings.model.path) or {}).get("parts", {})
+    files = parts.get("transformer_2") or parts.get("transformer", ())
+    return check_schedule(settings, traits, *size, files)

@@ -8,7 +8,8 @@ set of assignments to settings, so that a button can apply it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,18 @@ from .schedule import unshift
 from .stages import Span, StagePlan, plan_stages
 from .traits import Traits
 
-_DISTILLED = (
-    "lightning", "lightx2v", "distill", "causvid", "accvid", "fastwan", "self-forcing",
-    "self_forcing", "4step", "4_step", "8step", "turbo", "dmd", "rcm",
-)  # fmt: skip
+# In a name with "_" for "-". Short words count only apart: "dmd" is in "admdesign" too.
+_DISTILLED = re.compile(
+    r"(?<!no)(?<!no_)lightning|lightx2v|distill|causvid|accvid|fastwan|fusionx|self_?forcing"
+    r"|(?<!\d)[48]_?steps?(?![a-z])|turbo_?(wan|diffusion)|rapid\w*aio"
+    r"|(?<![a-z])(turbo|dmd2?|rcm)(?![a-z])"
+)
+# Names that every model's or LoRA's file has; its folder's name says more.
+_PLAIN = {
+    "adapter", "default", "diffusion", "high", "lora", "low", "model", "noise", "of", "pytorch",
+    "safetensors", "snapshots", "transformer", "weights",
+}  # fmt: skip
+_LAYOUT = 0.875  # above this noise level motion and layout are made: Wan 2.2's boundary
 _TOLERANCE = 2.5  # a shift this many times off its recommended value is worth a word
 
 
@@ -45,7 +54,7 @@ class Run:
     plan: StagePlan
     stages: list[jobs.Stage]
     traits: Traits
-    distilled: bool  # a step-distill LoRA is on in the last stage
+    distilled: str  # in words, what is step-distilled in the last stage; "" for nothing
     width: int
     height: int
     frames: int  # that the model sees at once
@@ -64,10 +73,10 @@ class Run:
         """Whether ``sampling.steps`` is the number of steps."""
         return not self.sampling.sigmas and all(stage.steps == 0 for stage in self.stages)
 
-    def shift_at_boundary(self, step: int) -> float:
-        """The shift at which ``step`` begins at the boundary. A shift moves the noise levels of a
-        schedule and leaves their times as they are."""
-        time, edge = unshift(self.plan.sigmas[step], self.sampling.shift), self.traits.boundary
+    def shift_at(self, edge: float, step: int) -> float:
+        """The shift at which ``step`` begins at the noise level ``edge``. A shift moves the noise
+        levels of a schedule and leaves their times as they are."""
+        time = unshift(self.plan.sigmas[step], self.sampling.shift)
         return edge * (1 - time) / ((1 - edge) * time)
 
     def with_shift(self, shift: float) -> Run:
@@ -103,21 +112,36 @@ def check_schedule(
     width: int,
     height: int,
     frames: int,
+    files: Iterable[str] = (),
 ) -> list[Finding]:
     """Findings on ``job`` for a model with ``traits`` and a shot of ``frames`` that it sees at
-    ``width`` x ``height`` (before they are padded), most important first."""
+    ``width`` x ``height`` (before they are padded), most important first. ``files`` are those of
+    the model's last transformer."""
     plan = plan_stages(job.sampling, job.stages, traits.boundary)
-    last = plan.spans[-1].stage.loras if plan.spans else []
-    distilled = any(is_distilled(use.file) for use in job.loras + last)
+    last = plan.spans[-1].stage if plan.spans else jobs.Stage()
+    distilled = ""
+    if any(is_distilled(use.file) for use in job.loras + last.loras):
+        distilled = "A step-distill LoRA is on"
+    elif any(map(is_distilled, [last.model] if last.model else [job.model.path, *files])):
+        distilled = "The model is step-distilled"
     seen = min(frames, job.windows.frames or traits.native_frames)
     run = Run(job.sampling, plan, job.stages, traits, distilled, width, height, seen)
     return [finding for rule in _RULES for finding in rule(run)]
 
 
 def is_distilled(file: str) -> bool:
-    """Whether a LoRA's file name says that it was made for few steps."""
-    name = Path(file).name.lower().replace("-", "_")
-    return any(word.replace("-", "_") in name for word in _DISTILLED)
+    """Whether a LoRA's or a model's name says that it was made for few steps."""
+    return bool(_DISTILLED.search(telling_name(file).lower().replace("-", "_")))
+
+
+def telling_name(file: str) -> str:
+    """The name of a file, or of the nearest folder around it, that not every model has: "" for
+    nothing but such names."""
+    for name in reversed(Path(file).parts):
+        words = set(re.findall(r"[a-z]+", name.lower()))
+        if not words <= _PLAIN and not re.fullmatch(r"[0-9a-f]{40}", name):  # a commit
+            return name
+    return ""
 
 
 def recommended_shift(traits: Traits, width: int, height: int) -> float:
@@ -155,7 +179,7 @@ def _too_few_decisions(run: Run) -> Iterator[Finding]:
         message += " Begin with more noise levels above it."
     else:
         message += " Raise the shift or take more steps."
-        needed = run.shift_at_boundary(1)
+        needed = run.shift_at(edge, 1)
         time = unshift(edge, run.sampling.shift)  # even: the second step begins at 1 - 1/steps
         fix = {"sampling.steps": math.ceil(1 / (1 - time)) + 1}
         if needed <= 16:
@@ -189,7 +213,7 @@ def _wasted_above(run: Run) -> Iterator[Finding]:
         message += " End with more noise levels below it."
     else:
         message += " Lower the shift."
-        most = run.shift_at_boundary(int(0.75 * run.steps))
+        most = run.shift_at(edge, int(0.75 * run.steps))
         best = recommended_shift(run.traits, run.width, run.height)
         lower = best if best < most else max(math.ceil(most * 2 - 1) / 2, 0.5)
         fix = {"sampling.shift": lower}
@@ -215,6 +239,22 @@ def _shift_at_odds(run: Run) -> Iterator[Finding]:
     )
 
 
+def _few_steps_at_low_shift(run: Run) -> Iterator[Finding]:
+    """What few decisions are to a pair of experts, a first step too long is to a single model."""
+    one = run.traits.boundary is None and run.traits.latent_channels >= 16
+    if not one or run.sampling.strength < 1 or run.steps < 3 or run.plan.sigmas[1] >= _LAYOUT:
+        return
+    needed = run.shift_at(_LAYOUT, 1)
+    fixed = run.sampling.sigmas or run.stages or needed > 16
+    yield Finding(
+        "shift-steps",
+        f"The first of {run.steps} steps ends at noise level {run.plan.sigmas[1]:.2f}: motion and "
+        f"layout, which are made above {_LAYOUT:g}, get this one step. Raise the shift or take "
+        "more steps.",
+        {} if fixed else {"sampling.shift": math.floor(max(needed, 1.0) * 2 + 1) / 2},
+    )
+
+
 def _distilled_with_guidance(run: Run) -> Iterator[Finding]:
     if not run.distilled:
         return
@@ -222,14 +262,14 @@ def _distilled_with_guidance(run: Run) -> Iterator[Finding]:
     if guidance > 1:
         yield Finding(
             "distilled-guidance",
-            f"A step-distill LoRA is on and guidance is {guidance:g}. The LoRA has guidance built "
-            "in: more of it burns the picture and doubles the time.",
+            f"{run.distilled} and guidance is {guidance:g}. Guidance is built in: more of it burns "
+            "the picture and doubles the time.",
             _guidance_of_the_end(run, 1.0),
         )
     if run.steps > 12 and len(run.plan.spans) < 3:
         yield Finding(
             "distilled-steps",
-            f"A step-distill LoRA is on and there are {run.steps} steps; it was made for 4 to 8.",
+            f"{run.distilled} and there are {run.steps} steps; it was made for 4 to 8.",
             {"sampling.steps": 6} if run.follows_schedule else {},
         )
 
@@ -291,6 +331,7 @@ _RULES = (
     _wasted_above,
     _too_few_steps,
     _shift_at_odds,
+    _few_steps_at_low_shift,
     _size,
     _length,
 )

@@ -167,6 +167,31 @@ def test_finding_is_fixed_by_its_button(looked, engine, part):
         engine.ops.wan.fix_schedule(rule="shift")
 
 
+def test_distilled_model_is_known_by_its_files(looked, engine, part, monkeypatch):
+    looked.wan.model.path, outlook = "nano/experts", part("outlook")
+    looked.wan.sampling.guidance = 5.0
+    before = {finding.rule for finding in outlook.outlook(looked).findings}
+    model = part("library").library().model("nano/experts")
+    files = {**model["parts"], "transformer_2": ["/m/wan2.2_t2v_low_noise_4step.safetensors"]}
+    monkeypatch.setitem(model, "parts", files)
+    after = {finding.rule for finding in outlook.outlook(looked).findings}
+    assert "distilled-guidance" in after - before
+
+
+def test_loras_called_as_all_are_fit_by_their_folder(looked, engine, part, monkeypatch):
+    library = part("library").library()
+    width = library.model("nano/experts")["width"]
+    folder = "/l/Wan2.2-{}-A14B-4steps-lora-rank64-Seko-V1/{}_noise_model.safetensors"
+    loras = [
+        {"role": "lora", "path": folder.format(kind, expert), "expert": expert, "width": width}
+        for kind in ("I2V", "T2V")
+        for expert in ("high", "low")
+    ]
+    monkeypatch.setitem(library._found, "files", loras)
+    fast = part("outlook").fast_loras("nano/experts")
+    assert fast == (folder.format("T2V", "high"), folder.format("T2V", "low"))
+
+
 def test_presets_set_up_the_stages_of_the_chosen_model(looked, engine, part):
     wan, outlook = looked.wan, part("outlook")
     wan.model.path = "nano/experts"

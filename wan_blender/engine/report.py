@@ -85,6 +85,7 @@ def check_plan(plan: Plan) -> list[Finding]:
         grid.width,
         grid.height,
         grid.padded_frames,
+        map(str, plan.bundle.experts[-1].part.files),
     )
 
 

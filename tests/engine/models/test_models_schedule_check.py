@@ -24,8 +24,8 @@ FIVE_B = replace(T2V, kind="ti2v", in_channels=48, latent_channels=48, cell=16, 
 FAST = Lora("/loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors")
 
 
-def rules(job, traits, width=832, height=480, frames=81):
-    return {f.rule: f for f in check_schedule(job, traits, width, height, frames)}
+def rules(job, traits, width=832, height=480, frames=81, files=()):
+    return {f.rule: f for f in check_schedule(job, traits, width, height, frames, files)}
 
 
 def job(loras=(), stages=(), **sampling):
@@ -61,6 +61,7 @@ def test_four_distilled_steps_raise_nothing():
         ("shift", {"steps": 20, "shift": 1.0}, T2V, (1280, 720)),
         ("shift", {"steps": 20, "shift": 20.0}, T2V, (1280, 720)),
         ("few-steps", {"steps": 6}, T2V, (832, 480)),
+        ("shift-steps", {"steps": 4, "shift": 2.0}, T2V, (832, 480)),
     ],
 )
 def test_rule_speaks_and_its_fix_cures_it(rule, case, traits, size):
@@ -215,10 +216,47 @@ def test_shift_that_the_model_recommends_is_believed():
         ("lightx2v_T2V_14B_cfg_step_distill_v2.safetensors", True),
         ("Wan2.2-Lightning_I2V-A14B-4steps-lora_HIGH_fp16.safetensors", True),
         ("film_grain_style.safetensors", False),
+        ("Wan2.2-T2V-A14B-4steps-lora-rank64-Seko-V1.1/high_noise_model.safetensors", True),
+        ("loras/style/high_noise_model.safetensors", False),
+        ("4step_loras/film_grain_style.safetensors", False),
+        ("Wan2.1_T2V_14B_FusionX_LoRA.safetensors", True),
+        ("Wan2_2_5B_FastWanFullAttn_lora_rank_128_bf16.safetensors", True),
+        ("TurboWan2.2-I2V-A14B-high-720P.safetensors", True),
+        ("wan2.1_t2v_1.3b_dmd2.safetensors", True),
+        ("admdesign.safetensors", False),
+        ("arcmotion_lora.safetensors", False),
+        ("turbovision_style.safetensors", False),
+        ("DetailEnhancerV1_4stepper.safetensors", False),
+        ("wan22EnhancedPrompt_nolightningHigh.safetensors", False),
     ],
 )
-def test_distilled_loras_are_known_by_name(name, expected):
+def test_what_is_distilled_is_known_by_name(name, expected):
     assert is_distilled(name) is expected
+
+
+def test_folder_in_the_cache_tells_for_its_files():
+    folder = "models--Wan--Wan2.1-T2V-14B-StepDistill-CfgDistill-Diffusers/snapshots/" + "ab" * 20
+    file = f"{folder}/transformer/diffusion_pytorch_model-00001-of-00006.safetensors"
+    assert is_distilled(file)
+    assert not is_distilled(file.replace("StepDistill-CfgDistill-", ""))
+
+
+@pytest.mark.parametrize("stages", [[], [Stage(model="/m/Wan2.1-T2V-14B-lightx2v-4step")]])
+def test_distilled_model_needs_no_lora_for_few_steps(stages):
+    files = [] if stages else ["/m/wan2.1_t2v_14b_FusionX_fp8.safetensors"]
+    fast = job(stages=stages, steps=4, shift=5.0, guidance=1.0)
+    assert "few-steps" in rules(fast, T2V) or stages
+    assert rules(fast, T2V, files=files) == {}
+    fast.sampling.guidance, fast.sampling.steps = 5.0, 20
+    found = rules(fast, T2V, files=files)
+    assert set(found) == {"distilled-guidance", "distilled-steps"}
+    assert found["distilled-guidance"].message.startswith("The model is step-distilled")
+
+
+def test_shift_of_a_pair_and_of_many_steps_is_judged_otherwise():
+    assert "shift-steps" not in rules(job(steps=4, shift=2.0), PAIR)
+    assert "shift-steps" not in rules(job(steps=20, shift=2.0), T2V)
+    assert rules(job(sigmas=[1.0, 0.8, 0.5, 0.0]), T2V)["shift-steps"].fix == {}
 
 
 def test_every_rule_is_explained_in_the_docs():
@@ -226,5 +264,5 @@ def test_every_rule_is_explained_in_the_docs():
     code = (root / "wan_blender/schedule_check.py").read_text()
     named = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
     text = (root / "docs/schedule_rules.md").read_text()
-    assert len(named) == 8
+    assert len(named) == 9
     assert all(f"`{rule}`" in text for rule in named)
