@@ -125,7 +125,7 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
         properties.model_matte(settings),
         properties.blur_matte(settings),
     )
-    hygiene_view.require_map(settings.hygiene, plate.name)
+    hygiene_view.require_map(settings.hygiene, plate)
     folder = (options.out or job.new_folder(preferences.jobs_root(), plate.name)).absolute()
     other = folder.with_name(f"{folder.name}-without")
     without = hygiene_view.without_hygiene(settings) if options.with_and_without else None
@@ -169,7 +169,7 @@ def _run(
 ) -> LocalJob:
     session = event_pump.session()
     local = session.submit(request, settings, folder, Placement.of(scene, request))
-    hygiene_view.save_map(folder, request.strip)
+    hygiene_view.save_map(folder, scene.sequence_editor.strips_all[request.strip])
     if compare_with:
         job.compare_with(folder, compare_with.folder)
     local.wants_placing = options.save is not None

@@ -41,3 +41,9 @@ def in_a_window() -> contextlib.AbstractContextManager[Any]:
     """A context for operators that are called from a timer, which has no window of its own."""
     window = next(iter(bpy.context.window_manager.windows), None)
     return bpy.context.temp_override(window=window) if window else contextlib.nullcontext()
+
+
+def push_undo(message: str) -> None:
+    """Make what a timer changed a step that can be undone, as an operator's change is."""
+    with in_a_window():
+        bpy.ops.ed.undo_push(message=message)

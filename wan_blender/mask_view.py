@@ -18,6 +18,7 @@ from bpy.app.handlers import persistent
 from bpy.props import BoolProperty
 
 from . import properties
+from .crop import Crop
 from .errors import WanError
 from .interface import redraw, start_timer, stop_timer
 from .library import library
@@ -28,6 +29,7 @@ from .timeline.background import BackgroundExport
 TICK_S = 0.2
 QUIET_S = 1.0  # after the last change, before the mask is looked at again
 WORTH_WAITING_S = 0.05  # a copy that takes longer to save is only made when it is asked for
+BYTES_PER_S = 500e6  # that a copy is saved with, about
 
 
 class MaskView:
@@ -72,6 +74,30 @@ class MaskView:
             self.preview = None
         self.scene, self.plate = scene.name, plate.name
         self.error, self.stale, self.fraction = None, False, 0.0
+
+    def start_if_cheap(self, scene: bpy.types.Scene) -> WanError | None:
+        """Look at the mask of the selected clip, unless that would hold up the interface or is
+        under way. Returns what kept it from looking."""
+        is_under_way = self.busy and self._made_of == self._state(scene)
+        if is_under_way or not self._saves_fast():
+            return None
+        try:
+            self.start(scene)
+        except WanError as error:
+            return error
+        return None
+
+    def _saves_fast(self) -> bool:
+        path = Path(bpy.data.filepath)
+        size = path.stat().st_size if bpy.data.filepath and path.is_file() else 0
+        return (self._save_s or size / BYTES_PER_S) < WORTH_WAITING_S
+
+    def crop_of(self, scene: bpy.types.Scene, plate: bpy.types.Strip) -> Crop | None:
+        """What the model sees of ``plate``, the selected clip, if its mask was looked at as it
+        is."""
+        if self.preview is None or (self.scene, self.plate) != (scene.name, plate.name):
+            return None
+        return self.preview.crop if self._made_of == self._state(scene) else None
 
     def cancel(self) -> None:
         if self._exporter:

@@ -199,8 +199,10 @@ def test_settings_are_saved_with_the_scene_and_a_run_is_not(addon, tmp_path):
 
 def test_operators_have_tooltips_and_undo_only_where_they_edit(addon, part):
     editing = {
+        "add_hygiene_matte",
         "add_item",
         "add_matte",
+        "clear_hygiene",  # treat_hygiene makes its step when it is done
         "limit_frames",
         "setup_task",
         "use_model",

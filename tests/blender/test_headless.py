@@ -137,8 +137,9 @@ def test_hygiene_that_would_do_nothing_is_refused_before_the_export(command, tmp
 
 
 def test_painted_blur_map_goes_into_the_job(command, addon, part, tmp_path):
-    image = addon.data.images.new("Wan Blur Map: plate", 64, 48, float_buffer=True)
-    image.generated_color = (0.4, 0.4, 0.4, 1)
+    plate = addon.context.scene.sequence_editor.strips_all["plate"]
+    image = part("hygiene_view.blur_map").ensure_map(plate, (64, 48))
+    image.pixels.foreach_set([0.4] * len(image.pixels))
     code, _, _ = command(
         "--strip", "plate", "--set", "hygiene.mode=soft", "--out", tmp_path / "job"
     )

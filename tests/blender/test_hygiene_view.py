@@ -5,6 +5,7 @@ import json
 import struct
 import time
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ W, H = 320, 192
 
 @pytest.fixture
 def shot(addon, part, tmp_path):
-    """A calm picture with a small block of stripes, as the selected image strip of the scene."""
+    """A calm picture with a small block of stripes, in bars that are its shape, as the selected
+    image strip of the scene."""
     bpy = addon
     pixels = np.full((H, W, 4), 0.5, np.float32)
-    pixels[80:112, 100:140:4, :3] = 0.95
-    pixels[80:112, 102:140:4, :3] = 0.05
+    for x in range(100, 140, 12):
+        pixels[80:112, x : x + 6, :3] = 0.95
+        pixels[80:112, x + 2 : x + 6 : 4, :3] = 0.3
     pixels[..., 3] = 1
     image = bpy.data.images.new("plate", W, H)
     image.pixels.foreach_set(pixels.ravel())
@@ -96,8 +99,8 @@ def test_an_image_is_read_as_it_is_displayed_at_every_depth(shot, part, tmp_path
         shot.ops.wan.open_hygiene_view(image=image.name)
         rgb = part("hygiene_view").view().rgb
         np.testing.assert_allclose(rgb[:, : W // 2 - 4], 0.75, atol=0.003)
-        if space == "sRGB":  # over mid gray where it is transparent
-            np.testing.assert_allclose(rgb[:, W // 2 + 4 :], 0.5 + 0.25 * 0.75, atol=0.003)
+        if space == "sRGB":  # over white where it is transparent, as a start frame is to a run
+            np.testing.assert_allclose(rgb[:, W // 2 + 4 :], 0.25 + 0.75 * 0.75, atol=0.003)
 
 
 def test_a_clip_without_its_file_is_refused_with_the_path(shot, tmp_path):
@@ -106,11 +109,15 @@ def test_a_clip_without_its_file_is_refused_with_the_path(shot, tmp_path):
         shot.ops.wan.open_hygiene_view()
 
 
+def room(bpy):
+    return bpy.context.scene.sequence_editor.strips_all["Room"]
+
+
 def settle(view) -> None:
     """Let the thread finish and take its results, as the timer does in a window."""
     deadline = time.monotonic() + 60
     view.tick()
-    while view.busy:
+    while view.busy or view.waits_for_mask:
         assert time.monotonic() < deadline
         time.sleep(0.01)
         view.tick()
@@ -129,7 +136,7 @@ def test_open_reads_the_frame_and_lists_its_sinks(shot, part):
     assert view.rgb.shape == (H, W, 3)
     assert view.rgb[100, 100, 0] != pytest.approx(0.5, abs=0.1)  # rows run from the top
     assert view.rgb[20, 20, 0] == pytest.approx(0.5, abs=0.01)
-    assert settings.plate == "Room"
+    assert view.name == "Room"
     assert settings.score > 1
     boxes = [tuple(item.box) for item in settings.sinks]
     assert len(boxes) == 1
@@ -195,19 +202,378 @@ def test_treating_an_image_leaves_the_mode_of_the_clip(shot, part, tmp_path):
 
 
 def test_matte_blurs_where_it_is_white_on_this_frame(shot, part):
-    mask = shot.data.masks.new("Left half")
-    spline = mask.layers.new(name="Layer").splines.new()
-    spline.points.add(3)
-    spline.use_cyclic = True
-    for point, corner in zip(spline.points, ((-1, -1), (0.5, -1), (0.5, 2), (-1, 2))):
-        point.co = corner
-        point.handle_left_type = point.handle_right_type = "VECTOR"
+    add_matte(shot, "Left half", ((-1, -1), (0.5, -1), (0.5, 2), (-1, 2)))
     shot.ops.wan.open_hygiene_view()
     view = part("hygiene_view").view()
     shot.ops.wan.add_hygiene_matte(matte="mask:Left half", radius=1.5)
     settle(view)
     assert view.radius[:, : W // 2 - 2] == pytest.approx(1.5, abs=0.02)
     assert view.radius[:, W // 2 + 2 :] == pytest.approx(0, abs=0.02)
+
+
+def add_matte(bpy, name: str, corners) -> None:
+    mask = bpy.data.masks.new(name)
+    spline = mask.layers.new(name="Layer").splines.new()
+    spline.points.add(3)
+    spline.use_cyclic = True
+    for point, corner in zip(spline.points, corners):
+        point.co = corner
+        point.handle_left_type = point.handle_right_type = "VECTOR"
+    return mask
+
+
+EVERYWHERE = ((-1, -1), (2, -1), (2, 2), (-1, 2))
+PATCH = ((0.45, 0.45), (0.55, 0.45), (0.55, 0.55), (0.45, 0.55))
+
+
+def open_settled(bpy, part):
+    assert bpy.ops.wan.open_hygiene_view() == {"FINISHED"}
+    view = part("hygiene_view").view()
+    settle(view)
+    return view
+
+
+def treat(bpy, view) -> None:
+    assert bpy.ops.wan.treat_hygiene() == {"FINISHED"}
+    settle(view)
+    settle(view)
+
+
+def add_clip(bpy, part, name: str, channel: int, path):
+    """Another clip, made the active one."""
+    strip = bpy.context.scene.sequence_editor.strips.new_image(name, str(path), channel, 1)
+    part("timeline.compat").set_length(strip, 8)
+    bpy.context.scene.sequence_editor.active_strip = strip
+    return strip
+
+
+@pytest.fixture
+def masked(shot, part, tmp_path):
+    """A calm canvas of 1280x720 with stripes two pixels apart inside a small mask, and others far
+    from it."""
+    width, height = 1280, 720
+    pixels = np.full((height, width, 4), 0.5, np.float32)
+    for x, y in ((620, 350), (100, 100)):
+        pixels[y : y + 30, x : x + 40 : 4, :3] = 0.95
+    pixels[..., 3] = 1
+    image = shot.data.images.new("large", width, height)
+    image.pixels.foreach_set(pixels.ravel())
+    image.filepath_raw, image.file_format = str(tmp_path / "large.png"), "PNG"
+    image.save()
+    shot.data.images.remove(image)
+    scene = shot.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = width, height
+    room(shot).directory, room(shot).elements[0].filename = f"{tmp_path}/", "large.png"
+    mask = add_matte(shot, "Patch", PATCH)
+    strip = scene.sequence_editor.strips.new_mask(name="matte", mask=mask, channel=3, frame_start=1)
+    part("timeline.compat").set_length(strip, 8)
+    scene.sequence_editor.active_strip = room(shot)
+    return shot
+
+
+def test_a_masked_shot_is_looked_at_as_the_model_will_see_it(masked, part):
+    assert masked.ops.wan.open_hygiene_view() == {"FINISHED"}
+    view = part("hygiene_view").view()
+    assert view.waits_for_mask  # in another process: nothing was held up
+    assert view.part.is_whole
+    before = view.matrix.score
+    settle(view)
+    crop = part("mask_view").view().preview.crop
+    assert crop.width < 640
+    assert view.part.box == (crop.x, crop.y, crop.x + crop.width, crop.y + crop.height)
+    assert view.size == (crop.grid.width, crop.grid.height)
+    sinks = masked.context.window_manager.wan_hygiene.sinks
+    assert len(sinks) == 1  # those that the model does not see are not listed
+    x, y = sinks[0].box[:2]
+    assert abs(x - (620 - crop.x)) < 16
+    assert abs(y - (720 - 380 - crop.y)) < 16
+    assert view.matrix.score > 3 * before  # of what the model sees, not of the canvas
+    treat(masked, view)
+    painted = part("hygiene_view.blur_map").read_map(view.image)
+    scale = painted.shape[1] / 1280
+    rows, columns = np.nonzero(painted > 0.02)
+    assert 560 * scale < columns.min() < columns.max() < 720 * scale
+    assert 300 * scale < rows.min() < rows.max() < 420 * scale
+    radius = sinks[0].radius
+    assert view.radius.max() == pytest.approx(radius, rel=0.05)
+    again = open_settled(masked, part)
+    assert again.part == view.part  # the mask is known by now
+    assert again.radius.max() == pytest.approx(radius, rel=0.05)
+
+
+def test_a_mask_that_would_hold_up_the_interface_is_not_looked_at_unasked(
+    masked, part, monkeypatch
+):
+    monkeypatch.setattr(part("mask_view").MaskView, "_saves_fast", lambda self: False)
+    view = open_settled(masked, part)
+    assert view.part.is_whole
+    assert view.mask.seen is None
+    said = sequencer_panel(masked, part)
+    assert "mask was not looked at" in said
+    assert "wan.update_overlay" in said
+    masked.ops.wan.update_overlay()
+    settle(view)
+    assert not view.part.is_whole
+    assert "not looked at" not in sequencer_panel(masked, part)
+    masked.context.window_manager.wan_mask.show = False
+
+
+class Recorder:
+    """Stands for a layout, and keeps all words."""
+
+    def __init__(self, words: list[str]) -> None:
+        object.__setattr__(self, "words", words)
+
+    def __getattr__(self, name: str):
+        def call(*args, **settings):
+            self.words.extend(str(a) for a in args if isinstance(a, str))
+            self.words.append(str(settings.get("text", "")))
+            return Recorder(self.words)
+
+        return call
+
+    def __setattr__(self, name: str, value: object) -> None:
+        pass
+
+
+def sequencer_panel(bpy, part) -> str:
+    """What the panel in the sequencer says."""
+    context = SimpleNamespace(
+        window_manager=bpy.context.window_manager,
+        scene=bpy.context.scene,
+        space_data=None,
+        region=SimpleNamespace(width=10_000),
+        preferences=SimpleNamespace(system=SimpleNamespace(ui_scale=1)),
+    )
+    panel = SimpleNamespace(layout=Recorder([]))
+    cls = part("panels.hygiene").WAN_PT_start_frame
+    panel.draw_frame = lambda *args: cls.draw_frame(panel, *args)
+    cls.draw(panel, context)
+    return "\n".join(panel.layout.words)
+
+
+def test_the_sequencers_block_speaks_of_the_selected_clip_alone(shot, part, tmp_path):
+    view = open_settled(shot, part)
+    assert f"Room: {view.matrix.score:.0f} of 100" in sequencer_panel(shot, part)
+    add_clip(shot, part, "Other", 2, tmp_path / "plate.png")
+    said = sequencer_panel(shot, part)
+    assert "Room" not in said
+    assert "Other: not looked at yet" in said
+    for button in ("wan.open_hygiene_view", "wan.treat_hygiene", "mode"):
+        assert button in said
+    assert not shot.ops.wan.treat_hygiene.poll()
+    with pytest.raises(RuntimeError, match="matrix view of Other"):
+        shot.ops.wan.treat_hygiene()
+    assert not shot.ops.wan.clear_hygiene.poll()
+    shot.context.scene.sequence_editor.active_strip = room(shot)
+    assert shot.ops.wan.treat_hygiene.poll()
+    shot.context.scene.sequence_editor.active_strip = None
+    for strip in shot.context.scene.sequence_editor.strips:
+        strip.select = False
+    assert "of 100" not in sequencer_panel(shot, part)
+
+
+def test_the_block_remembers_the_score_of_a_clip_that_was_looked_at(shot, part, tmp_path):
+    view = open_settled(shot, part)
+    treat(shot, view)
+    add_clip(shot, part, "Other", 2, tmp_path / "plate.png")
+    open_settled(shot, part)
+    shot.context.scene.sequence_editor.active_strip = room(shot)
+    words = f"Room: {view.matrix.score:.0f} of 100, now {view.after.score:.0f}"
+    assert words in sequencer_panel(shot, part)
+
+
+@pytest.mark.parametrize(
+    "name", ["A003_C012_0612AB_001_graded_v03_final_for_review_4k_take2", "日本語のクリップ" * 4]
+)
+def test_clips_of_long_names_have_a_map(shot, part, name):
+    room(shot).name = name
+    strip = shot.context.scene.sequence_editor.active_strip
+    for _ in range(2):
+        view = open_settled(shot, part)
+    assert part("hygiene_view").is_map(view.image)
+    treat(shot, view)
+    assert view.radius.max() > 0.3
+    part("hygiene_view").require_map(part("properties").read(shot.context.scene).hygiene, strip)
+    maps = [i for i in shot.data.images if part("hygiene_view").is_map(i)]
+    assert [i.users for i in maps].count(1) == 1
+
+
+def test_map_stays_with_its_strip_when_that_is_renamed(shot, part, tmp_path):
+    view = open_settled(shot, part)
+    paint(view, slice(10, 20), slice(30, 50), 0.5)
+    room(shot).name = "Graded"
+    strip = shot.context.scene.sequence_editor.active_strip
+    settle(view)
+    assert view.name == "Graded"
+    treat(shot, view)
+    assert view.radius[-15, 40] == pytest.approx(1.25, abs=0.01)
+    part("hygiene_view").save_map(tmp_path, strip)
+    assert (tmp_path / part("job").RADIUS).exists()
+    assert open_settled(shot, part).radius[-15, 40] == pytest.approx(1.25, abs=0.01)
+
+
+def test_a_strip_of_the_same_name_in_another_scene_has_no_map(shot, part, tmp_path):
+    view = open_settled(shot, part)
+    paint(view, slice(10, 20), slice(30, 50), 0.5)
+    other = shot.data.scenes.new("Other")
+    strip = other.sequence_editor_create().strips.new_image(
+        "Room", str(tmp_path / "plate.png"), 1, 1
+    )
+    with pytest.raises(part("errors").InvalidJob, match="nothing is painted"):
+        part("hygiene_view").require_map(part("job").Hygiene(mode="soft"), strip)
+
+
+def test_a_copied_strip_shares_the_map_until_its_own_view_is_opened(shot, part):
+    view, maps = open_settled(shot, part), part("hygiene_view.blur_map")
+    paint(view, slice(10, 20), slice(30, 50), 0.5)
+    copied = shot.context.scene.sequence_editor.strips.new_image("Room 2", "", 4, 1)
+    copied.directory, copied.elements[0].filename = room(shot).directory, "plate.png"
+    copied[maps.MAP] = room(shot)[maps.MAP]  # as duplicating a strip does
+    editor = shot.context.scene.sequence_editor
+    editor.active_strip = copied
+    assert "shares its blur map with Room " in sequencer_panel(shot, part)
+    other = open_settled(shot, part)
+    assert other.image != maps.find_map(room(shot))
+    assert other.radius[-15, 40] == pytest.approx(1.25, abs=0.01)
+    shot.ops.wan.clear_hygiene()
+    assert maps.read_map(maps.find_map(room(shot))).max() == pytest.approx(0.5)
+    assert "shares" not in sequencer_panel(shot, part)
+
+
+def test_treating_one_of_two_strips_that_share_a_map_leaves_the_other(shot, part):
+    view, maps = open_settled(shot, part), part("hygiene_view.blur_map")
+    copied = shot.context.scene.sequence_editor.strips.new_image("A Copy", "", 4, 1)
+    copied[maps.MAP] = room(shot)[maps.MAP]
+    treat(shot, view)
+    assert maps.read_map(maps.find_map(copied)).max() == 0
+    room(shot).name = "Zoom"
+    assert view.name == "Zoom"
+    assert view.painted().max() > 0.3
+
+
+def test_treat_and_clear_are_undone_and_redone(shot, part):
+    ed = shot.ops.ed
+    shot.ops.wan.open_hygiene_view()
+    view = part("hygiene_view").view()
+    ed.undo_push(message="Open Matrix View")  # as the operator does in a window
+    paint(view, slice(10, 20), slice(30, 50), 0.5)  # a stroke: kept by image, in its own step
+    settle(view)
+    by_hand = view.painted()
+    treat(shot, view)
+    treated = view.painted()
+    assert treated.max() > by_hand.max() * 0.2
+    assert not np.array_equal(treated, by_hand)
+    shot.ops.wan.clear_hygiene()
+    ed.undo_push(message="Clear Blur Map")
+    assert view.painted().max() == 0
+    ed.undo()
+    np.testing.assert_allclose(view.painted(), treated, atol=0.01)
+    assert shot.context.scene.wan.hygiene.mode == "soft"
+    ed.undo()
+    np.testing.assert_allclose(view.painted(), by_hand, atol=0.01)
+    assert shot.context.scene.wan.hygiene.mode == "off"
+    ed.redo()
+    np.testing.assert_allclose(view.painted(), treated, atol=0.01)
+    ed.redo()
+    assert view.painted().max() == 0
+    ed.undo()
+    treat(shot, view)  # goes on from there
+
+
+def test_map_is_not_degraded_by_a_smaller_size_and_back(shot, part):
+    scene = shot.context.scene
+    view, read = open_settled(shot, part), part("hygiene_view.blur_map").read_map
+    paint(view, slice(0, H), slice(0, W, 2), 0.8)  # finer than the small one can hold
+    before = read(view.image)
+    scene.wan.region.pixels = W * H // 4
+    small = open_settled(shot, part)
+    assert small.size == (W // 2, H // 2)
+    np.testing.assert_array_equal(read(small.image), before)
+    half = 0.5 * 0.5 * 0.8 * 2.5  # of the pixels are painted, and each is half as large
+    assert small.radius[40, 40] == pytest.approx(half, abs=0.02)
+    assert small.gray == pytest.approx(2 / 2.5)  # one pixel here is two of the map
+    treat(shot, small)
+    scene.wan.region.pixels = 0
+    assert (read(open_settled(shot, part).image) >= before - 1e-3).all()
+
+
+def test_map_of_a_small_view_grows_with_a_larger_one(shot, part):
+    scene = shot.context.scene
+    scene.wan.region.pixels = W * H // 4
+    small = open_settled(shot, part)
+    small.add(np.full((H // 2, W // 2), 1.0, np.float32))
+    scene.wan.region.pixels = 0
+    large = open_settled(shot, part)
+    assert large.radius == pytest.approx(2.0, abs=0.02)
+    scene.wan.region.pixels = W * H // 4
+    assert open_settled(shot, part).radius == pytest.approx(1.0, abs=0.02)
+
+
+def test_strength_counts_in_the_view_and_in_its_warnings(shot, part):
+    view, settings = open_settled(shot, part), shot.context.window_manager.wan_hygiene
+    paint(view, slice(0, H), slice(0, W), 0.45)
+    settle(view)
+    assert settings.sinks[0].warning == ""
+    shot.context.scene.wan.hygiene.strength = 2
+    settle(view)
+    assert view.radius == pytest.approx(2.25, abs=0.01)
+    assert "has lost" in settings.sinks[0].warning
+    np.testing.assert_array_equal(view.treated, view.treated_now())
+
+
+def test_a_followed_matte_is_seen_and_warned_of(shot, part):
+    view, hygiene = open_settled(shot, part), shot.context.scene.wan.hygiene
+    add_matte(shot, "All", EVERYWHERE)
+    hygiene.mode, hygiene.matte, hygiene.matte_px = "soft", "All", 2.5
+    settle(view)
+    assert view.radius == pytest.approx(2.5, abs=0.01)
+    assert view.after.score < 0.5 * view.matrix.score
+    assert "has lost" in shot.context.window_manager.wan_hygiene.sinks[0].warning
+    assert view.painted().max() == 0  # the map stays what was painted
+    hygiene.matte_px = 0.5
+    settle(view)
+    assert view.radius == pytest.approx(0.5, abs=0.01)
+    hygiene.matte = "Gone"
+    settle(view)
+    assert view.radius.max() == 0
+    assert "There is no matte 'Gone'" in sequencer_panel(shot, part)
+    hygiene.mode, hygiene.matte = "scheduled", "All"
+    settle(view)
+    assert view.radius.max() == 0
+
+
+def test_keep_edges_is_followed_while_the_view_is_open(shot, part):
+    view = open_settled(shot, part)
+    paint(view, slice(0, H), slice(0, W), 1.0)
+    settle(view)
+    without = view.treated
+    shot.context.scene.wan.hygiene.keep_edges = True
+    settle(view)
+    assert not np.array_equal(view.treated, without)
+    expected = part("hygiene.blur").soften(view.rgb, view.radius, True)
+    np.testing.assert_array_equal(view.treated, expected)
+
+
+def test_maps_and_render_results_are_no_pictures_to_look_at(shot, part):
+    view = open_settled(shot, part)
+    with pytest.raises(RuntimeError, match="is a blur map"):
+        shot.ops.wan.open_hygiene_view(image=view.image.name)
+    assert len([i for i in shot.data.images if part("hygiene_view").is_map(i)]) == 1
+    result = shot.data.images["Render Result"]
+    with pytest.raises(RuntimeError, match="Save it, and open its file"):
+        shot.ops.wan.open_hygiene_view(image=result.name)
+
+
+def test_a_clip_with_alpha_is_seen_without_it_as_the_model_sees_it(shot, part, tmp_path):
+    pixels = np.full((H, W, 4), 200, np.uint8)
+    pixels[..., 3] = 255
+    pixels[:, W // 2 :] = 0
+    write_rgba(tmp_path / "half.png", pixels)
+    add_clip(shot, part, "Half", 2, tmp_path / "half.png")
+    rgb = open_settled(shot, part).rgb
+    np.testing.assert_allclose(rgb[:, : W // 2 - 4], 200 / 255, atol=0.01)
+    np.testing.assert_allclose(rgb[:, W // 2 + 4 :], 0, atol=0.01)
 
 
 def test_nothing_ticked_is_said(shot, part):
@@ -223,10 +589,10 @@ def test_map_is_written_into_the_job_as_it_is_painted(shot, part, tmp_path):
     shot.ops.wan.open_hygiene_view()
     hygiene_view, job = part("hygiene_view"), part("job")
     view = hygiene_view.view()
-    hygiene_view.save_map(tmp_path, "Room")
+    hygiene_view.save_map(tmp_path, room(shot))
     assert not (tmp_path / job.RADIUS).exists()  # black: nothing is blurred
     paint(view, slice(10, 20), slice(30, 50), 0.5)
-    hygiene_view.save_map(tmp_path, "Room")
+    hygiene_view.save_map(tmp_path, room(shot))
     image = shot.data.images.load(str(tmp_path / job.RADIUS))
     image.colorspace_settings.name = "Non-Color"
     stored = np.array(image.pixels[:], np.float32).reshape(H, W, -1)[..., 0]
@@ -239,7 +605,7 @@ def test_map_survives_saving_and_opening_the_file(shot, part, tmp_path):
     paint(part("hygiene_view").view(), slice(10, 20), slice(30, 50), 0.5)
     shot.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     shot.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-    part("hygiene_view").save_map(tmp_path, "Room")
+    part("hygiene_view").save_map(tmp_path, room(shot))
     assert (tmp_path / part("job").RADIUS).exists()
 
 
@@ -407,7 +773,7 @@ def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, t
             key.interpolation = "LINEAR"
     hygiene, plate = scene.wan.hygiene, scene.sequence_editor.strips_all["plate"]
     hygiene.mode, hygiene.matte = "soft", "Mover"
-    part("hygiene_view").require_map(part("properties").read(scene).hygiene, "plate")
+    part("hygiene_view").require_map(part("properties").read(scene).hygiene, plate)
     request = part("properties").read_request(scene, plate)
     part("timeline.export").export(request, tmp_path)
     folder, read = tmp_path / part("job").BLUR_MATTE, part("timeline.png").read_gray16

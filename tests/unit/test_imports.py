@@ -64,7 +64,7 @@ ALLOWED = {
     "installation": {"engine_env", "errors"},
     "preferences": {"diagnosis", "engine_env", "installation", "process"},
     "properties": TIMELINE,
-    "hygiene_view": TIMELINE | {"engine_call", "interface"},
+    "hygiene_view": TIMELINE | {"engine_call", "interface", "library", "mask_view", "properties"},
     "library": {"crop", "engine_call", "errors", "interface", "job", "traits"},
     "mask_view": TIMELINE | {"interface", "library", "properties"},
     "outlook": TIMELINE | {"library", "mask_view", "properties"},

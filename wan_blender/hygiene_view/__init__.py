@@ -7,18 +7,22 @@ panels/hygiene_overlay.py draws what the map makes of the frame. A timer looks w
 changed; the analysis runs in a thread, on arrays only, so painting never waits for it.
 
     frame_view.py  the open start frame: sinks, map, and what follows from them
+    part.py        which part of the canvas is looked at, and at which size
     blur_map.py    the map of a clip, and its way into a job
+    followed.py    mattes that say where to blur, on this frame
     questions.py   what the engine is asked about the frame
     thumbnails.py  pictures of the sinks
     state.py       what the panels show of it, the timer and the handlers
 """
 
-from .blur_map import require_map, save_map, without_hygiene
-from .frame_view import View, close_view, open_view, require_view, view
+from .blur_map import is_map, require_map, save_map, sharing, without_hygiene
+from .followed import read_matte
+from .frame_view import View, close_view, last_score, open_view, require_view, view
 from .questions import REPORT, write_picture
-from .state import follow_map, register, unregister
+from .state import follow_map, register, show_map, unregister
 
 __all__ = [
-    "REPORT", "View", "close_view", "follow_map", "open_view", "register", "require_map",
-    "require_view", "save_map", "unregister", "view", "without_hygiene", "write_picture",
+    "REPORT", "View", "close_view", "follow_map", "is_map", "last_score", "open_view", "read_matte",
+    "register", "require_map", "require_view", "save_map", "sharing", "show_map", "unregister",
+    "view", "without_hygiene", "write_picture",
 ]  # fmt: skip

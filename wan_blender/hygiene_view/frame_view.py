@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from ..errors import NothingSelected
-from ..hygiene.bands import luminance
+from ..hygiene.bands import luminance, resize, to_rgb
 from ..hygiene.blur import (
     MAX_RADIUS,
     Softened,
@@ -24,79 +24,165 @@ from ..hygiene.blur import (
 )
 from ..hygiene.matrix import Matrix, analyse, analyse_plane, band_glow
 from ..hygiene.sinks import Sink, find_sinks, is_on_face
+from ..interface import push_undo
+from ..timeline import compat
 from . import thumbnails
-from .blur_map import MAP_PREFIX, find_map
+from .blur_map import (
+    Owner,
+    change_map,
+    ensure_map,
+    find_map,
+    lineage,
+    owners,
+    read_map,
+)
+from .followed import FollowedMatte
+from .part import MaskWatch, Part, cut, plan_part
 from .questions import Questions, keep_report, write_picture
 
 
 class View:
-    """One start frame, its blur map and what follows. Arrays are (H, W, ...), top row first."""
+    """One start frame, its blur map and what follows. Arrays are (H, W, ...), top row first, at the
+    model's size; radii are pixels there."""
 
     def __init__(
-        self, name: str, rgb: np.ndarray, keep_edges: bool = False, is_clip: bool = True
+        self, scene: bpy.types.Scene, owner: Owner, picture: np.ndarray, frame: int | None
     ) -> None:
-        self.name = name
-        self.is_clip = is_clip  # else an image that no job is made from
-        self.rgb = rgb
-        self.keep_edges = keep_edges
-        self.matrix: Matrix = analyse(rgb)
-        self.sinks: list[Sink] = find_sinks(rgb, self.matrix)
-        self.radius = np.zeros(rgb.shape[:2], np.float32)
-        self.after = self.matrix
-        self._plane = self._after_plane = luminance(rgb)
-        self._treated: tuple[int, np.ndarray] = (0, rgb)  # version it belongs to
+        self.is_clip = frame is not None  # else an image that no job is made from
+        self.frame = frame
+        self._picture = picture
+        self._scene, self._name = scene.name, owner.name
+        self.mask = MaskWatch(scene, owner) if self.is_clip else None
+        canvas = picture.shape[1], picture.shape[0]
+        self.part = plan_part(scene, canvas, self.mask.seen if self.mask else None)
+        ensure_map(owner, self.part.map_size)
+        self.lineage = lineage(owner)
+        self.matte = FollowedMatte(frame) if self.is_clip else None
         self.version = 0  # rises with every update: what has drawn an older one draws again
+        self.questions = Questions()
+        self.report: dict[str, Any] | None = None  # of this frame and another
+        self._python: Path | None = None  # of the engine that looks for faces
         self._pool = ThreadPoolExecutor(1, "wan-matrix")
         self._update: Future | None = None
         self._treating: Future | None = None
         self._judging: Future | None = None
-        self._judged = 0  # version whose warnings are shown
-        self._limited: dict[int, str] = {}  # sinks that still glow after their treatment
-        self.questions = Questions()
-        self.report: dict[str, Any] | None = None  # of this frame and another
-        self.faces: list[tuple[int, int, int, int]] | None = None  # None: not looked for
-        self._pixels = np.zeros(rgb.shape[0] * rgb.shape[1] * 4, np.float32)
-        self._make_map()
+        self._moving: Future | None = None
+        self._show(self.part, *self._look(self.part))
         self.tick()
 
     @property
-    def map_name(self) -> str:
-        return MAP_PREFIX + self.name
+    def owner(self) -> Owner | None:
+        """The strip or image that is looked at, whatever it is called by now."""
+        scene = bpy.data.scenes.get(self._scene)
+        known = bpy.data.images.get(self._name)
+        if self.is_clip:
+            editor = scene.sequence_editor if scene else None
+            known = editor.strips_all.get(self._name) if editor else None
+        if lineage(known) == self.lineage:
+            return known
+        for scene, owner in owners():
+            if (scene is not None) == self.is_clip and lineage(owner) == self.lineage:
+                self._scene, self._name = scene.name if scene else self._scene, owner.name
+                return owner
+        return None
+
+    @property
+    def name(self) -> str:
+        owner = self.owner
+        return owner.name if owner else self._name
+
+    @property
+    def scene(self) -> bpy.types.Scene:
+        """The clip's, or the one whose timeline is edited."""
+        found = bpy.data.scenes.get(self._scene) if self.is_clip else None
+        return found or compat.sequencer_scene(bpy.context)
 
     @property
     def image(self) -> bpy.types.Image | None:
-        return find_map(self.name)
+        """The blur map."""
+        return find_map(self.owner)
+
+    @property
+    def gray(self) -> float:
+        """What blurs by one pixel when it is painted on the map."""
+        columns = self.part.inside(*self.image.size)[1]
+        return min((columns.stop - columns.start) / self.size[0] / MAX_RADIUS, 1.0)
 
     @property
     def busy(self) -> bool:
         waits = self._judging or self._judged != self.version
-        return bool(self._update or self._treating or waits or self.questions.busy)
+        return bool(self._update or self._treating or self._moving or waits or self.questions.busy)
 
-    def _make_map(self) -> None:
-        """The blur map of this frame: the file's own when it has the size, else a black one."""
-        height, width = self.rgb.shape[:2]
-        image = self.image
-        if image is None:
-            image = bpy.data.images.new(self.map_name, width, height, float_buffer=True)
-            image.colorspace_settings.name = "Non-Color"
-            image.generated_color = (0, 0, 0, 1)
-            image.use_fake_user = True
-        elif tuple(image.size) != (width, height):
-            image.scale(width, height)
+    @property
+    def waits_for_mask(self) -> bool:
+        return bool(self.mask and self.mask.waits)
+
+    def _look(self, part: Part) -> tuple[np.ndarray, Matrix, list[Sink]]:
+        rgb = resize(to_rgb(cut(self._picture, part)), *part.size)
+        matrix = analyse(rgb)
+        return rgb, matrix, find_sinks(rgb, matrix)
+
+    def _show(self, part: Part, rgb: np.ndarray, matrix: Matrix, sinks: list[Sink]) -> None:
+        """Take ``part`` as what is looked at, and list its sinks."""
+        self.part, self.rgb, self.matrix, self.sinks = part, rgb, matrix, sinks
+        self.after = matrix
+        self._plane = self._after_plane = luminance(rgb)
+        self.radius = np.zeros(rgb.shape[:2], np.float32)  # all that blurs, as the run will
+        self.keep_edges = False
+        self._treated: tuple[int, np.ndarray] = (-1, rgb)  # version it belongs to
+        self.version += 1
+        self._judged = self.version  # version whose warnings are shown
+        self._limited: dict[int, str] = {}  # sinks that still glow after their treatment
+        self.report = None
+        self.faces: list[tuple[int, int, int, int]] | None = None  # None: not looked for
+        settings = bpy.context.window_manager.wan_hygiene
+        settings.sinks.clear()
+        self._keep_score()
+        thumbnails.clear()
+        for rank, sink in enumerate(sinks, 1):
+            item = settings.sinks.add()
+            item.rank, item.icon = rank, thumbnails.add(str(rank), rgb, sink.box)
+            item.name, item.box = sink.kind.capitalize(), sink.box
+            item.score, item.share, item.area = sink.score, sink.share, sink.area
+            item.treat = True
+        if self._python:
+            self.look_for_faces(self._python)
 
     def tick(self) -> bool:
         """Take what the thread has finished, start it when the map changed. True: draw again."""
         changed = self.questions.tick()
+        changed = self._follow_mask() or changed
         if self._treating and self._treating.done():
-            self._write_map(self._treating.result())
-            self._treating = None
+            treated, self._treating = self._treating.result(), None
+            self._write_map(treated)
         if self._update and self._update.done():
             self.after, self._after_plane = self._update.result()
             self._update, changed = None, True
             self.version += 1
-        if self._update is None and self._read_map():
+            self._keep_score()
+        if self._update is None and self._read_settings():
             self._update = self._pool.submit(self._compute, self.radius, self.keep_edges)
         return self._judge() or changed
+
+    def _keep_score(self) -> None:
+        bpy.context.window_manager.wan_hygiene.score = self.after.score
+        _scores[self.lineage] = self.matrix.score, self.after.score
+
+    def _follow_mask(self) -> bool:
+        """Show what the model sees once the mask was looked at."""
+        owner = self.owner if self.is_clip else None
+        if owner and self.mask.tick(self.scene, owner):
+            part = plan_part(self.scene, self.part.canvas, self.mask.seen)
+            if part != self.part:
+                self._moving = self._pool.submit(lambda: (part, *self._look(part)))
+        if self._moving is None or not self._moving.done() or self._treating or owner is None:
+            return self.waits_for_mask
+        found, self._moving = self._moving.result(), None
+        self._update = self._judging = None  # of what was shown before
+        self.questions.stop()
+        ensure_map(owner, found[0].map_size)
+        self._show(*found)
+        return True
 
     def _judge(self) -> bool:
         """Once painting rests, warn of what it made ambiguous; the view does not wait for that."""
@@ -123,17 +209,28 @@ class View:
     def painted(self) -> np.ndarray:
         """(H, W) radii of the map as it is this moment, analysed or not."""
         image = self.image
-        if image is None or tuple(image.size) != self.size:
-            return self.radius
-        image.pixels.foreach_get(self._pixels)
-        return self._pixels.reshape(*self.rgb.shape[:2], 4)[::-1, :, 0].clip(0, 1) * MAX_RADIUS
+        if image is None or not all(image.size):
+            return np.zeros(self.rgb.shape[:2], np.float32)
+        values = cut(read_map(image), self.part)
+        width, height = self.size
+        per_pixel = width / values.shape[1]
+        if values.shape != (height, width):
+            values = resize(values[..., None], width, height)[..., 0]
+        return (values * (MAX_RADIUS * per_pixel)).clip(0, MAX_RADIUS)
 
-    def _read_map(self) -> bool:
-        """Read the map into ``radius``; whether it differs from what was read before."""
+    def blur(self) -> np.ndarray:
+        """(H, W) radii of all that blurs this frame in a run: the map, and the matte it follows."""
         radius = self.painted()
-        if np.array_equal(radius, self.radius):
+        if self.matte:
+            radius = np.maximum(radius, self.matte.radius(self.scene, self.owner, self.part))
+        return (radius * self.scene.wan.hygiene.strength).clip(0, MAX_RADIUS)
+
+    def _read_settings(self) -> bool:
+        """Read map and settings; whether they blur otherwise than what was read before."""
+        radius, keep_edges = self.blur(), self.scene.wan.hygiene.keep_edges
+        if keep_edges == self.keep_edges and np.array_equal(radius, self.radius):
             return False
-        self.radius = radius
+        self.radius, self.keep_edges = radius, keep_edges
         return True
 
     def _compute(self, radius: np.ndarray, keep_edges: bool) -> tuple[Matrix, np.ndarray]:
@@ -160,6 +257,7 @@ class View:
         frame = self.questions.file("frame.png")
         write_picture(frame, self.rgb)
         self.questions.ask(python, take, self.size, "faces", frame)
+        self._python = python
 
     def compare(self, python: Path, other: Path | None) -> None:
         """Ask the engine for a frequency report of this frame and the picture in ``other``, or the
@@ -185,7 +283,7 @@ class View:
 
     def treated_now(self) -> np.ndarray:
         """(H, W, 3): as the map is this moment."""
-        return soften(self.rgb, self.painted(), self.keep_edges)
+        return soften(self.rgb, self.blur(), self.scene.wan.hygiene.keep_edges)
 
     def ticked(self) -> list[Sink]:
         """The ticked sinks of the list, as gently as it says."""
@@ -197,15 +295,20 @@ class View:
         ]
 
     def treat(self, chosen: list[Sink], seed: int) -> None:
-        """Find the blur of the chosen sinks in the thread; ``tick`` adds it to the map."""
-        self._treating = self._pool.submit(self._find, chosen, seed)
-
-    def _find(self, chosen: list[Sink], seed: int) -> list[Softened]:
-        return treat(self.rgb, self.matrix, chosen, seed, self.keep_edges)
+        """Find the blur of the chosen sinks in the thread; ``tick`` adds it to the map, as one undo
+        step, and has the job use it."""
+        edges, faces = self.scene.wan.hygiene.keep_edges, self.faces or ()
+        self._treating = self._pool.submit(
+            treat, self.rgb, self.matrix, chosen, seed, keep_edges=edges, faces=faces
+        )
 
     def _write_map(self, regions: list[Softened]) -> None:
         """Add the regions to what is painted already; where both blur, the larger radius counts."""
         self.add(radius_map(regions, self.rgb.shape[:2]))
+        hygiene = self.scene.wan.hygiene
+        if self.is_clip and hygiene.mode == "off":
+            hygiene.mode = "soft"
+        push_undo("Treat Ticked")
         settings = bpy.context.window_manager.wan_hygiene
         for region in regions:
             for number, (item, sink) in enumerate(zip(settings.sinks, self.sinks)):
@@ -215,20 +318,22 @@ class View:
 
     def add(self, radius: np.ndarray) -> None:
         """Blur by ``radius`` (H, W) pixels too, where the map does not blur more already."""
-        if self.image:
-            self._store(self.image, np.maximum(self.painted(), radius))
+        owner = self.owner
+        if find_map(owner):
+            values = read_map(find_map(owner)).copy()
+            inside = self.part.inside(*values.shape[::-1])
+            height, width = values[inside].shape
+            if radius.shape != (height, width):
+                radius = resize(radius[..., None], width, height)[..., 0]
+            per_pixel = width / self.size[0]
+            values[inside] = np.maximum(values[inside], radius * (per_pixel / MAX_RADIUS))
+            change_map(owner, values)
 
     def clear(self) -> None:
-        if self.image:
-            self._store(self.image, np.zeros_like(self.radius))
+        owner = self.owner
+        if find_map(owner):
+            change_map(owner, np.zeros_like(read_map(find_map(owner))))
         self._limited.clear()
-
-    def _store(self, image: bpy.types.Image, radius: np.ndarray) -> None:
-        pixels = self._pixels.reshape(*radius.shape, 4)
-        pixels[..., :3] = radius[::-1, :, None] / MAX_RADIUS
-        pixels[..., 3] = 1
-        image.pixels.foreach_set(self._pixels)
-        image.update()
 
     def picture(self, view: str, wipe: float, band: str = "ALL") -> np.ndarray:
         """(H, W, 3) of one of the views, and bands, that state.py names."""
@@ -252,6 +357,13 @@ class View:
 
 
 _view: View | None = None
+_scores: dict[str, tuple[float, float]] = {}  # by lineage of the map, before and after the blur
+
+
+def last_score(owner: Owner) -> tuple[float, float] | None:
+    """Score of the start frame of ``owner``, untreated and treated, when it was last looked at in
+    this session."""
+    return _scores.get(lineage(owner))
 
 
 def view() -> View | None:
@@ -259,21 +371,14 @@ def view() -> View | None:
     return _view
 
 
-def open_view(name: str, rgb: np.ndarray, keep_edges: bool, is_clip: bool) -> View:
-    """Analyse ``rgb`` (H, W, 3) as a frame of the strip, or the image, ``name``; show its list."""
+def open_view(
+    scene: bpy.types.Scene, owner: Owner, picture: np.ndarray, frame: int | None = None
+) -> View:
+    """Look at ``picture`` (H, W, 3), the canvas on ``frame`` of the strip ``owner`` of ``scene``;
+    without a frame, the image ``owner``."""
     global _view
     close_view()
-    _view = View(name, rgb, keep_edges, is_clip)
-    settings = bpy.context.window_manager.wan_hygiene
-    settings.sinks.clear()
-    settings.plate, settings.score = name, _view.matrix.score
-    thumbnails.clear()
-    for rank, sink in enumerate(_view.sinks, 1):
-        item = settings.sinks.add()
-        item.rank, item.icon = rank, thumbnails.add(str(rank), rgb, sink.box)
-        item.name, item.box = sink.kind.capitalize(), sink.box
-        item.score, item.share, item.area = sink.score, sink.share, sink.area
-        item.treat = True
+    _view = View(scene, owner, picture, frame)
     return _view
 
 

@@ -54,10 +54,14 @@ class Questions:
                 self.error = error
         return bool(ended)
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Take no answers to what was asked so far."""
         for call, _ in self._calls:
             call.kill()
         self._calls.clear()
+
+    def close(self) -> None:
+        self.stop()
         with contextlib.suppress(OSError):
             self._scratch.cleanup()
 

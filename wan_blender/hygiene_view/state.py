@@ -16,10 +16,10 @@ from bpy.props import (
     StringProperty,
 )
 
-from ..interface import start_timer, stop_timer
+from ..interface import redraw_sidebar, start_timer, stop_timer
 from . import thumbnails
-from .blur_map import MAP_PREFIX
-from .frame_view import close_view, view
+from .blur_map import is_map, map_lineage
+from .frame_view import View, close_view, view
 
 TICK_S = 0.04
 VIEWS = [
@@ -38,17 +38,33 @@ BANDS = [
 ]
 
 
+_showing: list[bpy.types.SpaceImageEditor] = []
+
+
 @persistent
 def _keep_maps(*_: object) -> None:
     """Blender saves painted pixels only when they are packed."""
     for image in bpy.data.images:
-        if image.name.startswith(MAP_PREFIX) and image.is_dirty:
+        if is_map(image) and image.is_dirty:
             image.pack()
 
 
 @persistent
 def _leave_file(*_: object) -> None:
     close_view()
+
+
+@persistent
+def _before_undo(*_: object) -> None:
+    """Another step may hold another map, and take away the one that is shown."""
+    _showing[:] = [area.spaces.active for area in _areas()] if view() else []
+
+
+@persistent
+def _after_undo(*_: object) -> None:
+    image = view().image if view() else None
+    for space in _showing:
+        space.image = image
 
 
 def follow_map() -> None:
@@ -60,25 +76,34 @@ def _tick() -> float | None:
     current = view()
     if current is None or current.image is None:
         return None
-    areas = _areas()
-    if not areas and not current.busy:
+    areas, part = _areas(), current.part
+    if not areas and not (current.busy or current.waits_for_mask):
         return 1.0
     if current.tick():
-        bpy.context.window_manager.wan_hygiene.score = current.after.score
         for area in areas:
+            area.spaces.active.image = current.image
             area.tag_redraw()
+        redraw_sidebar()
+    if current.part != part:
+        show_map()
     return TICK_S
 
 
 def _areas() -> list[bpy.types.Area]:
-    """The Image Editors that show the map."""
-    image = view().image
+    """The Image Editors that show the map, in any of its states."""
+    known = view().lineage
     return [
         area
         for window in bpy.context.window_manager.windows
         for area in window.screen.areas
-        if area.type == "IMAGE_EDITOR" and area.spaces.active.image == image
+        if area.type == "IMAGE_EDITOR" and map_lineage(area.spaces.active.image) == known
     ]
+
+
+def show_map() -> None:
+    """Fill the Image Editors that show the map with the part that is looked at."""
+    if not view().part.is_whole:
+        _zoom_to(view(), (0, 0, *view().size))
 
 
 class WAN_PG_sink(bpy.types.PropertyGroup):
@@ -109,19 +134,21 @@ def _redraw(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
 
 def _zoom(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
     """Show the chosen sink and as much again on each side."""
-    current = view()
-    if not current or not self.sinks:
-        return
-    height, width = current.rgb.shape[:2]
-    x, y, w, h = self.sinks[self.active].box
-    for window in context.window_manager.windows:
+    if view() and self.sinks:
+        x, y, w, h = self.sinks[self.active].box
+        _zoom_to(view(), (x - w, y - h, x + 2 * w, y + 2 * h))
+
+
+def _zoom_to(current: View, box: tuple[int, int, int, int]) -> None:
+    """Fill the Image Editors that show the map with a box (x0, y0, x1, y1) of the view."""
+    x0, y0, x1, y1 = current.part.on_canvas(box)
+    for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area.type == "IMAGE_EDITOR" and area.spaces.active.image == current.image:
+            if area in _areas():
                 region = next(r for r in area.regions if r.type == "WINDOW")
                 at = region.view2d.view_to_region
-                low = at((x - w) / width, 1 - (y + 2 * h) / height, clip=False)
-                high = at((x + 2 * w) / width, 1 - (y - h) / height, clip=False)
-                with context.temp_override(window=window, area=area, region=region):
+                low, high = at(x0, 1 - y1, clip=False), at(x1, 1 - y0, clip=False)
+                with bpy.context.temp_override(window=window, area=area, region=region):
                     bpy.ops.image.view_zoom_border(
                         xmin=low[0], xmax=high[0], ymin=low[1], ymax=high[1], zoom_out=False
                     )
@@ -130,7 +157,6 @@ def _zoom(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
 class WAN_PG_hygiene(bpy.types.PropertyGroup):
     """State of the matrix view: never in the file."""
 
-    plate: StringProperty(options={"SKIP_SAVE"})
     score: FloatProperty(options={"SKIP_SAVE"})
     sinks: CollectionProperty(type=WAN_PG_sink, options={"SKIP_SAVE"})
     active: IntProperty(name="Sink", update=_zoom, options={"SKIP_SAVE"})
@@ -158,11 +184,19 @@ def register() -> None:
     bpy.types.WindowManager.wan_hygiene = PointerProperty(type=WAN_PG_hygiene)
     bpy.app.handlers.save_pre.append(_keep_maps)
     bpy.app.handlers.load_pre.append(_leave_file)
+    for handlers in (bpy.app.handlers.undo_pre, bpy.app.handlers.redo_pre):
+        handlers.append(_before_undo)
+    for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
+        handlers.append(_after_undo)
 
 
 def unregister() -> None:
     bpy.app.handlers.save_pre.remove(_keep_maps)
     bpy.app.handlers.load_pre.remove(_leave_file)
+    for handlers in (bpy.app.handlers.undo_pre, bpy.app.handlers.redo_pre):
+        handlers.remove(_before_undo)
+    for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
+        handlers.remove(_after_undo)
     close_view()
     stop_timer(_tick)
     del bpy.types.WindowManager.wan_hygiene

@@ -1,29 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
-from pathlib import Path
-
 import bpy
-import numpy as np
 from bpy.props import EnumProperty, FloatProperty
 
 from .. import hygiene_view
+from ..errors import UnsupportedClip
 from ..hygiene.blur import MAX_RADIUS
-from ..timeline import compat, shot
-from ..timeline.matte_render import open_matte
 from ..timeline.mattes import MatteChoice
 from .add_matte import offer
-from .open_hygiene_view import frame_of
-from .operator import WanOperator
+from .on_view import ViewOperator
 
 
-class WAN_OT_add_hygiene_matte(WanOperator, bpy.types.Operator):
+class WAN_OT_add_hygiene_matte(ViewOperator, bpy.types.Operator):
     """Blur lightly where a mask or another matte is white on this frame"""
 
     bl_idname = "wan.add_hygiene_matte"
     bl_label = "Blur Inside Matte"
+    bl_options = {"REGISTER", "UNDO"}
 
     matte: EnumProperty(name="Matte", description="Where to blur", items=offer)
     radius: FloatProperty(
@@ -35,24 +29,12 @@ class WAN_OT_add_hygiene_matte(WanOperator, bpy.types.Operator):
         subtype="PIXEL",
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Open the matrix view of a clip first")
-        return hygiene_view.view() is not None
-
     def run(self, context: bpy.types.Context) -> None:
-        view, scene = hygiene_view.require_view(), compat.sequencer_scene(context)
-        values = _read_matte(scene, shot.find_plate(scene, view.name), self.matte)
-        view.add(self.radius * np.broadcast_to(values, view.radius.shape))
-
-
-def _read_matte(scene: bpy.types.Scene, plate: bpy.types.Strip, matte: str) -> np.ndarray | float:
-    """(H, W) in 0..1: the matte on the frame that the view shows."""
-    choice = MatteChoice(matte)
-    request = shot.read_shot(scene, plate, [choice])
-    one = replace(request, frame_start=frame_of(scene, plate), frame_count=1)
-    with (
-        tempfile.TemporaryDirectory(prefix="wan-matte-") as folder,
-        open_matte(scene, plate, one, choice, Path(folder) / "matte") as values,
-    ):
-        return next(iter(values))
+        view = hygiene_view.require_view()
+        if not view.is_clip:
+            raise UnsupportedClip(
+                f"The image {view.name!r} is no clip and has no mattes.", "Select a clip."
+            )
+        choice = MatteChoice(self.matte)
+        values = hygiene_view.read_matte(view.scene, view.owner, choice, view.frame, view.part)
+        view.add(self.radius * values)

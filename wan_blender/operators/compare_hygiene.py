@@ -19,6 +19,6 @@ class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):
         scene = compat.sequencer_scene(context)
         settings = properties.read(scene)
         without = hygiene_view.without_hygiene(settings)
-        plate = shot.find_plate(scene).name
+        plate = shot.find_plate(scene)
         hygiene_view.require_map(settings.hygiene, plate)
-        generate(scene, plate, settings, generate(scene, plate, without))
+        generate(scene, plate.name, settings, generate(scene, plate.name, without))

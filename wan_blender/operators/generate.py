@@ -41,7 +41,7 @@ def generate(
     """Queue the shot of ``strip`` with ``settings``, by default the scene's; "" is the selected
     one. In background mode also run it to its end. Raises WanError."""
     plate, settings = shot.find_plate(scene, strip or None), settings or properties.read(scene)
-    hygiene_view.require_map(settings.hygiene, plate.name)
+    hygiene_view.require_map(settings.hygiene, plate)
     request = properties.read_request(scene, plate, settings)
     session = event_pump.session()
     local = session.submit(
@@ -50,7 +50,7 @@ def generate(
         job.new_folder(preferences.jobs_root(), plate.name),
         Placement.of(scene, request),
     )
-    hygiene_view.save_map(local.folder, plate.name)
+    hygiene_view.save_map(local.folder, plate)
     if compare_with:
         job.compare_with(local.folder, compare_with.folder)
     if bpy.app.background:

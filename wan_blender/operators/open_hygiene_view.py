@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import tempfile
 from pathlib import Path
 
@@ -10,17 +9,11 @@ import bpy
 import numpy as np
 from bpy.props import StringProperty
 
-from .. import crop, hygiene_view, mask_view, preferences, properties
+from .. import hygiene_view, preferences
 from ..errors import EngineMissing, UnsupportedClip
-from ..hygiene.bands import resize, to_rgb
-from ..hygiene.blur import MAX_RADIUS
-from ..library import library
 from ..timeline import compat, place, shot, solo, sources
 from ..timeline.matte_render import to_display
 from .operator import PlateOperator
-
-BRUSH_GRAY = 1.0 / MAX_RADIUS  # one stroke blurs by one pixel
-MOST_PIXELS = 4_000_000  # of the view: it is to follow the brush
 
 
 class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
@@ -42,20 +35,19 @@ class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
-        keep_edges = scene.wan.hygiene.keep_edges
         if self.image:
-            rgb = _read_named(scene, self.image)
-            view = hygiene_view.open_view(self.image, rgb, keep_edges, is_clip=False)
+            image = _find_image(self.image)
+            view = hygiene_view.open_view(scene, image, _on_white(read_image(image)))
         else:
             plate = shot.find_plate(scene)
             sources.check(plate)
-            rgb = read_frame(scene, plate)
-            view = hygiene_view.open_view(plate.name, rgb, keep_edges, is_clip=True)
+            frame = frame_of(scene, plate)
+            view = hygiene_view.open_view(scene, plate, read_frame(scene, plate, frame), frame)
         with contextlib.suppress(EngineMissing):  # the panel says that faces were not looked for
             view.look_for_faces(preferences.engine_python())
         hygiene_view.follow_map()
         if not bpy.app.background:
-            _show(context, view.image)
+            _show(context, view)
 
 
 def frame_of(scene: bpy.types.Scene, plate: bpy.types.Strip) -> int:
@@ -65,46 +57,40 @@ def frame_of(scene: bpy.types.Scene, plate: bpy.types.Strip) -> int:
     return scene.frame_current if inside else first
 
 
-def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip) -> np.ndarray:
-    """(H, W, 3) in 0..1 at generation size: the strip at the playhead, or its first frame when it
-    is elsewhere. A result lies over the clip that it was made from."""
-    frame = frame_of(scene, plate)
+def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip, frame: int) -> np.ndarray:
+    """(H, W, 3) uint8: the canvas with the strip on it, as the model is given it, which sees no
+    alpha. A result lies over the clip that it was made from."""
     picture = _render(scene, plate.name, frame)
     recipe = place.read_recipe(plate)
     below = recipe and scene.sequence_editor.strips_all.get(recipe["job"]["shot"]["strip"])
     if below and compat.start(below) <= frame < compat.end(below):
         under, alpha = _render(scene, below.name, frame), picture[..., 3:]
         picture = alpha * picture + (1 - alpha) * under
-    return resize(to_rgb(picture), *generation_size(scene))
+    return np.round(255 * picture[..., :3].clip(0, 1)).astype(np.uint8)
 
 
 def _shows_image(space: bpy.types.Space | None) -> bool:
     return space is not None and space.type == "IMAGE_EDITOR" and space.image is not None
 
 
-def _read_named(scene: bpy.types.Scene, name: str) -> np.ndarray:
-    """(H, W, 3) in 0..1 at generation size: an image of this file."""
+def _find_image(name: str) -> bpy.types.Image:
     image = bpy.data.images.get(name)
     if image is None:
         raise UnsupportedClip(f"There is no image {name!r} in this file.", "Open it first.")
-    return resize(to_rgb(read_image(image)), *generation_size(scene, tuple(image.size)))
+    if hygiene_view.is_map(image):
+        raise UnsupportedClip(
+            f"{name!r} is a blur map and no picture.", "Choose a picture, or select a clip."
+        )
+    return image
 
 
-def generation_size(
-    scene: bpy.types.Scene, canvas: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """(width, height) of the canvas at the scale at which the model sees it. Without the mask
-    overlay, which knows the part around the mask that the model sees, that part is the canvas."""
-    canvas = canvas or shot.canvas_size(scene)
-    preview = mask_view.view().preview
-    if preview is not None and preview.canvas == canvas:
-        seen = preview.crop
-    else:
-        sizes = library().sizes(scene.wan.model.path)
-        region = properties.read(scene).region
-        seen = crop.plan_crop(1, canvas, (0, 0, *canvas), region, sizes)
-    scale = min(seen.grid.width / seen.width, math.sqrt(MOST_PIXELS / (canvas[0] * canvas[1])))
-    return tuple(max(round(side * scale), 1) for side in canvas)
+def _on_white(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 1 to 4 channels) -> without alpha: what is transparent in a start frame is white to
+    the model."""
+    if pixels.shape[2] in (1, 3):
+        return pixels
+    alpha = pixels[..., -1:].clip(0, 1)
+    return pixels[..., :-1] * alpha + (1 - alpha)
 
 
 def _render(scene: bpy.types.Scene, strip: str, frame: int) -> np.ndarray:
@@ -124,6 +110,10 @@ def read_image(image: bpy.types.Image) -> np.ndarray:
     """(H, W, channels) of an image datablock as it is displayed, top row first. Raises
     UnsupportedClip when it has no pixels."""
     width, height = image.size
+    if image.type == "RENDER_RESULT":
+        raise UnsupportedClip(
+            f"Blender gives add-ons no pixels of {image.name!r}.", "Save it, and open its file."
+        )
     if not width * height:
         raise UnsupportedClip(
             f"The image {image.name!r} has no pixels.", "Check that its file is there."
@@ -145,7 +135,7 @@ def _encode(pixels: np.ndarray, is_premultiplied: bool) -> None:
     colors[:] = to_display(colors)
 
 
-def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
+def _show(context: bpy.types.Context, view: hygiene_view.View) -> None:
     """Show the blur map in an Image Editor, ready to be painted; open a window if there is none."""
     areas = [a for w in context.window_manager.windows for a in w.screen.areas]
     area = next((a for a in areas if a.type == "IMAGE_EDITOR"), None)
@@ -154,13 +144,14 @@ def _show(context: bpy.types.Context, image: bpy.types.Image) -> None:
         area = context.window_manager.windows[-1].screen.areas[0]
         area.type = "IMAGE_EDITOR"
     space = area.spaces.active
-    space.image = image
+    space.image = view.image
     space.ui_mode = "PAINT"
     space.show_region_ui = True
-    _set_brush(context.scene.tool_settings)
+    hygiene_view.show_map()
+    _set_brush(context.scene.tool_settings, view.gray)
 
 
-def _set_brush(tools: bpy.types.ToolSettings) -> None:
+def _set_brush(tools: bpy.types.ToolSettings, gray: float) -> None:
     """A gray that blurs lightly; the brush's usual black would paint nothing."""
     for owner in compat.paint_colors(tools):
-        owner.color = (BRUSH_GRAY,) * 3
+        owner.color = (gray,) * 3

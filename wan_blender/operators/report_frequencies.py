@@ -8,10 +8,10 @@ from bpy.props import BoolProperty, StringProperty
 
 from .. import hygiene_view, preferences
 from ..errors import UnsupportedClip
-from .operator import WanOperator
+from .on_view import ViewOperator
 
 
-class WAN_OT_report_frequencies(WanOperator, bpy.types.Operator):
+class WAN_OT_report_frequencies(ViewOperator, bpy.types.Operator):
     """Compare the fine detail of this frame with that of another picture, band by band: what a change of the image generator, or the blur, moved"""  # noqa: E501
 
     bl_idname = "wan.report_frequencies"
@@ -31,9 +31,7 @@ class WAN_OT_report_frequencies(WanOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Open the matrix view of a clip first")
-        view = hygiene_view.view()
-        return view is not None and not view.questions.busy
+        return super().poll(context) and not hygiene_view.view().questions.busy
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.treated or self.filepath:

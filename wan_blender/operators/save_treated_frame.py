@@ -7,10 +7,10 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from .. import hygiene_view
-from .operator import WanOperator
+from .on_view import ViewOperator
 
 
-class WAN_OT_save_treated_frame(WanOperator, bpy.types.Operator):
+class WAN_OT_save_treated_frame(ViewOperator, bpy.types.Operator):
     """Save the frame as it is blurred now, at generation size, as a PNG file"""
 
     bl_idname = "wan.save_treated_frame"
@@ -22,11 +22,6 @@ class WAN_OT_save_treated_frame(WanOperator, bpy.types.Operator):
     filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Open the matrix view of a clip first")
-        return hygiene_view.view() is not None
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         name = bpy.path.clean_name(hygiene_view.require_view().name)

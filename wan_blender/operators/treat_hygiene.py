@@ -5,11 +5,10 @@ import bpy
 
 from .. import hygiene_view
 from ..errors import NothingSelected
-from ..timeline import compat
-from .operator import WanOperator
+from .on_view import ViewOperator
 
 
-class WAN_OT_treat_hygiene(WanOperator, bpy.types.Operator):
+class WAN_OT_treat_hygiene(ViewOperator, bpy.types.Operator):
     """Blur the ticked sinks just enough to bring their detail to the level around them"""
 
     bl_idname = "wan.treat_hygiene"
@@ -17,19 +16,14 @@ class WAN_OT_treat_hygiene(WanOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Open the matrix view of a clip first")
-        view = hygiene_view.view()
-        if view is not None and view.busy:
-            cls.poll_message_set("The frame is still being looked at")
-        return view is not None and not view.busy
+        if not super().poll(context):
+            return False
+        cls.poll_message_set("The frame is still being looked at")
+        return not hygiene_view.view().busy
 
     def run(self, context: bpy.types.Context) -> None:
         view = hygiene_view.require_view()
         chosen = view.ticked()
         if not chosen:
             raise NothingSelected("No sink is ticked.", "Tick what is to be blurred in the list.")
-        scene = compat.sequencer_scene(context)
-        view.keep_edges = scene.wan.hygiene.keep_edges
-        view.treat(chosen, scene.wan.sampling.seed)
-        if view.is_clip and scene.wan.hygiene.mode == "off":
-            scene.wan.hygiene.mode = "soft"
+        view.treat(chosen, view.scene.wan.sampling.seed)

@@ -7,9 +7,10 @@ from typing import Any
 
 import bpy
 
-from .. import event_pump, hygiene_view, job
+from .. import event_pump, hygiene_view, job, mask_view
+from ..errors import WanError
 from ..hygiene.matrix import traffic_light
-from ..timeline import compat
+from ..timeline import compat, shot
 from ..timeline.place import read_recipe
 from .layout import WanPanel, draw_wrapped
 
@@ -47,20 +48,13 @@ class StartFramePanel:
     bl_order = 4
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout = self.layout
-        settings = context.window_manager.wan_hygiene
+        layout, scene = self.layout, compat.sequencer_scene(context)
         layout.operator("wan.open_hygiene_view", icon="HIDE_OFF")
-        view = hygiene_view.view()
-        image = getattr(context.space_data, "image", None)
-        if image is not None and (view is None or image != view.image):
-            look = layout.operator("wan.open_hygiene_view", text=f"Look at {image.name}")
-            look.image = image.name
-        if view is not None and view.image is not None:
-            _draw_view(layout, context, settings, view)
+        self.draw_frame(layout, context, scene)
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
-        hygiene = compat.sequencer_scene(context).wan.hygiene
+        hygiene = scene.wan.hygiene
         column.prop(hygiene, "mode")
         if hygiene.mode in ("soft", "both"):
             column.prop(hygiene, "matte")
@@ -69,20 +63,42 @@ class StartFramePanel:
         _draw_result(layout, context)
 
 
-def _draw_view(
-    layout: bpy.types.UILayout,
-    context: bpy.types.Context,
-    settings: bpy.types.PropertyGroup,
-    view: hygiene_view.View,
+def _draw_unopened(
+    layout: bpy.types.UILayout, context: bpy.types.Context, plate: bpy.types.Strip
 ) -> None:
-    icon, advice = LIGHTS[traffic_light(settings.score)]
-    change = f"{view.matrix.score:.0f} of 100"
-    if view.version:
-        change += f", now {settings.score:.0f}"
-    layout.label(text=f"{settings.plate}: {change}: {advice}", icon=icon)
-    if not view.is_clip:
+    """What is known of a clip whose matrix view is not open."""
+    scores = hygiene_view.last_score(plate)
+    if scores:
+        _draw_score(layout, plate.name, *scores)
+    else:
+        layout.label(text=f"{plate.name}: not looked at yet", icon="QUESTION")
+    others = hygiene_view.sharing(plate)
+    if others:
+        text = f"It shares its blur map with {', '.join(others)} until its own view is opened."
+        draw_wrapped(layout, context, text, "INFO")
+    layout.operator("wan.treat_hygiene", icon="BRUSHES_ALL")
+
+
+def _draw_score(layout: bpy.types.UILayout, name: str, before: float, now: float) -> None:
+    icon, advice = LIGHTS[traffic_light(now)]
+    change = f"{before:.0f} of 100"
+    if now != before:
+        change += f", now {now:.0f}"
+    layout.label(text=f"{name}: {change}: {advice}", icon=icon)
+
+
+def _draw_view(
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: hygiene_view.View
+) -> None:
+    settings = context.window_manager.wan_hygiene
+    _draw_score(layout, view.name, view.matrix.score, settings.score)
+    if view.is_clip:
+        _draw_mask(layout, context, view)
+    else:
         text = "This image is no clip: its map goes into no job. Save the treated frame."
         draw_wrapped(layout, context, text, "INFO")
+    if view.matte and view.matte.error:
+        draw_wrapped(layout, context, f"The matte is not followed. {view.matte.error}", "ERROR")
     layout.template_list("WAN_UL_hygiene", "", settings, "sinks", settings, "active", rows=3)
     warned = [f"{item.rank}. {item.name}" for item in settings.sinks if item.warning]
     if warned:
@@ -95,6 +111,24 @@ def _draw_view(
     row.operator("wan.clear_hygiene", text="", icon="X")
     layout.operator_menu_enum("wan.add_hygiene_matte", "matte", icon="MOD_MASK")
     _draw_frequencies(layout, view)
+
+
+def _draw_mask(
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: hygiene_view.View
+) -> None:
+    """Whether the view is of what the model sees, which the mask decides."""
+    width, height = view.size
+    x0, y0, x1, y1 = view.part.box
+    if view.waits_for_mask:
+        layout.progress(factor=mask_view.view().fraction, text="Looking at the mask")
+    elif view.mask.needed and view.mask.seen is None:
+        text = "The mask was not looked at: this is the whole canvas, as if all were generated."
+        if view.mask.error:
+            text += f" {view.mask.error}"
+        draw_wrapped(layout, context, text, "ERROR")
+        layout.operator("wan.update_overlay", text="Look at Mask", icon="MOD_MASK")
+    elif not view.part.is_whole:
+        layout.label(text=f"{x1 - x0} x {y1 - y0} px around the mask, at {width} x {height}")
 
 
 def _draw_sink(
@@ -207,6 +241,20 @@ def _draw_takes(
 class WAN_PT_start_frame(StartFramePanel, WanPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
+    def draw_frame(
+        self, layout: bpy.types.UILayout, context: bpy.types.Context, scene: bpy.types.Scene
+    ) -> None:
+        """The selected clip's, never another's."""
+        view = hygiene_view.view()
+        try:
+            plate = shot.find_plate(scene)
+        except WanError:  # the greyed button above says it
+            return
+        if view is not None and view.is_clip and view.owner == plate:
+            _draw_view(layout, context, view)
+        else:
+            _draw_unopened(layout, context, plate)
+
 
 class WAN_PT_start_frame_image(StartFramePanel, bpy.types.Panel):
     bl_space_type = "IMAGE_EDITOR"
@@ -224,6 +272,17 @@ class WAN_PT_start_frame_image(StartFramePanel, bpy.types.Panel):
         if settings.view == "WIPE":
             column.prop(settings, "wipe", slider=True)
         super().draw(context)
+
+    def draw_frame(
+        self, layout: bpy.types.UILayout, context: bpy.types.Context, scene: bpy.types.Scene
+    ) -> None:
+        """That of the map in the editor; another image can be looked at."""
+        view, image = hygiene_view.view(), context.space_data.image
+        if view is not None and image is not None and image == view.image:
+            _draw_view(layout, context, view)
+        elif image is not None and not hygiene_view.is_map(image):
+            look = layout.operator("wan.open_hygiene_view", text=f"Look at {image.name}")
+            look.image = image.name
 
 
 CLASSES = (WAN_UL_hygiene, WAN_PT_start_frame, WAN_PT_start_frame_image)

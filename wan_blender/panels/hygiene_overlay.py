@@ -36,9 +36,9 @@ def _draw() -> None:
     image = context.space_data.image
     if view is None or image is None or image != view.image or settings.view == "MAP":
         return
-    region = context.region
-    left, bottom = region.view2d.view_to_region(0, 0, clip=False)
-    right, top = region.view2d.view_to_region(1, 1, clip=False)
+    at = context.region.view2d.view_to_region
+    x0, y0, x1, y1 = view.part.on_canvas((0, 0, *view.size))
+    (left, bottom), (right, top) = at(x0, 1 - y1, clip=False), at(x1, 1 - y0, clip=False)
     corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
     shader = gpu.shader.from_builtin("IMAGE")
     batch = batch_for_shader(
