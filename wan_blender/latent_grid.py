@@ -157,6 +157,17 @@ def reduce_time(mask: np.ndarray, grid: Grid, reduction: str = "max") -> np.ndar
     return np.stack([pick(mask[g.start : g.stop]) for g in groups])
 
 
+def stray_cells(
+    cells: np.ndarray, latent_mask: np.ndarray, grid: Grid, near: int = 2
+) -> np.ndarray:
+    """Of each frame (T,), how many cells its group generates more than ``near`` cells away from
+    what is masked on the frame itself, by ``cells`` (T, h, w); 0 on frames without a mask."""
+    masked = cells > 0
+    generated = (latent_mask > 0)[[group_of_frame(f, grid.group) for f in range(len(cells))]]
+    stray = (generated & ~grow_space(masked, near)).sum((1, 2))
+    return np.where(masked.any((1, 2)), stray, 0)
+
+
 def snap_to_tokens(latent_mask: np.ndarray, patch: int = 2) -> np.ndarray:
     """Every cell of a model token takes the token's largest value: the transformer cannot hold
     two noise levels in one token."""

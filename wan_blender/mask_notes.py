@@ -4,24 +4,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
 from .crop import Box, Crop, grown
 from .job import Mask
-from .latent_grid import Grid, frames_of_group, grow_time
+from .latent_grid import Grid, frames_of_group, group_of_frame, grow_time
 
+WORTH_TELLING = 0.1  # of what is generated on a frame, off the mask
 Boxes = Sequence[Box | None]
 
 
 def mask_notes(
-    boxes: Boxes, cells: np.ndarray, crop: Crop, settings: Mask, frame_start: int
+    boxes: Boxes,
+    cells: np.ndarray,
+    strays: np.ndarray,
+    crop: Crop,
+    settings: Mask,
+    frame_start: int,
 ) -> list[str]:
-    """Notes on a mask from its box on every frame (plate pixels; None: nothing masked) and its
-    latent mask (t, h, w). They name frames of the timeline, on which the shot starts at
-    ``frame_start``."""
+    """Notes on a mask from its box on every frame (plate pixels; None: nothing masked), its
+    latent mask (t, h, w) and ``latent_grid.stray_cells`` of it (T,). They name frames of the
+    timeline, on which the shot starts at ``frame_start``."""
     notes = [
-        _fast(boxes, crop, frame_start),
+        _fast(boxes, cells, strays, crop, frame_start),
         _sharing(boxes, cells, crop.grid, settings, frame_start),
         _tiny(boxes, crop, settings),
         _flicker(boxes, frame_start),
@@ -29,24 +36,33 @@ def mask_notes(
     return [note for note in notes if note]
 
 
-def _fast(boxes: Boxes, crop: Crop, frame_start: int) -> str:
-    """A group's cells cover the whole way of the mask, so the group generates all of it."""
+def _fast(boxes: Boxes, cells: np.ndarray, strays: np.ndarray, crop: Crop, frame_start: int) -> str:
+    """A group generates on all its frames what is masked on any of them."""
     grid = crop.grid
-    worst, where = 0.0, range(0)
-    for index in range(grid.latent_shape[0]):
-        frames = frames_of_group(index, len(boxes), grid.group)
-        centres = [_centre(boxes[f]) for f in frames if boxes[f]]
-        if len(centres) > 1:
-            way = float(np.ptp(np.array(centres), 0).max())
-            if way > worst:
-                worst, where = way, frames
-    if worst * grid.width < 2 * grid.cell * crop.width:
+    generated = (cells > 0).sum((1, 2))[[group_of_frame(f, grid.group) for f in range(len(boxes))]]
+    shares = strays / np.maximum(generated, 1)
+    frame = int(shares.argmax())
+    if shares[frame] < WORTH_TELLING:
         return ""
+    frames = frames_of_group(group_of_frame(frame, grid.group), len(boxes), grid.group)
+    way = _way([boxes[f] for f in frames])
+    far = way * grid.width >= 2 * grid.cell * crop.width
     return (
-        f"The mask moves {worst:.0f} px within one latent group (frames "
-        f"{frame_start + where.start} to {frame_start + where.stop - 1}); all it passes there is "
-        "generated."
+        f"The mask {f'moves {way} px' if far else 'changes'} within one latent group (frames "
+        f"{frame_start + frames.start} to {frame_start + frames.stop - 1}): {shares[frame]:.0%} of "
+        f"what is generated on frame {frame_start + frame} lies off the mask there."
     )
+
+
+def _way(boxes: Boxes) -> int:
+    """How far the mask goes as a whole: both its edges the same way. One edge alone moves where
+    the mask grows or a second one appears."""
+    ways = [0]
+    for one, other in combinations([box for box in boxes if box], 2):
+        for low, high in ((0, 2), (1, 3)):
+            by = other[low] - one[low], other[high] - one[high]
+            ways.append(min(map(abs, by)) if by[0] * by[1] > 0 else 0)
+    return max(ways)
 
 
 def _sharing(boxes: Boxes, cells: np.ndarray, grid: Grid, settings: Mask, frame_start: int) -> str:
@@ -94,10 +110,6 @@ def _flicker(boxes: Boxes, frame_start: int) -> str:
     if not alone or len(on) == 1:
         return ""
     return f"The mask is there for a single frame at {frame_ranges(alone)}."
-
-
-def _centre(box: Box) -> tuple[float, float]:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def frame_ranges(frames: list[int]) -> str:

@@ -27,17 +27,21 @@ def settled(mask: np.ndarray) -> np.ndarray:
     return np.where(mask >= WHITE, 1, np.where(mask <= BLACK, 0, mask)).astype(np.float32)
 
 
-def latent_mask(frames: Iterable[np.ndarray], crop: Crop, settings: Mask) -> np.ndarray:
-    """Mask frames (H, W) of the canvas, in 0..1, one at a time -> (t, h, w) float32. Growth in
-    time is of cells."""
+def frame_cells(frames: Iterable[np.ndarray], crop: Crop, settings: Mask) -> np.ndarray:
+    """Mask frames (H, W) of the canvas, in 0..1, one at a time -> cells (T, h, w) of each frame.
+    Growth in time is of cells."""
     grid, rows = crop.grid, []
     for frame in frames:
         seen = crop.mask_as_seen(frame, settings.reduction, settings.grow_px)
         rows.append(latent_grid.reduce_space(seen[None], grid, settings.reduction)[0])
-    cells = latent_grid.grow_time(np.stack(rows), settings.grow_before, settings.grow_after)
-    latent = latent_grid.reduce_time(cells, grid, settings.reduction)
+    return latent_grid.grow_time(np.stack(rows), settings.grow_before, settings.grow_after)
+
+
+def latent_mask(cells: np.ndarray, crop: Crop, settings: Mask) -> np.ndarray:
+    """The cells of each frame (T, h, w) -> (t, h, w) float32."""
+    latent = latent_grid.reduce_time(cells, crop.grid, settings.reduction)
     if settings.token_snap:
-        latent = latent_grid.snap_to_tokens(latent, grid.patch)
+        latent = latent_grid.snap_to_tokens(latent, crop.grid.patch)
     return latent.astype(np.float32)
 
 
@@ -135,7 +139,9 @@ def make_preview(
     height, width = read(0).shape
     canvas = width, height
     crop = plan_crop(count, canvas, grown(box, mask.grow_px, canvas), region, sizes)
-    cells = latent_mask(frames(), crop, mask)
+    of_frames = frame_cells(frames(), crop, mask)
+    cells = latent_mask(of_frames, crop, mask)
+    strays = latent_grid.stray_cells(of_frames, cells, crop.grid)
     rows, columns = (-(-side // sizes.cell) for side in (crop.grid.height, crop.grid.width))
     return MaskPreview(
         frame_start,
@@ -143,13 +149,14 @@ def make_preview(
         crop,
         cells[:, :rows, :columns],
         _partly(crop, frames)[:, :rows, :columns],
-        mask_notes(boxes, cells, crop, mask, frame_start),
+        mask_notes(boxes, cells, strays, crop, mask, frame_start),
     )
 
 
 def _partly(crop: Crop, frames: Callable[[], Iterable[np.ndarray]]) -> np.ndarray:
-    most, least = (
-        latent_mask(((f > 0).astype(np.float32) for f in frames()), crop, Mask(reduction=how))
-        for how in ("max", "min")
-    )
-    return (most > 0) & (least == 0)
+    def cells(how: str) -> np.ndarray:
+        settings = Mask(reduction=how)
+        masked = ((frame > 0).astype(np.float32) for frame in frames())
+        return latent_mask(frame_cells(masked, crop, settings), crop, settings)
+
+    return (cells("max") > 0) & (cells("min") == 0)

@@ -48,7 +48,8 @@ def test_preview_shows_the_cells_and_the_crop_of_the_run(tmp_path, pixels, mask)
         assert getattr(preview.crop, name) == getattr(region, name)
     np.testing.assert_allclose(preview.cells, planned.latent, atol=1e-4)
     start = jobs.read(folder).shot.frame_start
-    assert preview.notes == mask_notes(extent.boxes, planned.latent, region, mask, start)
+    notes = mask_notes(extent.boxes, planned.latent, planned.strays, region, mask, start)
+    assert preview.notes == notes
     assert preview.notes or mask.grow_after  # frame 6
 
 

@@ -5,7 +5,7 @@ from wan_blender import latent_grid as lg
 from wan_blender.crop import Crop
 from wan_blender.job import Mask
 from wan_blender.mask_notes import mask_notes
-from wan_blender.mask_preview import latent_mask
+from wan_blender.mask_preview import frame_cells, latent_mask
 
 
 def _notes(mask, frame_start=0, seen=None, **settings):
@@ -16,7 +16,10 @@ def _notes(mask, frame_start=0, seen=None, **settings):
     for frame in mask:
         ys, xs = np.nonzero(frame)
         boxes.append((xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) if len(xs) else None)
-    return mask_notes(boxes, latent_mask(mask, crop, settings), crop, settings, frame_start)
+    of_frames = frame_cells(mask, crop, settings)
+    cells = latent_mask(of_frames, crop, settings)
+    strays = lg.stray_cells(of_frames, cells, grid)
+    return mask_notes(boxes, cells, strays, crop, settings, frame_start)
 
 
 def _square(frames, x_of_frame, size=32):
@@ -35,6 +38,42 @@ def test_calm_mask_has_no_notes():
 def test_fast_mask_says_how_far_and_where():
     (note,) = _notes(_square(9, lambda i: 20 + (50 * (i - 4) if i > 4 else 0)))
     assert note.startswith("The mask moves 150 px within one latent group (frames 5 to 8)")
+
+
+def test_share_of_what_is_off_the_mask_is_of_the_worst_frame():
+    mask = _square(9, lambda i: 24 + 48 * max(i - 4, 0))  # 72 to 216: four times 16 cells, apart
+    (note,) = _notes(mask)
+    assert note.endswith("75% of what is generated on frame 5 lies off the mask there.")
+
+
+def test_large_mask_that_moves_by_little_of_itself_is_calm():
+    assert _notes(_square(9, lambda i: 16 + 8 * i, size=40)) != []
+    mask = np.zeros((9, 64, 640), np.float32)
+    for i in range(9):
+        mask[i, :, 8 * i : 400 + 8 * i] = 1
+    assert _notes(mask) == []
+
+
+def test_second_mask_that_appears_does_not_move():
+    mask = _square(9, lambda i: 20)
+    mask[3:, 16:48, 500:532] = 1  # from the third frame of the group 1 to 4 on
+    (note,) = _notes(mask)
+    assert note.startswith("The mask changes within one latent group (frames 1 to 4): 50% of")
+    assert "on frame 1 " in note
+
+
+def test_mask_that_grows_evenly_is_told():
+    mask = np.zeros((9, 128, 128), np.float32)
+    for i in range(9):
+        mask[i, 64 - 7 * i : 64 + 7 * i, 64 - 7 * i : 64 + 7 * i] = 1
+    (note, *_) = _notes(mask)
+    assert note.startswith("The mask changes within one latent group (frames 1 to 4): ")
+
+
+def test_only_what_is_generated_counts():
+    fast = _square(9, lambda i: 24 + 8 * i)
+    assert _notes(fast) != []
+    assert _notes(fast, reduction="min") == []
 
 
 def test_frames_that_share_a_latent_are_counted():

@@ -18,7 +18,8 @@ import numpy as np
 from ..crop import bounds, union
 from ..errors import EmptyMask
 from ..job import Mask, Output
-from ..mask_preview import latent_mask
+from ..latent_grid import stray_cells
+from ..mask_preview import frame_cells, latent_mask
 from .region import Region
 from .video import Shot
 
@@ -35,11 +36,13 @@ class MaskExtent:
 
 @dataclass(frozen=True)
 class MaskPlan:
-    """``latent`` (t, h, w) float32; ``cells`` is the share of latent cells that are generated."""
+    """``latent`` (t, h, w) float32; ``cells`` is the share of latent cells that are generated;
+    ``strays`` (T,) is ``latent_grid.stray_cells`` of each frame."""
 
     extent: MaskExtent
     latent: np.ndarray
     cells: float
+    strays: np.ndarray
 
 
 def measure_mask(shot: Shot) -> MaskExtent:
@@ -60,7 +63,8 @@ def measure_mask(shot: Shot) -> MaskExtent:
 
 def plan_masks(shot: Shot, extent: MaskExtent, region: Region, settings: Mask) -> MaskPlan:
     """Reduce the mask to the region's grid. Raises EmptyMask when nothing is left of it."""
-    latent = latent_mask(map(shot.mask, range(len(shot))), region, settings)
+    of_frames = frame_cells(map(shot.mask, range(len(shot))), region, settings)
+    latent = latent_mask(of_frames, region, settings)
     if not latent.any():
         masked = sum(box is not None for box in extent.boxes)
         raise EmptyMask(
@@ -68,7 +72,8 @@ def plan_masks(shot: Shot, extent: MaskExtent, region: Region, settings: Mask) -
             f"{settings.reduction!r} and grow_px {settings.grow_px}.",
             'Use reduction "max", or shrink the mask less.',
         )
-    return MaskPlan(extent, latent, float((latent > 0).mean()))
+    strays = stray_cells(of_frames, latent, region.grid)
+    return MaskPlan(extent, latent, float((latent > 0).mean()), strays)
 
 
 def matte(mask: np.ndarray, cells: np.ndarray, settings: Output) -> np.ndarray:

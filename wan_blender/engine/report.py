@@ -65,7 +65,12 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "frames": sum(box is not None for box in extent.boxes),
             "box": list(extent.box),
             "notes": mask_notes(
-                extent.boxes, plan.masks.latent, region, plan.job.mask, plan.job.shot.frame_start
+                extent.boxes,
+                plan.masks.latent,
+                plan.masks.strays,
+                region,
+                plan.job.mask,
+                plan.job.shot.frame_start,
             )
             + plan.notes,
         },
