@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run on the screen beside Blender: paints one stroke over the blinds, undoes it, then treats
-what is ticked and looks at the result in each way.
+what is ticked, undoes and redoes that too, and looks at the result in each way.
 
 python3 hygiene_drive.py FOLDER        leaves report.json and screenshots in FOLDER
 """
@@ -86,6 +86,12 @@ def drive() -> dict:
     )
     time.sleep(SETTLE_S)
     screenshot("treated")
+    treated = state()
+    xdotool("key", "ctrl+z")
+    untreated = until("undo takes the treatment away", lambda s: s["radius"] == 0, 30)
+    xdotool("key", "ctrl+shift+z")
+    redone = until("redo brings it back", lambda s: s["radius"] == treated["radius"], 30)
+    until("the view is at rest", lambda s: not s["busy"])
     press("report")
     until("the frequency report is there", lambda s: s["report"])
     for view in ("WIPE", "DIFFERENCE", "TREATED"):
@@ -93,7 +99,8 @@ def drive() -> dict:
         time.sleep(SETTLE_S)
         screenshot(view.lower())
     return {"before": before, "during": during, "after": after, "undone": undone,
-            "chosen": chosen, "treated": state()}  # fmt: skip
+            "chosen": chosen, "untreated": untreated, "redone": redone,
+            "treated": state()}  # fmt: skip
 
 
 def press(words: str) -> None:

@@ -97,6 +97,8 @@ def tell() -> float:
         "right": float(view.after.glow[:, half:].mean()),
         "radius": float(view.radius.max()),
         "score": view.after.score,
+        "mode": bpy.context.scene.wan.hygiene.mode,
+        "shown": area.spaces.active.image == view.image,
         "updates": seen["updates"],
         "busy": view.busy,
         "faces": view.faces,

@@ -58,7 +58,10 @@ def test_stroke_dims_the_view_while_it_is_drawn_and_undo_brings_it_back(tmp_path
     assert after["right"] == pytest.approx(before["right"], rel=0.05)
     assert after["radius"] == pytest.approx(1.0, abs=0.01)  # the brush is set to one pixel
     assert undone["left"] == pytest.approx(before["left"], rel=1e-3)
-    treated = report["treated"]
+    treated, untreated, redone = (report[k] for k in ("treated", "untreated", "redone"))
+    assert (untreated["mode"], redone["mode"]) == ("off", "soft")
+    assert untreated["shown"]  # the Image Editor follows to the map of that time
+    assert redone["shown"]
     assert all(icon for _, icon, _ in treated["sinks"])  # a picture of each
     assert treated["score"] < 0.9 * before["score"]
     if ENGINE.exists():
