@@ -11,10 +11,13 @@ from tests.engine.folders import make_job, noise_plate
 from tests.engine.untrained import write_untrained
 from wan_blender import job as jobs
 from wan_blender.engine import pipeline
-from wan_blender.engine.hygiene.pictures import write_picture, write_radius
+from wan_blender.engine.hygiene.pictures import read_treatment, write_picture, write_radius
+from wan_blender.engine.region import Region
 from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
 from wan_blender.errors import InvalidJob, WrongModel
+from wan_blender.hygiene.blur import MAX_RADIUS
+from wan_blender.latent_grid import Grid
 
 FRAMES, H, W = 5, 48, 64
 MASK = np.zeros((FRAMES, H, W), np.uint16)
@@ -47,6 +50,19 @@ def test_report_says_how_the_start_frame_was_treated(tmp_path):
     assert (said["mode"], said["low_passed_steps"]) == ("both", [1, 2])
     assert (said["blurred"], said["largest_radius"]) == (1.0, pytest.approx(1.5, abs=1e-3))
     assert said["score_blurred"] <= said["score"]
+
+
+@pytest.mark.parametrize("scale", [0.5, 1, 2])
+def test_radii_count_pixels_of_the_map_whatever_size_the_model_sees(tmp_path, scale):
+    """The same picture at another size is blurred by as much of it."""
+    make_job(tmp_path, noise_plate(FRAMES, H, W), MASK, hygiene__mode="soft")
+    size = round(H * scale), round(W * scale)
+    write_radius(tmp_path / jobs.RADIUS, np.full(size, 1.2, np.float32))
+    for seen in (1, 2):
+        region = Region(0, 0, W, H, Grid(FRAMES, seen * H, seen * W, 8, 2))
+        treatment = read_treatment(tmp_path, jobs.read(tmp_path), region, "vace")
+        radius = min(1.2 * seen / scale, MAX_RADIUS)
+        np.testing.assert_allclose(treatment.radius(0), radius, atol=1e-3)
 
 
 def test_mode_off_ignores_the_map(tmp_path):

@@ -97,10 +97,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise from_os_error(error, f"writing {path.name}") from error
 
 
-def read_radius(path: Path, width: int, height: int, white: float = MAX_RADIUS) -> np.ndarray:
-    """(height, width) blur radii in pixels from a gray map; ``white`` is the radius of white."""
-    gray = to_rgb(_decode(path))[..., :1]
-    return resize(gray, width, height)[..., 0] * white
+def read_gray(path: Path) -> np.ndarray:
+    """(H, W) in 0..1 of a gray map. Raises UnsupportedClip."""
+    return to_rgb(_decode(path))[..., 0]
 
 
 def write_radius(path: Path, radius: np.ndarray) -> None:
@@ -136,11 +135,16 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
 
     size = job.shot.width, job.shot.height
 
+    def read(path: Path) -> np.ndarray:
+        """(H, W) on the canvas, radii in pixels of what the model sees."""
+        gray, white = read_gray(path), job.hygiene.matte_px
+        if path.parent == folder:  # it counts pixels of its own
+            white = MAX_RADIUS * (size[0] / gray.shape[1]) * (region.grid.width / region.width)
+        return resize(gray[..., None], *size)[..., 0] * white
+
     @lru_cache(maxsize=2)
     def drawn(files: tuple[Path, ...]) -> np.ndarray:
-        whites = (job.hygiene.matte_px if path.parent != folder else MAX_RADIUS for path in files)
-        radii = [read_radius(path, *size, white) for path, white in zip(files, whites, strict=True)]
-        radius = np.maximum.reduce(radii)
+        radius = np.maximum.reduce([read(path) for path in files])
         return region.crop_padded(radius).clip(0, MAX_RADIUS)
 
     by_frame = list(zip(*maps, strict=True))
