@@ -58,6 +58,12 @@ class LocalJob:
         return self.phase in (Phase.EXPORTING, Phase.QUEUED, Phase.RUNNING)
 
     @property
+    def waits(self) -> bool:
+        """Whether it has ended and the user has to say what becomes of it."""
+        unplaced = self.phase is Phase.DONE and not self.placed and not self.wants_placing
+        return unplaced or self.phase is Phase.FAILED
+
+    @property
     def recipe(self) -> dict[str, Any]:
         """What the result strip carries: enough to run the job again, and how it was treated."""
         told = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
@@ -94,9 +100,10 @@ def read_folder(folder: Path) -> LocalJob:
     return local
 
 
-def find_open_ends(root: Path) -> list[LocalJob]:
-    """Results in ``root`` that are on no timeline and jobs that never ended, oldest first. Those
-    that run in another Blender are its own."""
+def find_open_ends(root: Path, lost: bool = True) -> list[LocalJob]:
+    """Results in ``root`` that are on no timeline and jobs that never ended, oldest first; without
+    ``lost`` no results that were placed, and whose strip is gone from the open file. Jobs that run
+    in another Blender are its own."""
     found = []
     for path in sorted(root.glob("*/job.json"), reverse=True)[:FOUND_LIMIT]:
         events = job.read_events(path.parent)
@@ -104,7 +111,7 @@ def find_open_ends(root: Path) -> list[LocalJob]:
         if "dismissed" not in events and not ended and not is_claimed(path.parent):
             with contextlib.suppress(WanError):
                 local = read_folder(path.parent)
-                if is_missing(local.placement, local.folder / job.RESULT):
+                if lost and is_missing(local.placement, local.folder / job.RESULT):
                     local.placed = False
                 if not local.placed:
                     found.insert(0, local)

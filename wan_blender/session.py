@@ -55,6 +55,7 @@ class Session:
         self.jobs: list[LocalJob] = []
         self.engine: EngineProcess | None = None
         self.error: WanError | None = None  # what went wrong last, until dismissed
+        self._looked: set[str] = set()  # files for which earlier jobs were looked for
         self._missing = False
         self._find_python = find_python
         self._changed = on_change
@@ -138,10 +139,20 @@ class Session:
     def find(self, folder: Path) -> LocalJob | None:
         return next((local for local in self.jobs if local.folder == folder), None)
 
-    def find_results(self, root: Path) -> int:
-        """List what earlier sessions left in ``root`` unplaced or unfinished; how many."""
+    def look_first(self, roots: Callable[[], list[Path]]) -> None:
+        """List what earlier sessions left in ``roots`` unplaced or unfinished, once for each file
+        that is opened. A result that was placed is left to ``find_results``: its strip may have
+        been deleted on purpose."""
+        if bpy.data.filepath not in self._looked:
+            self._looked.add(bpy.data.filepath)
+            for root in roots():
+                self.find_results(root, lost=False)
+
+    def find_results(self, root: Path, lost: bool = True) -> int:
+        """List what earlier sessions left in ``root`` unplaced or unfinished, with ``lost`` also
+        what was placed and is gone; how many."""
         known = {local.folder for local in self.jobs}
-        found = [local for local in find_open_ends(root) if local.folder not in known]
+        found = [local for local in find_open_ends(root, lost) if local.folder not in known]
         self.jobs = found + self.jobs
         self._changed()
         return len(found)

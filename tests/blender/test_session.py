@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from tests.blender.drawn import Drawn
 
 
 @pytest.fixture
@@ -515,3 +518,77 @@ def test_bug_in_the_pump_fails_the_job_once_and_keeps_ticking(
     assert "Traceback" in capsys.readouterr().err
     event_pump._tick()
     assert not capsys.readouterr().err
+
+
+def test_generate_panel_says_how_the_engine_is_in_each_state(addon, scene, session, part):
+    generate_panel, process = part("panels.generate"), part("process")
+    assert set(generate_panel.ENGINE) == set(process.State)
+    for state, (sentence, operator, text) in generate_panel.ENGINE.items():
+        session.engine = SimpleNamespace(
+            state=state, hello=None, memory_gb=0.0, alive=False, stop=lambda grace_s: None
+        )
+        drawn = Drawn(generate_panel.WAN_PT_generate)
+        assert sentence in drawn.texts
+        assert drawn.operators[text].idname == operator
+
+
+def test_panels_draw_a_job_in_every_phase(addon, scene, session, part):
+    panels = part("panels")
+    plate = scene.sequence_editor.strips["plate"]
+    for strip in scene.sequence_editor.strips:
+        strip.select = False
+    assert any(text.startswith("No strip is") for text in Drawn(panels.WAN_PT_shot).texts)
+    plate.select = True
+    assert {"plate", "matte"} <= set(Drawn(panels.WAN_PT_shot).texts)
+    plate["wan_recipe"] = "{damaged"
+    assert "wan.run_again" not in Drawn(panels.WAN_PT_shot).operators
+    local = failed_job(addon, session)
+    drawn = Drawn(panels.WAN_PT_generate)
+    assert {"Needs 80 GB.", "Buy.", local.name, "Not finished"} <= set(drawn.texts)
+    assert drawn.operators["Run"].folder == str(local.folder)
+    rewrite_prompt(local, "fail", "slow")
+    local = session.run_folder(local.folder)
+    assert "Waiting for the engine" in Drawn(panels.WAN_PT_generate).texts
+    pump(session, lambda: local.progress)
+    drawn = Drawn(panels.WAN_PT_generate)
+    assert any(text.startswith("Denoising") for text in drawn.texts)
+    assert any(text.startswith("About 0:30") for text in drawn.texts)
+    assert "Engine is working (cpu, 0.0 GB)" in drawn.texts
+    assert "wan.cancel" in drawn.operators
+    session.cancel(local)
+    assert "Stopping after this step" in Drawn(panels.WAN_PT_generate).texts
+
+
+def test_result_without_its_place_is_offered_at_the_playhead(addon, scene, session, part):
+    strips, panels = scene.sequence_editor.strips, part("panels")
+    local = finished_elsewhere(addon, session, lambda: strips.remove(strips["plate"]))
+    for panel in (panels.WAN_PT_generate, panels.WAN_PT_results):
+        place = Drawn(panel).operators["Place at Playhead"]
+        assert (place.folder, place.here) == (str(local.folder), True)
+    assert "Choose Place at Playhead" in str(session.error)
+    addon.ops.wan.place_result(folder=place.folder, here=place.here)
+    assert "Place at Playhead" not in Drawn(panels.WAN_PT_generate).operators
+
+
+def test_interrupted_job_is_told_when_the_tab_is_drawn(addon, scene, session, part):
+    local = failed_job(addon, session)
+    (local.folder / "state.jsonl").unlink()  # as if Blender had been killed
+    generate(addon, "placed")
+    gone = session.jobs[-1]
+    session.jobs.clear()
+    scene.sequence_editor.strips.remove(result_strips(scene)[0])
+    generate_panel = part("panels").WAN_PT_generate
+    run = Drawn(generate_panel).operators["Run"]
+    assert run.folder == str(local.folder)
+    assert gone.folder not in {found.folder for found in session.jobs}
+    addon.ops.wan.dismiss_job(folder=run.folder)
+    assert "Run" not in Drawn(generate_panel).operators  # it was looked for once
+
+
+def test_many_jobs_that_wait_do_not_fill_the_tab(addon, scene, session, part):
+    for _ in range(5):
+        failed_job(addon, session)
+    drawn = Drawn(part("panels").WAN_PT_generate)
+    assert drawn.texts.count("Not finished") == 3
+    assert "2 more wait under Results" in drawn.texts
+    assert Drawn(part("panels").WAN_PT_results).texts.count("fail [0]") == 5

@@ -115,6 +115,7 @@ def test_editor_generates_undoes_cancels_and_is_told_by_mouse(window, shot_file,
     assert "signal 9" in report["killed_engine"]
     assert "/no/such/python" in report["no_engine"]
     assert not report["engine_left_behind"]
+    assert "Traceback" not in (OUT / "blender.log").read_text()  # of a panel's draw, for instance
 
 
 def test_editor_chooses_a_model_sets_up_stages_and_fixes_the_schedule_by_mouse(
@@ -133,3 +134,4 @@ def test_editor_chooses_a_model_sets_up_stages_and_fixes_the_schedule_by_mouse(
     assert "wasted-above" in report["findings"]
     assert report["fixed"]["shift"] == 3.0
     assert len(report["strip"]) == 1
+    assert "Traceback" not in (OUT / "blender.log").read_text()

@@ -16,6 +16,7 @@ from ..process import State
 from ..session import Session
 from ..timeline import compat
 from .layout import WanPanel, draw_wrapped, duration
+from .results import draw_waiting
 from .stages import draw_findings
 
 # Each state of the engine: one sentence, one button.
@@ -35,6 +36,7 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, session = self.layout, event_pump.session()
+        session.look_first(preferences.jobs_roots)
         row = layout.row()
         row.scale_y = 1.4
         row.operator("wan.generate", icon="RENDER_ANIMATION")
@@ -43,6 +45,7 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
             _draw_job(layout, local)
         if session.error:
             _draw_error(layout, context, session)
+        draw_waiting(layout, session)
         _draw_engine(layout, session)
 
 
