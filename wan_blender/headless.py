@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``blender project.blend --command wan_blender generate ...``: the whole path without a window.
+"""``blender project.blend --command wan_blender generate ...``: the whole path without a window;
+``check`` with the same options stops before the model is loaded and says what would be run.
 
 Progress goes to stderr, the result to stdout as one JSON object. Exit codes: 0 done, 1 failed,
 2 bad request, 130 cancelled (Ctrl-C).
@@ -11,7 +12,10 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import sys
+import tempfile
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +25,9 @@ import bpy
 
 from . import event_pump, hygiene_view, job, preferences, properties, schema, tasks
 from .claim import Claim
+from .engine_call import EngineCall
 from .errors import BadRequest, EngineError, UserError, WanError
+from .interrupts import interrupts
 from .local_job import ORIGIN, LocalJob
 from .printed_progress import PrintedProgress
 from .timeline import mattes, shot
@@ -39,7 +45,8 @@ def main(arguments: list[str]) -> int:
         return 0
     with _claim_stdout() as stdout:
         try:
-            answer, code = {"ok": True, **generate(_parser().parse_args(arguments))}, 0
+            options = _parser().parse_args(arguments)
+            answer, code = {"ok": True, **options.command(options)}, 0
         except WanError as error:
             print(f"wan_blender: {error}", file=sys.stderr)
             answer, code = {"ok": False, "error": error.to_dict()}, error.exit_code
@@ -68,7 +75,17 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="blender FILE.blend --command wan_blender")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("generate", help="generate the masked part of one strip")
+    for command, about in (
+        (generate, "generate the masked part of one strip"),
+        (check, "say what generate would do: sizes, mask, schedule, memory, notes"),
+    ):
+        run = commands.add_parser(command.__name__, help=about, description=about)
+        run.set_defaults(command=command)
+        _add_options(run)
+    return parser
+
+
+def _add_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--strip", required=True, help="name of the strip to work on")
     run.add_argument("--scene", help="name of its scene; the file's active one by default")
     run.add_argument("--prompt", help="what to generate inside the mask")
@@ -96,19 +113,75 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--out",
         type=Path,
-        help="folder to make the job in: new, empty, or with an unfinished job, which is made anew",
+        help="folder to make the job in: new, empty, or with an unfinished job, which is made "
+        "anew; check keeps none unless it is named",
     )
     run.add_argument(
         "--with-and-without",
         action="store_true",
         help="also make the take without hygiene, in a folder beside, and compare both",
     )
-    run.add_argument("--save", type=Path, help="place the result and save the file as this")
-    return parser
+    run.add_argument(
+        "--save", type=Path, help="place the result and save the file as this; check saves nothing"
+    )
 
 
 def generate(options: argparse.Namespace) -> dict[str, Any]:
     """Run the shot that ``options`` name, to its end. Raises WanError."""
+    scene, request, settings = _read(options)
+    folder = (options.out or job.new_folder(preferences.jobs_root(), request.strip)).absolute()
+    other = folder.with_name(f"{folder.name}-without")
+    without = hygiene_view.without_hygiene(settings) if options.with_and_without else None
+    _make_room(folder)
+    if without:
+        _make_room(other, finished=True)
+        without = _run(scene, request, without, other, options)
+    local = _run(scene, request, settings, folder, options, without)
+    if options.save:
+        _save(local, options.save.absolute())
+    return {
+        "job": str(local.folder),
+        "without": str(without.folder) if without else None,
+        "result": str(job.result_folder(local.folder)),
+        "saved": str(options.save.absolute()) if options.save else None,
+        "report": local.report,
+    }
+
+
+def check(options: argparse.Namespace) -> dict[str, Any]:
+    """What the engine's ``check`` says of the shot that ``options`` name. Raises the WanError that
+    running it would raise."""
+    scene, request, settings = _read(options)
+    if options.with_and_without:
+        hygiene_view.without_hygiene(settings)
+    python = preferences.engine_python()
+    scratch = Path(tempfile.mkdtemp(prefix="wan-check-"))
+    try:
+        folder = (options.out or scratch / "job").absolute()
+        _make_room(folder)
+        placement = Placement.of(scene, request)
+        event_pump.session().export(request, settings, folder, placement, PrintedProgress())
+        hygiene_view.save_map(folder, scene.sequence_editor.strips_all[request.strip])
+        plan = _ask(EngineCall(python, "check", str(folder)))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return {"job": str(folder) if options.out else None, "check": plan}
+
+
+def _ask(call: EngineCall) -> Any:
+    """The call's answer. Ctrl-C cancels. Raises what the engine raised."""
+    with interrupts() as interrupted:
+        while not call.finished:
+            if interrupted.is_set() and not call.cancelled:
+                call.cancel()
+            time.sleep(0.02)
+    return call.result()
+
+
+def _read(
+    options: argparse.Namespace,
+) -> tuple[bpy.types.Scene, shot.ShotRequest, job.Job]:
+    """The scene, shot and settings that ``options`` name. Raises WanError."""
     scene = _scene(options.scene)
     if options.engine:
         preferences.get().python = options.engine
@@ -126,23 +199,7 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
         properties.blur_matte(settings),
     )
     hygiene_view.require_map(settings.hygiene, plate)
-    folder = (options.out or job.new_folder(preferences.jobs_root(), plate.name)).absolute()
-    other = folder.with_name(f"{folder.name}-without")
-    without = hygiene_view.without_hygiene(settings) if options.with_and_without else None
-    _make_room(folder)
-    if without:
-        _make_room(other, finished=True)
-        without = _run(scene, request, without, other, options)
-    local = _run(scene, request, settings, folder, options, without)
-    if options.save:
-        _save(local, options.save.absolute())
-    return {
-        "job": str(local.folder),
-        "without": str(without.folder) if without else None,
-        "result": str(job.result_folder(local.folder)),
-        "saved": str(options.save.absolute()) if options.save else None,
-        "report": local.report,
-    }
+    return scene, request, settings
 
 
 def _make_room(folder: Path, finished: bool = False) -> None:

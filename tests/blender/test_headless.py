@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,18 +15,20 @@ import pytest
 
 REPO = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" / "bin" / "python")
 
 
 @pytest.fixture
 def command(part, scene, stub_engine, tmp_path, capfd):
-    """``command(arguments...)``: (exit code, the JSON on stdout, stderr)."""
+    """``command(arguments...)``: (exit code, the JSON on stdout, stderr) of generate, or of the
+    command ``name``."""
     part("preferences").get().jobs = str(tmp_path / "jobs")
 
-    def run(*arguments: object) -> tuple[int, dict, str]:
+    def run(*arguments: object, name: str = "generate") -> tuple[int, dict, str]:
         capfd.readouterr()
         stdout = os.dup(1)
         try:
-            code = part("headless").main(["generate", *map(str, arguments)])
+            code = part("headless").main([name, *map(str, arguments)])
             out, err = capfd.readouterr()
         finally:
             os.dup2(stdout, 1)  # the command keeps it to the end of the process
@@ -44,6 +47,49 @@ def test_done_run_answers_with_folders_and_report(command, tmp_path):
     assert answer["saved"] is None
     assert "export 12/12" in progress or "export" in progress
     assert "denoising" in progress
+
+
+@pytest.fixture
+def check(command, monkeypatch):
+    """``check(arguments...)``: as ``command``, of check with the real engine."""
+    if not ENGINE.exists():
+        pytest.skip(f"no engine environment at {ENGINE}")
+    monkeypatch.setenv("WAN_ENGINE_PYTHON", str(ENGINE))
+    return lambda *arguments: command(*arguments, name="check")
+
+
+def test_check_answers_what_the_engine_says_of_the_job(check, part, addon, tmp_path):
+    options = ("--strip", "plate", "--set", "sampling.steps=3", "--set", "mask.frames=13")
+    out = tmp_path / "job"
+    code, answer, stderr = check(*options, "--save", tmp_path / "no.blend", "--out", out)
+    assert (code, answer["ok"], answer["job"]) == (0, True, str(out)), stderr
+    said = answer["check"]
+    assert said["mask"]["notes"][-1] == "The mask is there for a single frame at frame 13."
+    assert said["mask"]["frames"] == 1
+    assert len(said["schedule"]["sigmas"]) == 4
+    assert part("job").read(out).sampling.steps == 3
+    assert not (out / "result").exists()
+    assert not (tmp_path / "no.blend").exists()
+    assert part("event_pump").session().jobs == []
+    asked = [str(ENGINE), "-m", "wan_blender.engine", "check", str(out)]
+    engine = subprocess.run(asked, cwd=REPO, capture_output=True, check=True).stdout
+    for part_of_it in ("model", "size", "mask", "schedule"):
+        assert said[part_of_it] == json.loads(engine)[part_of_it]
+
+
+def test_check_leaves_no_folder_and_refuses_as_a_run_would(check, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    code, answer, stderr = check("--strip", "plate")
+    assert (code, answer.get("job", "")) == (0, None), stderr
+    code, answer, _ = check("--strip", "plate", "--set", "model_mask.strengths=1, 1")
+    assert (code, answer["ok"], answer["error"]["code"]) == (2, False, "InvalidJob")
+    assert "model_mask.strengths has 2 numbers" in answer["error"]["message"]
+    code, answer, _ = check("--strip", "plate", "--set", "mask.frames=90-")
+    assert (code, answer["error"]["code"]) == (2, "InvalidJob")
+    assert list(scratch.iterdir()) == []
+    assert not (tmp_path / "jobs").exists()
 
 
 def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_path):

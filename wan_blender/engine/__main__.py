@@ -2,7 +2,7 @@
 """python -m wan_blender.engine run|check|forecast|serve|doctor|hygiene|models
 
 Exit codes: 0 done, 1 failed, 2 bad request, 130 cancelled. Results are JSON on stdout, progress
-and errors go to stderr; those of forecast and hygiene are JSON, too.
+and errors go to stderr; those of check, forecast and hygiene are JSON, too.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ COMMANDS = {
     "models": _models,
 }
 
-CALLED = ("forecast", "hygiene")  # by Blender, which reads their errors as JSON (engine_call.py)
+# By Blender, which reads their errors as JSON (engine_call.py).
+CALLED = ("check", "forecast", "hygiene")
 
 if __name__ == "__main__":
     sys.exit(main())
