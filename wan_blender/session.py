@@ -72,6 +72,41 @@ class Session:
         """Queue a shot. With a window, a background Blender exports it and this returns at once;
         without one, ``wait`` exports. Raises WanError, and then nothing is queued."""
         self.start_engine()  # it warms up while the shot is exported
+        exporter = None if bpy.app.background else BackgroundExport()
+        local = self._begin(request, settings, folder, placement, exporter)
+        if known := self.find(folder):  # the folder is made anew
+            self.jobs.remove(known)
+        self._add(local)
+        return local
+
+    def export(
+        self,
+        request: ShotRequest,
+        settings: job.Job,
+        folder: Path,
+        placement: Placement,
+        watch: Callable[[LocalJob], None],
+    ) -> None:
+        """Make the job folder of a shot in this thread, and run nothing. Ctrl-C cancels. Raises
+        what stopped it, and then no folder stays."""
+        local = self._begin(request, settings, folder, placement)
+        self.jobs.append(local)
+        with interrupts() as interrupted:
+            self._export_here(local, watch, interrupted.is_set)
+        if local.error:
+            raise local.error
+        self.jobs.remove(local)
+
+    def _begin(
+        self,
+        request: ShotRequest,
+        settings: job.Job,
+        folder: Path,
+        placement: Placement,
+        exporter: BackgroundExport | None = None,
+    ) -> LocalJob:
+        """The folder of a job that is to be exported, by ``exporter`` or else here. Raises
+        WanError, and then no folder stays."""
         asked = request.to_dict()
         choices = {"mattes": asked["mattes"], "span": asked["span"]}
         local = LocalJob(folder, settings, placement, choices, Phase.EXPORTING, request)
@@ -83,16 +118,13 @@ class Session:
         try:
             local.write_origin()
             local.settings = job.take_pictures(folder, settings)
-            if not bpy.app.background:
-                local.exporter = BackgroundExport()
-                local.exporter.start(request, folder, settings=local.settings)
+            if exporter:
+                local.exporter = exporter
+                exporter.start(request, folder, settings=local.settings)
         except WanError:
             local.claim.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if known := self.find(folder):  # the folder is made anew
-            self.jobs.remove(known)
-        self._add(local)
         return local
 
     def run_folder(self, folder: Path) -> LocalJob:
