@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import enum
 import importlib.util
+import json
 import os
 import queue
 import signal
@@ -43,11 +44,15 @@ UNWANTED = (
     "BLENDER_",
 )
 PYTHON_VARIABLE = "WAN_ENGINE_PYTHON"
+REMEDY = (
+    "Press Install Engine in the add-on's preferences, or choose there the Python of an "
+    "environment that has torch and diffusers."
+)
 
 
 class State(enum.Enum):
     STOPPED = "stopped"  # not started yet, or ended on request
-    MISSING = "missing"  # no Python to run it
+    MISSING = "missing"  # no Python that can run it; ``error`` says why
     STARTING = "starting"  # runs, has not said Hello
     READY = "ready"
     BUSY = "busy"
@@ -75,11 +80,7 @@ def find_python(preferred: str = "", installed: Path | None = None) -> Path:
         return Path(sys.executable)
     if installed is not None:
         return installed
-    raise EngineMissing(
-        "The engine is not installed.",
-        "Press Install Engine in the add-on's preferences, or choose there the Python of an "
-        "environment that has torch and diffusers.",
-    )
+    raise EngineMissing("The engine is not installed.", REMEDY)
 
 
 def child_environment() -> dict[str, str]:
@@ -245,6 +246,7 @@ class EngineProcess:
             self.memory_gb = message.memory_gb
         elif isinstance(message, (protocol.Done, protocol.Failed)):
             self.state = State.READY
+            self._last_lines.clear()  # what a later death is told by is not of this job
 
     def _watch(self) -> None:
         silent_s = time.monotonic() - self._heard
@@ -256,9 +258,21 @@ class EngineProcess:
 
     def _ended(self) -> None:
         code = self._child.wait()
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self._log_thread.join(0.05)  # the other pipe's last lines come at the same moment
+        if self.hello is None and code >= 0:
+            self._fail(self._unfit(f"it ended with exit code {code} and said nothing"))
+            return
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self._fail(self._died(f"The engine ended {how}."))
+
+    def _unfit(self, silence: str) -> EngineMissing:
+        """Why a Python ended before Hello: what the engine says of it as JSON, its last line where
+        not even the engine ran, or ``silence``."""
+        said = self._last_lines[-1] if self._last_lines else silence
+        message = f"{self.python} cannot run the engine: {said}."
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            message = json.loads(said)["error"]["message"]
+        return EngineMissing(message, f"{REMEDY} Copy Report there lists what is missing.")
 
     def _died(self, message: str) -> EngineDied:
         lines = "\n".join(self._last_lines)
@@ -269,7 +283,8 @@ class EngineProcess:
 
     def _fail(self, error: WanError) -> None:
         self.kill()
-        self.error, self.state = error, State.FAILED
+        missing = isinstance(error, EngineMissing)
+        self.error, self.state = error, State.MISSING if missing else State.FAILED
 
 
 def _own_group() -> dict[str, object]:

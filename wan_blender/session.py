@@ -244,7 +244,7 @@ class Session:
             self._hear(message)
         if self.engine_state is not before:
             self._changed()
-            if self.engine_state is State.FAILED:
+            if self.engine_state in (State.FAILED, State.MISSING):
                 self._engine_failed()
         self._run_next()
         for local in self._in(Phase.DONE):

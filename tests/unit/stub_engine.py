@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A real child process that speaks the protocol without torch. STUB_ENGINE says how it starts,
-the job's name or prompt what it does: die, noise, mute, fail, slow; anything else is done."""
+the job's name or prompt what it does: die, noise, mute, fail, slow, talk; others are done."""
 
 import json
 import os
@@ -38,6 +38,8 @@ def run(name: str) -> None:
     elif task == "slow" and not slowly(name):
         say(protocol.Failed(name, errors.Cancelled().to_dict()))
     else:
+        if task == "talk":
+            print("talked", file=sys.stderr, flush=True)
         say(protocol.Progress(name, "denoising", 1, 2, 0.5, 1.0))
         if described:
             finish(folder)

@@ -25,6 +25,19 @@ def test_python_without_the_packages_is_told_what_it_lacks():
         assert f"!!  {name}: is not installed. Install the engine again" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["run", "check", "serve", "models", "hygiene", "forecast"])
+def test_python_without_the_packages_is_told_in_one_line(command):
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "wan_blender.engine", command, *["{}"] * (command != "serve")],
+        cwd=REPO, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "EngineMissing" in line
+    assert f"{sys.executable} cannot run the engine: No module named " in line
+    assert f"`{sys.executable} -m wan_blender.engine doctor` lists what is missing" in line
+
+
 def test_only_hygiene_needs_packages_to_be_parsed():
     run = "import sys; from wan_blender.engine.__main__ import main; main(['doctor', '-h'])"
     done = subprocess.run(

@@ -2,6 +2,7 @@
 """EngineProcess with real children: what it hears, how they end, what it leaves behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,11 +107,43 @@ def test_death_tells_signal_and_last_words(engine):
     assert "about to fall" in engine.log.read_text()
 
 
+def test_death_is_not_told_with_the_words_of_a_job_before(engine):
+    ready(engine).send(protocol.Run("talk"))
+    while "talked" not in engine.log.read_text():
+        time.sleep(0.01)
+    until(lambda: engine.state is State.READY, engine)
+    os.kill(engine.pid, signal.SIGKILL)
+    until(lambda: engine.state is State.FAILED, engine)
+    assert engine.error.message == "The engine ended by signal 9."
+
+
 def test_death_while_starting_tells_the_import_error(engine, monkeypatch):
     monkeypatch.setenv("STUB_ENGINE", "broken")
     ready(engine)
-    assert engine.state is State.FAILED
-    assert "No module named 'torch'" in str(engine.error)
+    assert engine.state is State.MISSING
+    assert isinstance(engine.error, EngineMissing)
+    assert engine.error.message == (
+        f"{sys.executable} cannot run the engine: ModuleNotFoundError: No module named 'torch'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (f'exec {sys.executable} -S "$@"', f"{sys.executable} cannot .*: No module named '\\w+'"),
+        ("exit 0", "python cannot run the engine: it ended with exit code 0 and said nothing"),
+    ],
+    ids=["without packages", "no Python"],
+)
+def test_python_that_cannot_run_the_engine_is_missing(tmp_path, script, words):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    engine = ready(EngineProcess(python, tmp_path / "log.txt"))
+    assert engine.state is State.MISSING
+    assert isinstance(engine.error, EngineMissing)
+    assert re.fullmatch(f".*{words}\\.", engine.error.message)
+    assert "Install Engine" in engine.error.hint
 
 
 def test_restart_after_death_is_a_fresh_engine(engine):

@@ -226,9 +226,42 @@ def test_interrupt_cancels_run_with_130(tmp_path):
             if "denoising" in line:
                 break
         engine.child.send_signal(signal.SIGINT)
-        engine.child.communicate()
-    assert engine.child.returncode == 130
+        _, err = engine.child.communicate()
+    assert engine.child.returncode == 130, err
     assert jobs.result_folder(folder) is None
+
+
+@pytest.mark.parametrize("sent", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
+def test_signals_end_a_run_in_the_middle_of_a_long_call(sent):
+    code = (
+        "import hashlib; from wan_blender.engine import signals; signals.GRACE_S = 0.1;"
+        "signals.listen(); print('began', flush=True);"
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"  # many minutes, without a bytecode
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    ) as child:  # fmt: skip
+        try:
+            child.stdout.readline()
+            for number in sent:
+                child.send_signal(number)
+                child.stderr.readline()  # which says that it was heard; at its end nothing
+            assert child.wait(timeout=60) == 130
+        finally:
+            child.kill()
+
+
+def test_run_says_each_failure_once_and_prints_little(tmp_path):
+    folder = _job(tmp_path / "a", steps=1)
+    with Engine("run", str(folder)) as engine:
+        _, err = engine.child.communicate()
+    assert "loading" in err
+    assert len([line for line in err.splitlines() if "loading text encoder" in line]) < 10
+    (folder / "mask" / "000002.png").unlink()
+    with Engine("run", str(folder)) as engine:
+        _, err = engine.child.communicate()
+    assert err.count("000002.png is missing") == 1
 
 
 def test_heartbeat_comes_while_a_step_runs(engine, tmp_path):

@@ -2,7 +2,7 @@
 """python -m wan_blender.engine run|check|forecast|serve|doctor|hygiene|models
 
 Exit codes: 0 done, 1 failed, 2 bad request, 130 cancelled. Results are JSON on stdout, progress
-and errors go to stderr; those of check, forecast and hygiene are JSON, too.
+and errors go to stderr; those of check, forecast, hygiene, models and serve are JSON, too.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import json
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import WanError
+from ..errors import EngineMissing, WanError
 from ..protocol import Progress
 
 # Each command imports what it needs: doctor has to run where the packages are missing.
+
+INTERVAL_S = 1.0  # between printed lines of one phase
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,33 +45,40 @@ def main(arguments: list[str] | None = None) -> int:
     hygiene = commands.add_parser(
         "hygiene", help="attention sinks of pictures: see, soften, compare"
     )
-    if arguments[:1] == ["hygiene"]:
-        from .hygiene import command
-
-        command.add_arguments(hygiene)
     models = commands.add_parser(
         "models", help="list, scan, identify, describe, price, fetch, compose", add_help=False
     )
     models.add_argument("rest", nargs=argparse.REMAINDER)
-    options = parser.parse_args(arguments)
     try:
+        if arguments[:1] == ["hygiene"]:
+            from .hygiene import command
+
+            command.add_arguments(hygiene)
+        options = parser.parse_args(arguments)
         return COMMANDS[options.command](options)
     except WanError as error:
-        told = f"{error.code}: {error}"
-        if options.command in CALLED:
-            told = json.dumps({"error": error.to_dict()})
-        print(told, file=sys.stderr, flush=True)
-        return error.exit_code
+        failed = error
+    except ImportError as error:
+        if (error.name or "").startswith("wan_blender"):
+            raise
+        failed = EngineMissing(
+            f"{sys.executable} cannot run the engine: {error}.",
+            "Run it with the Python of the engine's environment; "
+            f"`{sys.executable} -m wan_blender.engine doctor` lists what is missing.",
+        )
+    told = f"{failed.code}: {failed}"
+    if arguments[0] in CALLED:
+        told = json.dumps({"error": failed.to_dict()})
+    print(told, file=sys.stderr, flush=True)
+    return failed.exit_code
 
 
 def _run(options: argparse.Namespace) -> int:
     from .. import job as jobs
-    from . import worker
+    from . import signals, worker
 
     out = worker.claim_stdout()
-    cancelled = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: cancelled.set())
-    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
+    cancelled = signals.listen()
     if options.with_and_without:
         from .hygiene.takes import make_without
 
@@ -89,7 +99,7 @@ def _generate(folder: Path, cancelled: threading.Event) -> dict[str, Any]:
         jobs.read(folder)
         with Claim(folder):
             jobs.clear_cancel(folder)  # of a run before
-        return generate(folder, Watch(folder, _print_progress, cancelled))
+        return generate(folder, Watch(folder, Printed(), cancelled))
     except Exception as error:
         worker.record_failure(folder, error)
         raise worker.describe(error) from error
@@ -144,10 +154,20 @@ def _print(data: dict[str, Any], out: Any = None) -> int:
     return 0
 
 
-def _print_progress(message: Progress) -> None:
-    eta = f", {message.eta_s:.0f} s left" if message.eta_s >= 0 else ""
-    steps = f" {message.step}/{message.steps}" if message.steps else ""
-    print(f"{message.fraction:6.1%} {message.phase}{steps}{eta}", file=sys.stderr, flush=True)
+class Printed:
+    """Progress as lines on stderr: one when the phase changes, then one a second at most."""
+
+    def __init__(self) -> None:
+        self._phase, self._printed_at = "", 0.0
+
+    def __call__(self, message: Progress) -> None:
+        now = time.monotonic()
+        if message.phase == self._phase and now - self._printed_at < INTERVAL_S:
+            return
+        self._phase, self._printed_at = message.phase, now
+        eta = f", {message.eta_s:.0f} s left" if message.eta_s >= 0 else ""
+        steps = f" {message.step}/{message.steps}" if message.steps else ""
+        print(f"{message.fraction:6.1%} {message.phase}{steps}{eta}", file=sys.stderr, flush=True)
 
 
 COMMANDS = {
@@ -160,8 +180,8 @@ COMMANDS = {
     "models": _models,
 }
 
-# By Blender, which reads their errors as JSON (engine_call.py).
-CALLED = ("check", "forecast", "hygiene")
+# By Blender, which reads their errors as JSON (engine_call.py, process.py).
+CALLED = ("check", "forecast", "hygiene", "models", "serve")
 
 if __name__ == "__main__":
     sys.exit(main())

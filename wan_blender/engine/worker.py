@@ -106,8 +106,10 @@ class Worker:
         try:
             answer = task(Path(job))
         except Exception as error:  # noqa: BLE001 - every failure becomes a message
-            answer = protocol.Failed(job, describe(error).to_dict())
+            described = describe(error)
+            answer = protocol.Failed(job, described.to_dict())
             record_failure(Path(job), error, self._host_gone)
+            print(f"{described.code}: {described}", file=sys.stderr, flush=True)
         finally:
             self._busy = ""
             self._cancelled.pop(job, None)
@@ -168,7 +170,7 @@ def record_failure(folder: Path, error: BaseException, host_gone: bool = False) 
     stopped because its host is gone was not cancelled by anybody: it is found again."""
     described = describe(error)
     trace = traceback.format_exc() if isinstance(described, EngineError) else ""
-    print(trace or f"{described.code}: {described}", file=sys.stderr, flush=True)
+    sys.stderr.write(trace)
     if isinstance(error, JobBusy) or not (folder / "job.json").is_file():
         return  # not ours to write in
     event = "cancelled" if isinstance(error, Cancelled) else "failed"
