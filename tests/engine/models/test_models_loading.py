@@ -380,6 +380,16 @@ def test_gguf_that_lies_about_a_shape_is_told(tmp_path, wide, shape):
         open_part("transformer", tmp_path / "wan.gguf")
 
 
+def test_number_too_long_to_be_read_is_told(folders, tmp_path):
+    state = component(folders["t2v"] / "vae")
+    state[f"decoder.upsamples.{'9' * 5000}.resample.1.weight"] = torch.zeros(1)
+    written = (save(tmp_path / "a.safetensors", state), tmp_path / "a.gguf")
+    write_gguf(written[1], state, "Q8_0")
+    for path in written:
+        with pytest.raises(WeightsMissing, match="name has 5036 characters"):
+            open_part("vae", path)
+
+
 @pytest.mark.parametrize("number", [512, 9_999_999_999])
 def test_file_that_numbers_more_layers_than_any_wan_is_refused_at_once(folders, tmp_path, number):
     state = component(folders["vace"] / "transformer")

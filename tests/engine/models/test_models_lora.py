@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from wan_blender.engine.models.lora import set_loras
 from wan_blender.engine.models.lora_files import check_lora, read_lora
+from wan_blender.engine.models.parts import stream_blocks
 from wan_blender.errors import UnsafeWeights, WeightsMissing, WrongModel
 
 TARGETS = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k",
@@ -242,7 +243,8 @@ def test_differences_of_bias_norm_and_patches_are_applied(model, tmp_path, dtype
     assert (velocity(half) - expected).abs().mean() / expected.std() < 0.05
 
 
-def test_modulation_is_changed_and_given_back(model, tmp_path):
+@pytest.mark.parametrize("streamed", [False, True])
+def test_modulation_is_changed_and_given_back(model, tmp_path, streamed):
     torch.manual_seed(6)
     state = {
         "diffusion_model.blocks.0.diff_m": torch.randn(1, 6, 64) * 0.3,
@@ -255,6 +257,9 @@ def test_modulation_is_changed_and_given_back(model, tmp_path):
     tables = (expected.blocks[0], expected.blocks[1], expected)
     for owner, change in zip(tables, state.values(), strict=True):
         owner.scale_shift_table += 1.5 * change
+    if streamed:
+        model = copy.deepcopy(model)
+        stream_blocks(model, torch.device("cpu"), 1)
     set_loras(model, [(lora, 2.0), (lora, -0.5)])
     close(velocity(model), velocity(expected))
     set_loras(model, [])

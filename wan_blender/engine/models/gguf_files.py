@@ -11,7 +11,7 @@ from typing import BinaryIO
 import gguf
 
 from ...errors import WeightsMissing
-from .tensor_files import TensorInfo
+from .tensor_files import NAME_LIMIT, TensorInfo
 
 # Written by converters for tensors of more dimensions than ggml has; holds the true shape.
 _TRUE_SHAPE = "comfy.gguf.orig_shape."
@@ -80,6 +80,8 @@ def _check_header(file: BinaryIO, size: int) -> None:
 
 
 def _info(path: Path, reader: gguf.GGUFReader, tensor: gguf.ReaderTensor) -> TensorInfo:
+    if len(tensor.name) > NAME_LIMIT:
+        raise ValueError(f"a tensor's name has {len(tensor.name)} characters")
     shape = tuple(int(n) for n in reversed(tensor.shape))
     field = reader.get_field(_TRUE_SHAPE + tensor.name)
     if field is not None:

@@ -21,6 +21,7 @@ from ...errors import UnsafeWeights, WeightsMissing
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+NAME_LIMIT = 512  # characters of a tensor's name; messages quote it, numbers are read from it
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$", re.I)
 _BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
@@ -86,6 +87,8 @@ def _end(header: dict[str, dict]) -> int:
 
 
 def _info(path: Path, name: str, entry: dict) -> TensorInfo:
+    if len(name) > NAME_LIMIT:
+        raise ValueError(f"a tensor's name has {len(name)} characters")
     begin, end = entry["data_offsets"]
     shape = tuple(entry["shape"])
     if not all(isinstance(n, int) and n >= 0 for n in (begin, end, *shape)):
