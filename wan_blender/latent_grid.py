@@ -158,7 +158,7 @@ def reduce_time(mask: np.ndarray, grid: Grid, reduction: str = "max") -> np.ndar
 
 
 def stray_cells(
-    cells: np.ndarray, latent_mask: np.ndarray, grid: Grid, near: int = 2
+    cells: np.ndarray, latent_mask: np.ndarray, grid: Grid, near: int = 1
 ) -> np.ndarray:
     """Of each frame (T,), how many cells its group generates more than ``near`` cells away from
     what is masked on the frame itself, by ``cells`` (T, h, w); 0 on frames without a mask."""

@@ -12,7 +12,7 @@ from .crop import Box, Crop, grown
 from .job import Mask
 from .latent_grid import Grid, frames_of_group, group_of_frame, grow_time
 
-WORTH_TELLING = 0.1  # of what is generated on a frame, off the mask
+WORTH_TELLING = 0.2  # of what is generated on a frame, off the mask
 Boxes = Sequence[Box | None]
 
 
