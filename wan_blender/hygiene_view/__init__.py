@@ -9,6 +9,7 @@ changed; the analysis runs in a thread, on arrays only, so painting never waits 
     frame_view.py  the open start frame: sinks, map, and what follows from them
     part.py        which part of the canvas is looked at, and at which size
     blur_map.py    the map of a clip, and its way into a job
+    sink_list.py   the sinks as the panel lists them
     followed.py    mattes that say where to blur, on this frame
     questions.py   what the engine is asked about the frame
     thumbnails.py  pictures of the sinks

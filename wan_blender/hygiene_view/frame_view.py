@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,16 @@ import numpy as np
 
 from ..errors import NothingSelected
 from ..hygiene.bands import luminance, resize, to_rgb
-from ..hygiene.blur import (
-    MAX_RADIUS,
-    Softened,
-    ambiguity,
-    ambiguity_warning,
-    radius_map,
-    soften,
-    treat,
-)
+from ..hygiene.blur import MAX_RADIUS, Softened, ambiguity, radius_map, soften, treat
 from ..hygiene.matrix import Matrix, analyse, analyse_plane, band_glow
-from ..hygiene.sinks import Sink, find_sinks, is_on_face
+from ..hygiene.sinks import Sink, find_sinks
 from ..interface import push_undo
 from ..timeline import compat
-from . import thumbnails
-from .blur_map import (
-    Owner,
-    change_map,
-    ensure_map,
-    find_map,
-    lineage,
-    owners,
-    read_map,
-)
+from .blur_map import Owner, change_map, ensure_map, find_map, lineage, owners, read_map
 from .followed import FollowedMatte
-from .part import MaskWatch, Part, cut, plan_part
+from .part import MaskWatch, Part, cut, plan_part, radii_added, radii_seen
 from .questions import Questions, keep_report, write_picture
+from .sink_list import SinkList
 
 
 class View:
@@ -124,27 +107,17 @@ class View:
 
     def _show(self, part: Part, rgb: np.ndarray, matrix: Matrix, sinks: list[Sink]) -> None:
         """Take ``part`` as what is looked at, and list its sinks."""
-        self.part, self.rgb, self.matrix, self.sinks = part, rgb, matrix, sinks
-        self.after = matrix
+        self.part, self.rgb, self.matrix, self.after = part, rgb, matrix, matrix
+        self.sinks = SinkList(sinks, rgb)
         self._plane = self._after_plane = luminance(rgb)
         self.radius = np.zeros(rgb.shape[:2], np.float32)  # all that blurs, as the run will
         self.keep_edges = False
         self._treated: tuple[int, np.ndarray] = (-1, rgb)  # version it belongs to
         self.version += 1
         self._judged = self.version  # version whose warnings are shown
-        self._limited: dict[int, str] = {}  # sinks that still glow after their treatment
         self.report = None
         self.faces: list[tuple[int, int, int, int]] | None = None  # None: not looked for
-        settings = bpy.context.window_manager.wan_hygiene
-        settings.sinks.clear()
         self._keep_score()
-        thumbnails.clear()
-        for rank, sink in enumerate(sinks, 1):
-            item = settings.sinks.add()
-            item.rank, item.icon = rank, thumbnails.add(str(rank), rgb, sink.box)
-            item.name, item.box = sink.kind.capitalize(), sink.box
-            item.score, item.share, item.area = sink.score, sink.share, sink.area
-            item.treat = True
         if self._python:
             self.look_for_faces(self._python)
 
@@ -188,7 +161,7 @@ class View:
         """Once painting rests, warn of what it made ambiguous; the view does not wait for that."""
         changed = False
         if self._judging and self._judging.done():
-            self._warn(self._judging.result())
+            self.sinks.warn(self._judging.result())
             self._judging, changed = None, True
         if not (self._update or self._judging) and self._judged != self.version:
             self._judged = self.version
@@ -198,25 +171,14 @@ class View:
     def _losses(self, radius: np.ndarray, keep_edges: bool) -> list[float]:
         """Part of the shape of each sink that is lost, 0..1."""
         after = soften(self._plane, radius, keep_edges)
-        return [ambiguity(self._plane, after, sink) for sink in self.sinks]
-
-    def _warn(self, losses: list[float]) -> None:
-        items = bpy.context.window_manager.wan_hygiene.sinks
-        for number, (item, sink, loss) in enumerate(zip(items, self.sinks, losses)):
-            warning = ambiguity_warning(replace(sink, protected=item.gentle), loss)
-            item.warning = warning or self._limited.get(number, "")
+        return [ambiguity(self._plane, after, sink) for sink in self.sinks.sinks]
 
     def painted(self) -> np.ndarray:
         """(H, W) radii of the map as it is this moment, analysed or not."""
         image = self.image
         if image is None or not all(image.size):
             return np.zeros(self.rgb.shape[:2], np.float32)
-        values = cut(read_map(image), self.part)
-        width, height = self.size
-        per_pixel = width / values.shape[1]
-        if values.shape != (height, width):
-            values = resize(values[..., None], width, height)[..., 0]
-        return (values * (MAX_RADIUS * per_pixel)).clip(0, MAX_RADIUS)
+        return radii_seen(read_map(image), self.part)
 
     def blur(self) -> np.ndarray:
         """(H, W) radii of all that blurs this frame in a run: the map, and the matte it follows."""
@@ -250,9 +212,7 @@ class View:
 
         def take(answer: dict[str, Any]) -> None:
             self.faces = [tuple(box) for box in answer["faces"]]
-            for item, sink in zip(bpy.context.window_manager.wan_hygiene.sinks, self.sinks):
-                if is_on_face(sink.box, self.faces):
-                    item.treat, item.gentle = False, True
+            self.sinks.spare(self.faces)
 
         frame = self.questions.file("frame.png")
         write_picture(frame, self.rgb)
@@ -285,15 +245,6 @@ class View:
         """(H, W, 3): as the map is this moment."""
         return soften(self.rgb, self.blur(), self.scene.wan.hygiene.keep_edges)
 
-    def ticked(self) -> list[Sink]:
-        """The ticked sinks of the list, as gently as it says."""
-        items = bpy.context.window_manager.wan_hygiene.sinks
-        return [
-            replace(sink, protected=item.gentle)
-            for sink, item in zip(self.sinks, items)
-            if item.treat
-        ]
-
     def treat(self, chosen: list[Sink], seed: int) -> None:
         """Find the blur of the chosen sinks in the thread; ``tick`` adds it to the map, as one undo
         step, and has the job use it."""
@@ -309,31 +260,19 @@ class View:
         if self.is_clip and hygiene.mode == "off":
             hygiene.mode = "soft"
         push_undo("Treat Ticked")
-        settings = bpy.context.window_manager.wan_hygiene
-        for region in regions:
-            for number, (item, sink) in enumerate(zip(settings.sinks, self.sinks)):
-                if sink.cells is region.sink.cells:
-                    item.radius, item.warning = region.radius, region.warning()
-                    self._limited[number] = item.warning
+        self.sinks.tell(regions)
 
     def add(self, radius: np.ndarray) -> None:
         """Blur by ``radius`` (H, W) pixels too, where the map does not blur more already."""
         owner = self.owner
         if find_map(owner):
-            values = read_map(find_map(owner)).copy()
-            inside = self.part.inside(*values.shape[::-1])
-            height, width = values[inside].shape
-            if radius.shape != (height, width):
-                radius = resize(radius[..., None], width, height)[..., 0]
-            per_pixel = width / self.size[0]
-            values[inside] = np.maximum(values[inside], radius * (per_pixel / MAX_RADIUS))
-            change_map(owner, values)
+            change_map(owner, radii_added(read_map(find_map(owner)), radius, self.part))
 
     def clear(self) -> None:
         owner = self.owner
         if find_map(owner):
             change_map(owner, np.zeros_like(read_map(find_map(owner))))
-        self._limited.clear()
+        self.sinks.forget()
 
     def picture(self, view: str, wipe: float, band: str = "ALL") -> np.ndarray:
         """(H, W, 3) of one of the views, and bands, that state.py names."""

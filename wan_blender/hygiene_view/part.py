@@ -10,6 +10,8 @@ import bpy
 import numpy as np
 
 from .. import crop, mask_view, properties
+from ..hygiene.bands import resize
+from ..hygiene.blur import MAX_RADIUS
 from ..library import library
 
 MOST_PIXELS = 4_000_000  # of the view and of the map: they are to follow the brush
@@ -56,6 +58,27 @@ def cut(picture: np.ndarray, part: Part) -> np.ndarray:
     """The part of a picture (H, W, ...) of the canvas, in the picture's own pixels."""
     height, width = picture.shape[:2]
     return picture[part.inside(width, height)]
+
+
+def radii_seen(values: np.ndarray, part: Part) -> np.ndarray:
+    """(H, W) radii in the part's pixels, of a map's ``values`` (H, W)."""
+    shown, (width, height) = cut(values, part), part.size
+    per_pixel = width / shown.shape[1]
+    if shown.shape != (height, width):
+        shown = resize(shown[..., None], width, height)[..., 0]
+    return (shown * (MAX_RADIUS * per_pixel)).clip(0, MAX_RADIUS)
+
+
+def radii_added(values: np.ndarray, radius: np.ndarray, part: Part) -> np.ndarray:
+    """The values of the map with radii (H, W) in the part's pixels, where it does not blur more
+    already."""
+    out = values.copy()
+    shown = cut(out, part)
+    height, width = shown.shape
+    if radius.shape != (height, width):
+        radius = resize(radius[..., None], width, height)[..., 0]
+    np.maximum(shown, radius * (width / part.size[0] / MAX_RADIUS), out=shown)
+    return out
 
 
 def plan_part(

@@ -38,7 +38,8 @@ BANDS = [
 ]
 
 
-_showing: list[bpy.types.SpaceImageEditor] = []
+_showing: list[bpy.types.SpaceImageEditor] = []  # while a step is undone
+_shown: list[int] = []  # and the map
 
 
 @persistent
@@ -58,6 +59,7 @@ def _leave_file(*_: object) -> None:
 def _before_undo(*_: object) -> None:
     """Another step may hold another map, and take away the one that is shown."""
     _showing[:] = [area.spaces.active for area in _areas()] if view() else []
+    _shown[:] = _uid()
 
 
 @persistent
@@ -65,6 +67,13 @@ def _after_undo(*_: object) -> None:
     image = view().image if view() else None
     for space in _showing:
         space.image = image
+    if image and _shown != _uid():
+        view().sinks.forget()
+
+
+def _uid() -> list[int]:
+    image = view().image if view() else None
+    return [image.session_uid] if image else []
 
 
 def follow_map() -> None:

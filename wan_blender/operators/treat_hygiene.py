@@ -23,7 +23,7 @@ class WAN_OT_treat_hygiene(ViewOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         view = hygiene_view.require_view()
-        chosen = view.ticked()
+        chosen = view.sinks.ticked()
         if not chosen:
             raise NothingSelected("No sink is ticked.", "Tick what is to be blurred in the list.")
         view.treat(chosen, view.scene.wan.sampling.seed)
