@@ -198,7 +198,7 @@ def _read(
         properties.model_matte(settings),
         properties.blur_matte(settings),
     )
-    hygiene_view.require_map(settings.hygiene, plate)
+    hygiene_view.require_map(settings, plate)
     return scene, request, settings
 
 

@@ -394,7 +394,7 @@ def test_clips_of_long_names_have_a_map(shot, part, name):
     assert part("hygiene_view").is_map(view.image)
     treat(shot, view)
     assert view.radius.max() > 0.3
-    part("hygiene_view").require_map(part("properties").read(shot.context.scene).hygiene, strip)
+    part("hygiene_view").require_map(part("properties").read(shot.context.scene), strip)
     maps = [i for i in shot.data.images if part("hygiene_view").is_map(i)]
     assert [i.users for i in maps].count(1) == 1
 
@@ -420,8 +420,27 @@ def test_a_strip_of_the_same_name_in_another_scene_has_no_map(shot, part, tmp_pa
     strip = other.sequence_editor_create().strips.new_image(
         "Room", str(tmp_path / "plate.png"), 1, 1
     )
+    shot.context.scene.wan.hygiene.mode = "soft"
+    settings = part("properties").read(shot.context.scene)
+    part("hygiene_view").require_map(settings, room(shot))
     with pytest.raises(part("errors").InvalidJob, match="nothing is painted"):
-        part("hygiene_view").require_map(part("job").Hygiene(mode="soft"), strip)
+        part("hygiene_view").require_map(settings, strip)
+
+
+def test_without_a_map_soft_is_refused_unless_another_picture_is_treated(shot, part):
+    wan, require = shot.context.scene.wan, part("hygiene_view").require_map
+    wan.hygiene.mode = "soft"
+    for name in ("end_image", "references"):
+        with pytest.raises(part("errors").InvalidJob, match="nothing is painted"):
+            require(part("properties").read(shot.context.scene), room(shot))
+        setattr(wan.model_mask, name, "/tmp/picture.png")
+        require(part("properties").read(shot.context.scene), room(shot))
+        setattr(wan.model_mask, name, "")
+    wan.hygiene.mode = "scheduled"
+    require(part("properties").read(shot.context.scene), room(shot))
+    wan.hygiene.low_pass_region = "map"
+    with pytest.raises(part("errors").InvalidJob, match="'scheduled'"):
+        require(part("properties").read(shot.context.scene), room(shot))
 
 
 def test_a_copied_strip_shares_the_map_until_its_own_view_is_opened(shot, part):
@@ -773,7 +792,7 @@ def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, t
             key.interpolation = "LINEAR"
     hygiene, plate = scene.wan.hygiene, scene.sequence_editor.strips_all["plate"]
     hygiene.mode, hygiene.matte = "soft", "Mover"
-    part("hygiene_view").require_map(part("properties").read(scene).hygiene, plate)
+    part("hygiene_view").require_map(part("properties").read(scene), plate)
     request = part("properties").read_request(scene, plate)
     part("timeline.export").export(request, tmp_path)
     folder, read = tmp_path / part("job").BLUR_MATTE, part("timeline.png").read_gray16

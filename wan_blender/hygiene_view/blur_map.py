@@ -124,12 +124,15 @@ def write_map(image: bpy.types.Image, values: np.ndarray) -> None:
     image.update()
 
 
-def require_map(hygiene: job.Hygiene, plate: bpy.types.Strip) -> None:
-    """Before anything is exported: mode "soft" needs a map that blurs, or a matte to follow. Raises
-    InvalidJob."""
-    if hygiene.mode == "soft" and not hygiene.matte and not _blurs(_read(plate)):
+def require_map(settings: job.Job, plate: bpy.types.Strip) -> None:
+    """Before anything is exported: raise InvalidJob where hygiene would change nothing, without a
+    map that blurs, a matte to follow, or a picture that is treated by measure."""
+    hygiene, pictures = settings.hygiene, settings.model_mask
+    others = hygiene.matte or any(getattr(pictures, name) for name in (job.END, job.REFERENCES))
+    if hygiene.needs_map and not others and not _blurs(_read(plate)):
         raise InvalidJob(
-            f"Hygiene is 'soft', but nothing is painted on the blur map of {plate.name!r}.",
+            f"Hygiene is {hygiene.mode!r}, but nothing is painted on the blur map of "
+            f"{plate.name!r}.",
             "Open its matrix view and treat what glows, choose a matte, or another mode.",
         )
 

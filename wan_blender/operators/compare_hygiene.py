@@ -20,5 +20,5 @@ class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):
         settings = properties.read(scene)
         without = hygiene_view.without_hygiene(settings)
         plate = shot.find_plate(scene)
-        hygiene_view.require_map(settings.hygiene, plate)
+        hygiene_view.require_map(settings, plate)
         generate(scene, plate.name, settings, generate(scene, plate.name, without))

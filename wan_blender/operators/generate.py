@@ -41,7 +41,7 @@ def generate(
     """Queue the shot of ``strip`` with ``settings``, by default the scene's; "" is the selected
     one. In background mode also run it to its end. Raises WanError."""
     plate, settings = shot.find_plate(scene, strip or None), settings or properties.read(scene)
-    hygiene_view.require_map(settings.hygiene, plate)
+    hygiene_view.require_map(settings, plate)
     request = properties.read_request(scene, plate, settings)
     session = event_pump.session()
     local = session.submit(

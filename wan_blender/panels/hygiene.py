@@ -56,7 +56,8 @@ class StartFramePanel:
         column.use_property_decorate = False
         hygiene = scene.wan.hygiene
         column.prop(hygiene, "mode")
-        if hygiene.mode in ("soft", "both"):
+        low_passes_there = hygiene.mode != "off" and hygiene.low_pass_region == "map"
+        if hygiene.mode in ("soft", "both") or low_passes_there:
             column.prop(hygiene, "matte")
             column.prop(hygiene, "matte_px")
         layout.operator("wan.compare_hygiene", icon="DUPLICATE")
