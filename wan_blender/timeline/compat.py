@@ -17,6 +17,10 @@ NODE_GROUP = "compositing_node_group" in bpy.types.Scene.bl_rna.properties
 # 4.5 leaves the last pixel of a Mask strip (top right) as it finds it in memory.
 MASK_LACKS_LAST_PIXEL = bpy.app.version < (5, 0)
 
+# What a picture's values below 0 are multiplied by on their way through the sequencer: 4.5 leaves
+# them on the slope of sRGB's dark end.
+NEGATIVE_SLOPE = 12.92 if bpy.app.version < (5, 0) else 1.0
+
 
 def start(strip: Any) -> int:
     """First timeline frame that shows the strip."""

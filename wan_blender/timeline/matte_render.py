@@ -16,10 +16,13 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..errors import UnsupportedClip
 from . import canvas, compat, exr, solo, sources
 from .mattes import EMPTY, WHOLE, MatteChoice, modifier_source
 from .shot import ShotRequest
 
+TOLERANCE = 1 / 255  # of rounding on the way
+RINGING = 0.1  # above white, of Blender's Mitchell filter: 7 % at a corner of 0 and 1
 REC709 = (0.2126, 0.7152, 0.0722)  # luma weights, ITU-R BT.709
 Values = Iterator["np.ndarray | float"]
 Rendered = Iterator[tuple[bpy.types.Scene, bpy.types.Strip, range]]
@@ -60,9 +63,11 @@ def _open_rendered(
         def read(file: Path, frame: int) -> np.ndarray:
             if shown.type == "MASK":
                 return _mask_values(exr.read(file))
-            if choice.channel == "alpha":
-                return _alpha(solo.read_finite(file, "A", shown, frame))
-            return _luma(solo.read_finite(file, "RGBA", shown, frame))
+            of_channel = {"alpha": ("A", _alpha), "luma": ("RGBA", _luma)}
+            channels, values_of = of_channel[choice.channel]
+            values = values_of(solo.read_finite(file, channels, shown, frame))
+            _check_range(values, shown, frame, RINGING if _may_ring(alone, shown) else TOLERANCE)
+            return np.clip(values, 0.0, 1.0)
 
         def values(frames: range) -> Values:
             inside = range(max(frames.start, span.start), min(frames.stop, span.stop))
@@ -94,7 +99,7 @@ def _mask_values(channels: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _alpha(channels: dict[str, np.ndarray]) -> np.ndarray:
-    return np.clip(channels["A"], 0.0, 1.0)
+    return channels["A"]
 
 
 def _luma(channels: dict[str, np.ndarray]) -> np.ndarray:
@@ -102,15 +107,51 @@ def _luma(channels: dict[str, np.ndarray]) -> np.ndarray:
     alpha = channels["A"]
     covered = np.where(alpha > 0, alpha, 1)
     rgb = zip(REC709, (channels[name] for name in "RGB"), strict=True)
-    return _alpha(channels) * sum(w * to_display(plane / covered) for w, plane in rgb)
+    return np.clip(alpha, 0.0, 1.0) * sum(w * _to_display(plane / covered) for w, plane in rgb)
+
+
+def _check_range(values: np.ndarray, strip: bpy.types.Strip, frame: int, above: float) -> None:
+    """Raises UnsupportedClip for values that say less than to keep, or by ``above`` more than to
+    generate."""
+    low, high = float(values.min()), float(values.max())
+    if low < -TOLERANCE or high > 1 + above:
+        worst = high if high - 1 > -low else low
+        raise UnsupportedClip(
+            f"Strip {strip.name!r} has a value of {worst:.3g} on frame {frame}; as a matte it says "
+            "where to generate with 0 to 1.",
+            "Clamp it in the file or the nodes it comes from, or choose another matte.",
+        )
+
+
+def _may_ring(scene: bpy.types.Scene, strip: bpy.types.Strip) -> bool:
+    """Whether Blender may scale the picture with its Mitchell filter, which overshoots."""
+    if strip.type == "SCENE" or any(_may_ring(scene, inner) for inner in _inner(strip)):
+        return True
+    transform = getattr(strip, "transform", None)
+    if transform is None or transform.filter not in ("AUTO", "CUBIC_MITCHELL"):
+        return False
+    large = max(abs(transform.scale_x), abs(transform.scale_y)) > 2
+    return transform.filter != "AUTO" or large or sources.is_animated(scene, strip)
+
+
+def _inner(strip: bpy.types.Strip) -> list[bpy.types.Strip]:
+    inputs = (getattr(strip, name, None) for name in ("input_1", "input_2"))
+    return [*getattr(strip, "strips", ()), *filter(None, inputs)]
 
 
 def to_display(linear: np.ndarray) -> np.ndarray:
     """Scene-linear to sRGB display values, clipped to 0..1 (IEC 61966-2-1)."""
-    display = np.clip(linear, 0.0, 1.0)
-    soft = (display > 0) & (display < 1)  # few pixels in a mask
-    light = display[soft]
-    display[soft] = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.clip(_to_display(linear), 0.0, 1.0)
+
+
+def _to_display(linear: np.ndarray) -> np.ndarray:
+    """As ``to_display``, not clipped; values below 0 are those of the picture."""
+    display = np.where(linear < 0, linear / compat.NEGATIVE_SLOPE, linear)
+    curved = (linear > 0) & (linear != 1)  # few pixels in a mask
+    light = linear[curved]
+    display[curved] = np.where(
+        light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055
+    )
     return display
 
 

@@ -277,12 +277,28 @@ def add_float_picture(timeline, bpy, pixels):
     return strip
 
 
-def test_values_beyond_black_and_white_are_clipped(timeline, plate, bpy):
+@pytest.mark.parametrize(
+    ("channel", "value", "told"),
+    [("luma", 3, r"1\.\d+"), ("luma", -2, "-2"), ("alpha", 3, "3"), ("alpha", -0.5, "-0.5")],
+)
+def test_values_beyond_black_and_white_are_refused(timeline, plate, bpy, channel, value, told):
     pixels = np.ones((48, 64, 4), np.float32)
-    pixels[:, :32, :3], pixels[:, 32:, :3] = -2, 3
+    pixels[10, 20, slice(3) if channel == "luma" else 3] = value
     add_float_picture(timeline, bpy, pixels)
+    with pytest.raises(UnsupportedClip, match=f"'floats' has a value of {told} on frame 1; as a"):
+        timeline.export(plate, [MatteChoice("strip:floats", channel)])
+
+
+def test_values_that_rounding_and_scaling_put_beyond_white_are_clipped(timeline, plate, bpy):
+    pixels = np.ones((48, 64, 4), np.float32)
+    pixels[..., :3] = -0.002
+    pixels[10:30, 10:40, :3] = 1.002
+    strip = add_float_picture(timeline, bpy, pixels)
     _, _, masks = timeline.export(plate, [MatteChoice("strip:floats")])
-    assert (masks[0][24, 5], masks[0][24, 60]) == (0, 1)
+    assert (masks[0][20, 20], masks[0][40, 50]) == (1, 0)
+    strip.transform.scale_x = strip.transform.scale_y = 3  # Blender's filter overshoots by 7 %
+    _, _, masks = timeline.export(plate, [MatteChoice("strip:floats")])
+    assert (masks[0].min(), masks[0].max()) == (0, 1)
 
 
 @pytest.mark.parametrize(("channel", "plane"), [("luma", 1), ("alpha", 3)])
