@@ -3,8 +3,9 @@
 
     home/engines/20261121-0930-1a2b3c4d/   one environment, complete when it holds done.json
     home/engines/current.json              which one is used, and which one before it
-    home/engines/tools/  cache/            uv and what it has downloaded: an install that was
-                                           stopped goes on from there
+    home/engines/tools/  cache/            uv and what it has downloaded
+    home/engines/wheels/                   the packages: an install that was stopped goes on from
+                                           there, in the middle of a file too
 
 Every install goes into a folder of its own and becomes current only after its packages were
 imported in it, so a failed one changes nothing and a rollback is one small file. No admin rights,
@@ -31,10 +32,11 @@ from pathlib import Path
 from .errors import DiskFull, EngineMissing, UserError, from_os_error
 from .installer import LOCK, Runner, Tell, find_uv
 from .process import child_environment
+from .wheels import gather
 
 _ENGINE = Path(__file__).with_name("engine")
-_NEEDED_GB = {"cpu": 4}  # the CUDA and ROCm builds of torch are much larger
-_NEEDED_GB_GPU = 14
+_NEEDED_GB = {"cpu": 5}  # the CUDA and ROCm builds of torch are much larger
+_NEEDED_GB_GPU = 17  # wheels, what uv unpacks of them, and the environment
 _ANY_BUILD = ("auto", "index")
 _TORCH = re.compile(r"^torch==\S+", re.M)
 
@@ -109,7 +111,9 @@ def install(
     UserError with the installer's last lines; then the current environment is as it was.
     """
     recipe = recipe or Recipe()
-    run = Runner(_engines(home) / "cache", recipe.offline, tell, cancelled or threading.Event())
+    cancelled = cancelled or threading.Event()
+    cache = _engines(home) / "cache"
+    run = Runner(cache, recipe.offline, tell, cancelled)
     _check_space(home, recipe)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
     folder = _engines(home) / name
@@ -121,15 +125,7 @@ def install(
         tell("Making the environment")
         run([uv, "venv", "--python", recipe.python, str(folder)])
         python = str(_python_in(folder))
-        if recipe.packages != "none":
-            tell(f"Installing {recipe.packages}; its GPU builds are several GB")
-            own = recipe.offline or recipe.backend == "index"
-            build = [] if own else ["--torch-backend", recipe.backend]
-            run([uv, "pip", "install", "--python", python, *build, recipe.packages])
-        tell("Installing the packages")
-        # Every hash is known, so it does not matter which of the user's indexes answers.
-        exact = ["--no-deps", "--require-hashes", "--index-strategy", "unsafe-best-match"]
-        run([uv, "pip", "install", "--python", python, *exact, "-r", str(recipe.lock)])
+        kept = _install_packages(uv, python, home, recipe, run, tell, cancelled)
         tell("Checking the environment")
         run([python, "-c", f"import {', '.join(recipe.imports)}"])
         _write_json(folder / "done.json", {"digest": recipe.digest, "made": time.time()})
@@ -139,8 +135,40 @@ def install(
             raise from_os_error(error, "installing the engine") from error
         raise
     _use(home, name, recipe)
+    if kept:
+        shutil.rmtree(cache, ignore_errors=True)  # what uv unpacked; a repair has the wheels
     tell("The engine is installed")
     return Path(python)
+
+
+def _install_packages(
+    uv: str, python: str, home: Path, recipe: Recipe, run: Runner, tell: Tell,
+    cancelled: threading.Event,
+) -> bool:  # fmt: skip
+    """torch and the locked packages; whether the wheels of both were fetched here and are kept."""
+    kept = []
+
+    def install(name: str, requirements: str, index: list[str], wanted: list[str]) -> None:
+        """``index`` says where uv finds what is wanted, unless that was fetched here."""
+        wheels = _engines(home) / "wheels" / name
+        alone = [word for word in wanted if word == "--no-deps"]
+        find = [uv, "pip", "compile", "--quiet", "--python", python, *alone, *index]
+        if not recipe.offline:
+            kept.append(gather(find, requirements, wheels, run, tell, cancelled))
+            index = ["--no-index", "--find-links", str(wheels)] if kept[-1] else index
+        run([uv, "pip", "install", "--python", python, *index, *wanted])
+
+    if recipe.packages != "none":
+        tell(f"Installing {recipe.packages}; its GPU builds are several GB")
+        own = recipe.offline or recipe.backend == "index"
+        build = [] if own else ["--torch-backend", recipe.backend]
+        install("torch", recipe.packages, build, [recipe.packages])
+    tell("Installing the packages")
+    # Every hash is known, so it does not matter which of the user's indexes answers.
+    install("locked", recipe.lock.read_text(encoding="utf-8"),
+            ["--index-strategy", "unsafe-best-match"],
+            ["--no-deps", "--require-hashes", "-r", str(recipe.lock)])  # fmt: skip
+    return bool(kept) and all(kept)
 
 
 def check(home: Path, recipe: Recipe | None = None) -> Status:
@@ -284,14 +312,15 @@ def _remove_unfinished(home: Path) -> None:
 def _check_space(home: Path, recipe: Recipe) -> None:
     if recipe.packages == "none":
         return
-    needed = _NEEDED_GB.get(recipe.backend, _NEEDED_GB_GPU)
+    arrived = sum(p.stat().st_size for p in (_engines(home) / "wheels").rglob("*") if p.is_file())
+    needed = _NEEDED_GB.get(recipe.backend, _NEEDED_GB_GPU) - arrived / 1e9
     folder = home
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 1e9
     if free < needed:
         raise DiskFull(
-            f"The engine needs about {needed} GB; {folder} has {free:.1f} GB free.",
+            f"The engine needs about {needed:.0f} GB; {folder} has {free:.1f} GB free.",
             "Free some space, or choose another folder.",
         )
 

@@ -29,14 +29,14 @@ class Installation:
     def cancel(self) -> None:
         self._cancelled.set()
 
-    def wait(self) -> None:
-        self._thread.join()
+    def wait(self, timeout_s: float | None = None) -> None:
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
         try:
             self._work(self._tell, self._cancelled)
         except Cancelled:
-            self.says = "Stopped; what was fetched is kept"
+            self.says = "Stopped; packages that have arrived are kept"
         except WanError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001  a thread's error has nowhere else to go
@@ -83,5 +83,5 @@ def close() -> None:
     global _current
     if _current and _current.running:
         _current.cancel()
-        _current.wait()
+        _current.wait(5)  # a server that is silent may be waited for longer; the thread is a daemon
     _current = None

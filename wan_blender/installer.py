@@ -58,7 +58,7 @@ class Runner:
                 f"{Path(command[0]).stem} failed ({code}) while installing the engine:\n"
                 + "\n".join(lines),
                 "Check the connection, the package index and the free space, then try again; "
-                "what was downloaded is kept.",
+                "packages that have arrived are kept.",
             )
 
     def _end_when_cancelled(self, child: subprocess.Popen) -> None:

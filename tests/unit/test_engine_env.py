@@ -4,21 +4,25 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ensurepip
 import hashlib
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 import zipfile
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from wan_blender import engine_env, installer
+from wan_blender import engine_env, installer, wheels
 from wan_blender.engine_env import (
     Recipe,
     check,
@@ -206,6 +210,144 @@ def test_bundle_takes_the_chosen_build_of_torch(tmp_path, recipe, monkeypatch):
     assert "--extra-index-url" not in commands[-1]
 
 
+@dataclass
+class Index:
+    """A package index that serves a folder of wheels, and what it was asked for: (path, range,
+    who asks). ``refuse`` is who gets no wheels from it."""
+
+    wheels: Path
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    refuse: str = "nobody"
+    pause_s: float = 0.0  # between the pieces of a wheel
+
+    def serve(self) -> ThreadingHTTPServer:
+        index = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_args):
+                pass
+
+            def do_HEAD(self):
+                self.answer(head=True)
+
+            def do_GET(self):
+                self.answer(head=False)
+
+            def answer(self, head):
+                asked, agent = self.headers.get("Range", ""), self.headers.get("User-Agent", "")
+                index.asked.append((self.path, asked, agent))
+                if not self.path.endswith(".whl"):
+                    name = self.path.strip("/").rpartition("/")[2]
+                    links = [
+                        f'<a href="/{p.name}#sha256={hashlib.sha256(p.read_bytes()).hexdigest()}">'
+                        f"{p.name}</a>"
+                        for p in index.wheels.glob(f"{name}-*.whl")
+                    ]
+                    return self.send("".join(links).encode(), 0, head, "text/html")
+                if agent.startswith(index.refuse):
+                    return self.send_error(403)
+                start = (
+                    int(re.match(r"bytes=(\d+)-", asked)[1])
+                    if agent == "wan_blender" and asked
+                    else 0
+                )
+                data = (index.wheels / self.path.strip("/")).read_bytes()
+                return self.send(data[start:], start, head, "application/octet-stream")
+
+            def send(self, data, start, head, kind):
+                self.send_response(206 if start else 200)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):  # uv goes when it has read enough
+                    for at in range(0, 0 if head else len(data), 100_000):
+                        time.sleep(index.pause_s)
+                        self.wfile.write(data[at : at + 100_000])
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server
+
+
+@pytest.fixture
+def online(recipe, monkeypatch):
+    """The recipe's packages from an index; the stand-in for torch has 4 MB."""
+    filling = base64.b64encode(random.Random(0).randbytes(3_000_000)).decode()
+    wheel(recipe.offline, "tinytorch", "2.0", f"VALUE = 2  # {filling}\n")
+    index = Index(recipe.offline)
+    server = index.serve()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{server.server_port}/")
+    yield replace(recipe, offline=None, backend="index"), index
+    server.shutdown()
+    server.server_close()
+
+
+def test_wheel_that_was_stopped_goes_on_and_its_progress_is_told(tmp_path, online):
+    recipe, index = online
+    home, stop, lines = tmp_path / "home", threading.Event(), []
+    index.pause_s = 0.03
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if line.startswith("Fetching tinytorch"):
+            stop.set()
+
+    with pytest.raises(Cancelled):
+        install(home, recipe, tell, stop)
+    (part,) = (home / "engines" / "wheels" / "torch").glob("*.part")
+    arrived = part.stat().st_size
+    assert 0 < arrived < 4_000_000
+    assert re.fullmatch(r"Fetching tinytorch: \d of 4 MB, [\d.]+ MB/s", lines[-1])
+    index.pause_s = 0.0
+    python = install(home, recipe, lines.append)
+    assert (value_of(python), value_of(python, "tinytorch")) == ("1", "2")
+    fetched = [
+        asked for path, asked, who in index.asked if who == "wan_blender" and "torch" in path
+    ]
+    assert fetched[-1] == f"bytes={arrived}-"
+    assert "4 of 4 MB" in " ".join(lines)
+    assert not (home / "engines" / "cache").exists()
+    count = len(index.asked)
+    assert value_of(install(home, recipe), "tinytorch") == "2"
+    assert "wan_blender" not in {who for _, _, who in index.asked[count:]}  # the wheels are kept
+
+
+def test_uv_fetches_what_cannot_be_fetched_here_and_that_is_told(tmp_path, online):
+    recipe, index = online
+    index.refuse, lines = "wan_blender", []
+    python = install(tmp_path / "home", recipe, lines.append)
+    assert value_of(python, "tinytorch") == "2"
+    assert any("uv fetches the packages; one that is stopped begins anew" in li for li in lines)
+
+
+def test_damaged_wheel_is_not_installed_from_the_folder(tmp_path, online):
+    recipe, _ = online
+    lines, wheels = [], tmp_path / "home" / "engines" / "wheels" / "torch"
+    wheels.mkdir(parents=True)
+    (wheels / "tinytorch-2.0-py3-none-any.whl.part").write_bytes(bytes(1000))
+    (wheels / "tinytorch-1.0-py3-none-any.whl").write_bytes(b"an earlier one")
+    python = install(tmp_path / "home", recipe, lines.append)
+    assert value_of(python, "tinytorch") == "2"
+    assert any("arrived damaged" in line for line in lines)
+    assert value_of(install(tmp_path / "home", recipe), "tinytorch") == "2"
+    assert [path.name for path in wheels.glob("*.whl*")] == ["tinytorch-2.0-py3-none-any.whl"]
+
+
+def test_best_of_several_wheels_is_fetched(tmp_path):
+    names = ("py3-none-any", "cp312-abi3-linux_x86_64", "cp312-cp312-manylinux_2_17_x86_64",
+             "cp312-cp312-manylinux_2_28_x86_64")  # fmt: skip
+    rows = ", ".join(
+        f'{{url = "http://x/a%2Bb-1-{n}.whl", hashes = {{sha256 = "{n}"}}}}' for n in names
+    )
+    lock = tmp_path / "pylock.toml"
+    lock.write_text(f'[[packages]]\nname = "a"\nwheels = [{rows}]\n')
+    (source,) = wheels._sources(lock)
+    assert (source.name, source.sha256) == (f"a+b-1-{names[-1]}.whl", names[-1])
+    lock.write_text('[[packages]]\nname = "a"\nsdist = {url = "http://x/a.tar.gz"}\n')
+    with pytest.raises(UserError, match="wheels"):
+        wheels._sources(lock)
+
+
 def test_python_of_the_wheels_is_asked_for_when_it_is_not_there(tmp_path, recipe):
     with pytest.raises(EngineMissing, match=r"wheels .* for Python 3\.99, which is not"):
         install(tmp_path / "home", replace(recipe, python="3.99"))
@@ -280,6 +422,16 @@ def test_small_disk_is_told_before_anything_is_made(tmp_path, recipe, monkeypatc
     with pytest.raises(DiskFull, match="1000000000 GB"):
         install(tmp_path / "home", recipe)
     assert not (tmp_path / "home").exists()
+
+
+def test_wheels_that_have_arrived_need_no_room(tmp_path, recipe, monkeypatch):
+    monkeypatch.setitem(engine_env._NEEDED_GB, "cpu", 10**6)
+    arrived = tmp_path / "home" / "engines" / "wheels" / "torch" / "t.whl.part"
+    arrived.parent.mkdir(parents=True)
+    with open(arrived, "wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(DiskFull, match="about 999000 GB"):
+        install(tmp_path / "home", recipe)
 
 
 def test_index_settings_of_pip_are_honoured(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ BPY_PARTS = {
 }  # fmt: skip
 STDLIB_ONLY = {
     "claim", "diagnosis", "engine_call", "engine_env", "errors", "installation", "installer",
-    "interrupts", "process", "protocol", "schema",
+    "interrupts", "process", "protocol", "schema", "transfer", "wheels",
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
@@ -24,7 +24,7 @@ NUMPY_ONLY = {
 }  # fmt: skip
 SHARED = {
     "claim", "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview",
-    "protocol", "schedule", "schedule_check", "schema", "stages", "traits",
+    "protocol", "schedule", "schedule_check", "schema", "stages", "traits", "transfer",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {"interface", "process", "interrupts", "local_job", "session"}
@@ -49,8 +49,10 @@ ALLOWED = {
     "schedule_check": {"job", "schedule", "stages", "traits"},
     "hygiene": {"errors", "hygiene"},
     "process": {"errors", "protocol"},
-    "engine_env": {"errors", "process", "installer"},
+    "engine_env": {"errors", "process", "installer", "wheels"},
     "installer": {"errors", "process"},
+    "transfer": {"errors"},
+    "wheels": {"errors", "installer", "transfer"},
     "engine_call": {"errors", "process"},
     "diagnosis": {"engine_call", "errors"},
     "interrupts": set(),

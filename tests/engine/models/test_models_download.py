@@ -22,6 +22,7 @@ import pytest
 from hub import COMMIT, Hub, serve
 from layouts import velocity
 
+from wan_blender import transfer
 from wan_blender.engine.models import __main__ as models
 from wan_blender.engine.models import catalogue as shelf
 from wan_blender.engine.models import download
@@ -93,9 +94,10 @@ def test_killed_process_leaves_what_the_next_one_continues(hub, tmp_path):
     code = (
         "import time\n"
         "from pathlib import Path\n"
+        "from wan_blender import transfer\n"
         "from wan_blender.engine.models import download\n"
         "from wan_blender.engine.models.catalogue import RemoteFile\n"
-        "download._CHUNK = 4096\n"
+        "transfer._CHUNK = 4096\n"
         f"file = RemoteFile('a/b', 'big.safetensors', '{COMMIT}', {len(BIG)}, '{big().sha256}')\n"
         f"download.fetch_files({{file: Path({str(place)!r})}}, lambda t: time.sleep(0.002))\n"
     )
@@ -137,7 +139,7 @@ def test_leftover_of_another_file_is_found_and_removed(hub, tmp_path):
 
 
 def test_server_that_sends_nothing_is_given_up(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_TRIES", 2)
+    monkeypatch.setattr(transfer, "_TRIES", 2)
     hub.drop_after, hub.drops = 1, 0
     hub.files["a/b"]["big.safetensors"] = BIG[:500_000]
     with pytest.raises(UserError, match="sends nothing more"):
@@ -153,18 +155,18 @@ def test_server_that_sends_nothing_is_given_up(hub, tmp_path, monkeypatch):
     ],
 )
 def test_network_that_fails_in_the_middle_is_tried_again(hub, tmp_path, monkeypatch, error):
-    stream, failures = download._stream, [error] * 3
-    monkeypatch.setattr(download.time, "sleep", lambda _s: None)
+    stream, failures = transfer._stream, [error] * 3
+    monkeypatch.setattr(transfer.time, "sleep", lambda _s: None)
 
     def fail(*arguments):
         if failures:
             raise failures.pop()
         return stream(*arguments)
 
-    monkeypatch.setattr(download, "_stream", fail)
+    monkeypatch.setattr(transfer, "_stream", fail)
     fetch_files({big(): tmp_path / "big.safetensors"})
     assert (tmp_path / "big.safetensors").read_bytes() == BIG
-    failures += [error] * download._TRIES
+    failures += [error] * transfer._TRIES
     with pytest.raises(UserError, match=r"cannot be reached: .*what has arrived is kept"):
         fetch_files({big(): tmp_path / "other.safetensors"})
 
@@ -173,7 +175,7 @@ def test_disk_that_fails_in_the_middle_is_no_network(hub, tmp_path, monkeypatch)
     def fail(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(download, "_stream", fail)
+    monkeypatch.setattr(transfer, "_stream", fail)
     with pytest.raises(DiskFull):
         fetch_files({big(): tmp_path / "big.safetensors"})
 

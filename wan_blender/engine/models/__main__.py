@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Cancelled, WanError
+from ...transfer import Transfer
 from .catalogue import catalogue, find_entry, lora_catalogue, part_catalogue
 from .download import (
-    Transfer,
     fetch,
     fetch_files,
     lora_places,
