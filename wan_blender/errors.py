@@ -161,7 +161,8 @@ def disk_full(message: str, folder: Path) -> DiskFull:
 
 
 def from_os_error(error: OSError, doing: str) -> WanError:
-    """A full disk or a read-only folder as DiskFull, with the path; others as UserError.
+    """A full disk or a read-only folder as DiskFull, with the path; a path that names the wrong
+    thing as BadRequest; others as UserError.
 
     ``doing`` completes "... while <doing>", for instance "writing the result".
     """
@@ -177,4 +178,15 @@ def from_os_error(error: OSError, doing: str) -> WanError:
             "Choose a job folder you may write to in the preferences, then run the job again.",
         )
     told = f"{error.strerror or error}{where} while {doing}."
+    if error.errno in _MISPLACED:
+        return BadRequest(told, _MISPLACED[error.errno])
     return UserError(told, "Check that path and disk.")
+
+
+_MISPLACED = {
+    errno.EEXIST: "A file is where a folder is to be: give another path, or move it away.",
+    errno.ENOTDIR: "A file is where a folder is to be: give another path, or move it away.",
+    errno.EISDIR: "A folder is where a file is to be: move it away.",
+    errno.ENOENT: "Give a path that exists, or can be made.",
+    errno.ENAMETOOLONG: "Give a shorter path.",
+}

@@ -485,11 +485,16 @@ def read(folder: Path) -> Job:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InvalidJob(f"{folder} is not a job folder: it has no job.json.") from error
+        raise InvalidJob(
+            f"{folder} is not a job folder: it has no job.json.",
+            "Give the folder of an exported shot.",
+        ) from error
     except OSError as error:
         raise from_os_error(error, "reading job.json") from error
     except (ValueError, RecursionError) as error:
-        raise InvalidJob(f"{path} is not valid JSON: {error}.") from error
+        raise InvalidJob(
+            f"{path} is not valid JSON: {error}.", "Correct it, or export the shot again."
+        ) from error
     if not isinstance(data, dict):
         raise InvalidJob(f"{path} holds {type(data).__name__}; expected an object.")
     version = data.pop("schema", None)
@@ -592,7 +597,8 @@ def frames_in(ranges: str, first: int, last: int) -> set[int] | None:
     if not frames:
         raise InvalidJob(
             f"mask.frames {schema.show(ranges)} names no frame of the shot, which spans {first} "
-            f"to {last}."
+            f"to {last}.",
+            "Name frames of the timeline within that, or leave it empty for all.",
         )
     return frames
 

@@ -11,9 +11,14 @@ from safetensors.torch import save
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
 from wan_blender import errors
+from wan_blender import job as jobs
 from wan_blender.engine.__main__ import main
 from wan_blender.engine.check import check
+from wan_blender.engine.models.gguf_files import read_gguf
+from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.tensor_files import component_files, read_header
 from wan_blender.engine.pipeline import generate
+from wan_blender.engine.video import read_png
 from wan_blender.engine.watch import Watch
 
 
@@ -82,3 +87,30 @@ def test_check_and_run_refuse_alike(job, monkeypatch, capsys, spoil, error, word
             refuse()
     assert main(["check", str(job)]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda place: jobs.read(place),
+        lambda place: jobs.read(place / "file"),
+        lambda place: jobs.create(place / "file" / "job", jobs.Job(jobs.Shot())),
+        lambda place: jobs.create(place / "file", jobs.Job(jobs.Shot())),
+        lambda place: jobs.frames_in("900-", 1, 5),
+        lambda place: open_model(place / "nowhere"),
+        lambda place: component_files(place / "nowhere"),
+        lambda place: read_header(place / "a.safetensors"),
+        lambda place: read_gguf(place / "a.gguf"),
+        lambda place: read_png(place),
+    ],
+)  # fmt: skip
+def test_wrong_path_is_a_bad_request_with_a_hint(tmp_path, refuse):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.BadRequest) as caught:
+        refuse(tmp_path)
+    assert caught.value.hint
+
+
+def test_job_may_be_named_by_its_json(job, capsys):
+    assert main(["check", str(job / "job.json")]) == 0
+    assert json.loads(capsys.readouterr().out)["mask"]["frames"] == 5

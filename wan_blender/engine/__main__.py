@@ -29,14 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wan_blender.engine", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="generate the job in a folder")
-    run.add_argument("job", type=Path)
+    run.add_argument("job", type=job_folder)
     run.add_argument(
         "--with-and-without",
         action="store_true",
         help="also make the take without hygiene, in a folder beside, and compare both",
     )
     check = commands.add_parser("check", help="dry run: sizes, masks, memory; loads no model")
-    check.add_argument("job", type=Path)
+    check.add_argument("job", type=job_folder)
     forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
     forecast.add_argument("job", help="JSON as in job.json")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
@@ -71,6 +71,12 @@ def main(arguments: list[str] | None = None) -> int:
         told = json.dumps({"error": failed.to_dict()})
     print(told, file=sys.stderr, flush=True)
     return failed.exit_code
+
+
+def job_folder(text: str) -> Path:
+    """The folder of a job, also of one whose job.json is named."""
+    path = Path(text)
+    return path.parent if path.name == "job.json" else path
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import gguf
 
 from ...errors import WeightsMissing
-from .tensor_files import NAME_LIMIT, TensorInfo
+from .tensor_files import ABSENT, NAME_LIMIT, TensorInfo
 
 # Written by converters for tensors of more dimensions than ggml has; holds the true shape.
 _TRUE_SHAPE = "comfy.gguf.orig_shape."
@@ -31,7 +31,7 @@ def read_gguf(path: Path) -> tuple[dict[str, TensorInfo], dict[str, gguf.ReaderT
         tensors = {tensor.name: tensor for tensor in reader.tensors}
         infos = {name: _info(path, reader, tensor) for name, tensor in tensors.items()}
     except FileNotFoundError as error:
-        raise WeightsMissing(f"{path} does not exist.") from error
+        raise WeightsMissing(f"{path} does not exist.", ABSENT) from error
     except (OSError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise WeightsMissing(
             f"{path} is not a usable GGUF file, or cut short: {error}.", "Download the file again."

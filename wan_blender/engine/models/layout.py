@@ -47,7 +47,10 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             "Make a model folder of it with: python -m wan_blender.engine.models compose",
         )
     if not folder.is_dir():
-        raise WeightsMissing(f"There is no model folder {folder}.")
+        raise WeightsMissing(
+            f"There is no model folder {folder}.",
+            "Choose a model in the Wan tab, or name a folder in model.path or --model.",
+        )
     settings = read_json(folder / "wan_blender.json", optional=True)
     _check_settings(settings, folder / "wan_blender.json")
     described = "transformer" in settings.get("components", {})
@@ -67,7 +70,10 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:
-        raise WeightsMissing(f"{show(str(path))} cannot be read: {error.strerror}.") from error
+        raise WeightsMissing(
+            f"{show(str(path))} cannot be read: {error.strerror}.",
+            "Choose another path, or let your user read it.",
+        ) from error
 
 
 def _check_settings(settings: dict[str, Any], path: Path) -> None:
@@ -139,7 +145,10 @@ def locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
         files = [place]
     elif _is_file(place):
         refuse_pickle(place)
-        raise WeightsMissing(f"{place} is neither a .safetensors nor a .gguf file.")
+        raise WeightsMissing(
+            f"{place} is neither a .safetensors nor a .gguf file.",
+            "Name another file in the model's wan_blender.json.",
+        )
     else:
         return component_files(place), read_json(place / "config.json")
     return files, read_json(files[0].parent / "config.json", optional=True)

@@ -119,7 +119,9 @@ class Part:
         """The model without memory. Raises WrongModel when its configuration is nonsense."""
         for name, limit in _LIMITS.items():
             if isinstance(value := self.config.get(name), int) and not 0 <= value <= limit:
-                raise WrongModel(f"{self.source} is no Wan model: its {name} is {value}.")
+                raise WrongModel(
+                    f"{self.source} is no Wan model: its {name} is {value}.", "Choose another."
+                )
         try:
             with init_empty_weights():
                 if self.name == "text_encoder":
@@ -134,13 +136,15 @@ class Part:
         except KeyError as error:
             raise WrongModel(
                 f"{self.source} is a {self.config.get('_class_name')}; a Wan model's {self.name} "
-                f"is one of: {', '.join(_DIFFUSERS)}."
+                f"is one of: {', '.join(_DIFFUSERS)}.",
+                "Choose a Wan model.",
             ) from error
         except (
             TypeError, ValueError, RuntimeError, ArithmeticError, AssertionError, LookupError,
         ) as error:  # fmt: skip
             raise WrongModel(
-                f"The configuration of {self.source} is not usable: {error}."
+                f"The configuration of {self.source} is not usable: {error}.",
+                "Download its config.json again, or choose another model.",
             ) from error
 
 

@@ -21,6 +21,7 @@ from ...errors import UnsafeWeights, WeightsMissing
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
+ABSENT = "Check the path, download the model again, or choose another."
 NAME_LIMIT = 512  # characters of a tensor's name; messages quote it, numbers are read from it
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$", re.I)
 _BYTES = {
@@ -59,9 +60,11 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         infos = {name: _info(path, name, entry) for name, entry in header.items()}
         end = _end(header)
     except FileNotFoundError as error:
-        raise WeightsMissing(f"{path} does not exist.") from error
+        raise WeightsMissing(f"{path} does not exist.", ABSENT) from error
     except OSError as error:
-        raise WeightsMissing(f"{path} cannot be read: {error.strerror}.") from error
+        raise WeightsMissing(
+            f"{path} cannot be read: {error.strerror}.", "Let your user read that file."
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise _damaged(
             path, f"its header is not valid ({type(error).__name__}: {error})"
@@ -131,7 +134,7 @@ def component_files(folder: Path) -> list[Path]:
     pickles.
     """
     if not folder.is_dir():
-        raise WeightsMissing(f"The folder {folder} does not exist.")
+        raise WeightsMissing(f"The folder {folder} does not exist.", ABSENT)
     indexes = sorted(folder.glob("*.safetensors.index.json"))
     if indexes:
         return _sharded(indexes[0])
@@ -156,10 +159,14 @@ def _sharded(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise WeightsMissing(f"{index} is not a usable index: {error!r}.") from error
+        raise WeightsMissing(
+            f"{index} is not a usable index: {error!r}.", "Download that file again."
+        ) from error
     for name in names:
         if not isinstance(name, str) or name != os.path.basename(name):
-            raise UnsafeWeights(f"{index} points outside its folder: {name!r}.")
+            raise UnsafeWeights(
+                f"{index} points outside its folder: {name!r}.", "Download the model anew."
+            )
         refuse_pickle(Path(name))
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
