@@ -268,6 +268,11 @@ def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> job.Job:
         if value is not None:
             schema.assign(settings, path, value)
     for path, value in _assignments(options.set):
+        if path.partition(".")[0] == "shot":
+            raise BadRequest(
+                f"--set {path}: the shot is read from the timeline.",
+                "Change the strip or the scene; the group span says which frames are taken.",
+            )
         if not path.startswith(SPAN):
             schema.assign(settings, path, value)
     return settings

@@ -100,16 +100,26 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
 def assign(value: Any, path: str, raw: str) -> None:
     """Set ``path`` ("sampling.steps") of a settings object from the text ``raw``. A list is written
     as in JSON; one of numbers also with commas alone."""
-    *groups, name = path.split(".")
-    for group in groups:
-        value = getattr(value, group, None)
-    fields = {f.name: f for f in dataclasses.fields(value)} if value is not None else {}
-    if name not in fields or "kind" not in fields[name].metadata:
-        near = difflib.get_close_matches(name, list(fields), 1)
-        raise InvalidJob(
-            f"There is no setting {path!r}.", f"Did you mean {near[0]!r}?" if near else ""
-        )
-    setattr(value, name, _read_leaf(fields[name].metadata, _parse(raw, fields[name]), path))
+    leaves = _leaves(value)
+    if path not in leaves:
+        near = difflib.get_close_matches(path, leaves, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else ""
+        if inside := [leaf for leaf in leaves if leaf.startswith(f"{path}.")]:
+            hint = f"It is a group of settings: {', '.join(inside)}."
+        raise InvalidJob(f"There is no setting {show(path)}.", hint)
+    owner, field = leaves[path]
+    setattr(owner, field.name, _read_leaf(field.metadata, _parse(raw, field), path))
+
+
+def _leaves(value: Any, start: str = "") -> dict[str, tuple[Any, dataclasses.Field]]:
+    """Each setting inside of ``value`` by its dotted name: the object it is on, and its field."""
+    found = {}
+    for field in dataclasses.fields(value):
+        if "kind" in field.metadata:
+            found[start + field.name] = (value, field)
+        else:
+            found |= _leaves(getattr(value, field.name), f"{start}{field.name}.")
+    return found
 
 
 def _is_required(field: dataclasses.Field) -> bool:

@@ -124,13 +124,15 @@ def test_assign_reads_every_kind():
 @pytest.mark.parametrize(
     ("path", "raw", "message"),
     [
-        ("sampling.step", "7", "no setting 'sampling.step'. Did you mean 'steps'"),
+        ("sampling.step", "7", "no setting 'sampling.step'. Did you mean 'sampling.steps'?"),
         ("sampling.steps", "x", "expected an integer"),
         ("sampling.steps", "9" * 5000, "expected an integer"),
         ("prompt.text", "\udc80", "not Unicode text"),
         ("loras", "[" * 100_000, "expected a list"),
         ("nothing.at.all", "1", "no setting 'nothing.at.all'"),
-        ("sampling", "1", "no setting 'sampling'"),
+        ("samplin.steps", "1", "Did you mean 'sampling.steps'?"),
+        ("sampling", "1", "no setting 'sampling'. It is a group of settings: sampling.seed, "),
+        ("mask", "1", "It is a group of settings: mask.frames, "),
         ("output.full_frames", "maybe", "expected true or false"),
     ],
 )
