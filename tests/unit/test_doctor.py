@@ -67,13 +67,21 @@ def test_package_that_cannot_be_imported_ends_nothing(tmp_path, monkeypatch, fai
 def test_damaged_environment_is_told(tmp_path, monkeypatch):
     for name, size in (("whole.py", 4), ("cut.py", 3)):
         (tmp_path / name).write_text("x" * size)
-    info = tmp_path / "thing-1.0.dist-info"
-    info.mkdir()
-    (info / "RECORD").write_text(
-        "whole.py,sha256=x,4\ncut.py,sha256=x,4\ngone.py,sha256=x,4\nrun.pyc,,9\n"
-    )
-    thing = importlib.metadata.Distribution.at(info)
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [thing])
+    installed = []
+    for name, needs, record in (
+        ("huggingface_hub", "Thing.1>=2; python_version > '3'", ""),
+        ("thing-1", "extras; extra == 'all'", "whole.py,sha256=x,4\ncut.py,sha256=x,4\n"
+         "gone.py,sha256=x,4\nrun.pyc,,9\n"),
+        ("extras", "", "away.py,sha256=x,4\n"),
+        ("others", "", "lost.py,sha256=x,4\n"),
+    ):  # fmt: skip
+        info = tmp_path / f"{name}.dist-info"
+        info.mkdir()
+        requires = f"Requires-Dist: {needs}\n" if needs else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\n{requires}")
+        (info / "RECORD").write_text(record)
+        installed.append(importlib.metadata.Distribution.at(info))
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: installed)
     (finding,) = doctor._damage()
     assert finding.line.startswith(
         "!!  Environment: 2 installed files are missing or changed, the first is cut.py."

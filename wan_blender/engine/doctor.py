@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def _damage() -> list[Finding]:
     """Files that are not there as they were installed: a full disk, a virus scanner, a hand."""
     damaged = [
         str(path)
-        for distribution in importlib.metadata.distributions()
+        for distribution in _installed()
         for path in distribution.files or ()
         if path.size is not None and path.suffix != ".pyc" and _size(path) != path.size
     ]
@@ -77,6 +78,25 @@ def _damage() -> list[Finding]:
         return []
     says = f"{len(damaged)} installed files are missing or changed, the first is {damaged[0]}."
     return [Finding("Environment", says, True, AGAIN)]
+
+
+def _installed() -> list[importlib.metadata.Distribution]:
+    """The engine's packages and what they need, of all that this Python finds."""
+    found = {_plain(d.metadata["Name"] or ""): d for d in importlib.metadata.distributions()}
+    listed = Path(__file__).with_name("requirements.txt").read_text(encoding="utf-8")
+    names, taken = [line for line in listed.splitlines() if line[:1].isalpha()], {}
+    while names:
+        name = _plain(names.pop())
+        if name in found and name not in taken:
+            taken[name] = found[name]
+            names += [need for need in found[name].requires or () if "extra ==" not in need]
+    return list(taken.values())
+
+
+def _plain(requirement: str) -> str:
+    """ "Huggingface_Hub>=1" -> "huggingface-hub"."""
+    name = re.match(r"[\w.-]*", requirement)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _size(path: importlib.metadata.PackagePath) -> int:
