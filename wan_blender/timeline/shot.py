@@ -172,8 +172,8 @@ def find_plate(
         return min(pictures, key=lambda s: s.channel)
     if selected:
         raise UnsupportedClip(
-            f"The selected strip {selected[0].name!r} is a {sources.kind_name(selected[0])} strip "
-            "and has no picture to work on.",
+            f"The selected strip {selected[0].name!r} is {sources.a_kind(selected[0])} and has no "
+            "picture to work on.",
             "Select the clip that shows the picture.",
         )
     raise NothingSelected("No strip is selected.", "Select the clip to work on in the sequencer.")

@@ -21,16 +21,17 @@ def is_picture(strip: bpy.types.Strip) -> bool:
     return strip.type not in NOT_PICTURES
 
 
-def kind_name(strip: bpy.types.Strip) -> str:
-    """The kind as the interface calls it, in lower case."""
-    return strip.bl_rna.properties["type"].enum_items[strip.type].name.lower()
+def a_kind(strip: bpy.types.Strip) -> str:
+    """The kind as the interface calls it: "a mask strip", "an adjustment layer strip"."""
+    kind = strip.bl_rna.properties["type"].enum_items[strip.type].name.lower()
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} strip"
 
 
 def check(strip: bpy.types.Strip) -> None:
     """Raise UnsupportedClip unless the strip has a picture and all that makes it is there."""
     if not is_picture(strip):
         raise UnsupportedClip(
-            f"Strip {strip.name!r} is a {kind_name(strip)} strip and has no picture to work on.",
+            f"Strip {strip.name!r} is {a_kind(strip)} and has no picture to work on.",
             "Select the clip that shows the picture.",
         )
     for part in _parts(strip):
@@ -47,7 +48,7 @@ def check(strip: bpy.types.Strip) -> None:
             )
     if strip.type in ("META", "SCENE") and not _has_pictures(strip):
         raise UnsupportedClip(
-            f"Strip {strip.name!r} is a {kind_name(strip)} strip without a picture in it.",
+            f"Strip {strip.name!r} is {a_kind(strip)} without a picture in it.",
             "Select the clip that shows the picture, or unmute what is in the strip.",
         )
 

@@ -197,7 +197,7 @@ def test_picture_of_several_layers_is_not_refused(timeline, bpy):
 
 def test_adjustment_layer_is_refused(timeline, plate):
     layer = timeline.add_effect("ADJUSTMENT", channel=3)
-    with pytest.raises(UnsupportedClip, match="adjustment layer strip"):
+    with pytest.raises(UnsupportedClip, match="is an adjustment layer strip and has"):
         read_shot(timeline.scene, layer)
 
 
