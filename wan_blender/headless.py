@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -23,12 +22,11 @@ from typing import Any, NoReturn, TextIO
 
 import bpy
 
-from . import event_pump, hygiene_view, job, preferences, properties, schema, tasks
-from .claim import Claim
+from . import answer, event_pump, hygiene_view, job, preferences, properties, schema, tasks
 from .engine_call import EngineCall
-from .errors import BadRequest, EngineError, UserError, WanError
+from .errors import BadRequest, UserError, WanError
 from .interrupts import interrupts
-from .local_job import ORIGIN, LocalJob
+from .local_job import LocalJob, make_room
 from .printed_progress import PrintedProgress
 from .timeline import mattes, shot
 from .timeline.place import Placement
@@ -46,16 +44,15 @@ def main(arguments: list[str]) -> int:
     with _claim_stdout() as stdout:
         try:
             options = _parser().parse_args(arguments)
-            answer, code = {"ok": True, **options.command(options)}, 0
+            told = answer.succeeded(**options.command(options))
         except WanError as error:
             print(f"wan_blender: {error}", file=sys.stderr)
-            answer, code = {"ok": False, "error": error.to_dict()}, error.exit_code
+            told = answer.failed(error)
         except Exception as error:  # noqa: BLE001 - a script waits for an answer, also from a bug
             traceback.print_exc()
-            bug = EngineError(f"The add-on failed: {type(error).__name__}: {error}.", "See stderr.")
-            answer, code = {"ok": False, "error": bug.to_dict()}, bug.exit_code
-        print(json.dumps(answer, ensure_ascii=False), file=stdout)
-    return code
+            told = answer.failed(error)
+        answer.say(told, stdout)
+    return told["exit_code"]
 
 
 def _claim_stdout() -> TextIO:
@@ -128,23 +125,23 @@ def _add_options(run: argparse.ArgumentParser) -> None:
 
 def generate(options: argparse.Namespace) -> dict[str, Any]:
     """Run the shot that ``options`` name, to its end. Raises WanError."""
+    if options.save:
+        _check_savable(options.save.absolute())
     scene, request, settings = _read(options)
     folder = (options.out or job.new_folder(preferences.jobs_root(), request.strip)).absolute()
     other = folder.with_name(f"{folder.name}-without")
     without = hygiene_view.without_hygiene(settings) if options.with_and_without else None
-    _make_room(folder)
+    make_room(folder)
     if without:
-        _make_room(other, finished=True)
+        make_room(other, finished=True)
         without = _run(scene, request, without, other, options)
     local = _run(scene, request, settings, folder, options, without)
     if options.save:
         _save(local, options.save.absolute())
     return {
-        "job": str(local.folder),
+        **answer.of_job(local),
         "without": str(without.folder) if without else None,
-        "result": str(job.result_folder(local.folder)),
         "saved": str(options.save.absolute()) if options.save else None,
-        "report": local.report,
     }
 
 
@@ -158,7 +155,7 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
     scratch = Path(tempfile.mkdtemp(prefix="wan-check-"))
     try:
         folder = (options.out or scratch / "job").absolute()
-        _make_room(folder)
+        make_room(folder)
         placement = Placement.of(scene, request)
         event_pump.session().export(request, settings, folder, placement, PrintedProgress())
         hygiene_view.save_map(folder, scene.sequence_editor.strips_all[request.strip])
@@ -188,7 +185,7 @@ def _read(
     plate = shot.find_plate(scene, options.strip)
     if options.task:
         tasks.set_up(scene, plate, options.task)
-    choices = [_matte(scene, plate, text) for text in options.matte or []]
+    choices = [mattes.read_choice(scene, plate, text) for text in options.matte or []]
     settings = _settings(scene, options)
     request = shot.read_shot(
         scene,
@@ -200,20 +197,6 @@ def _read(
     )
     hygiene_view.require_map(settings, plate)
     return scene, request, settings
-
-
-def _make_room(folder: Path, finished: bool = False) -> None:
-    """Take over a folder with an unfinished job of ours, so that a command that was killed can be
-    repeated; with ``finished``, one that is done too. Raises BadRequest for any other that is not
-    empty, JobBusy while somebody works on the job."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not (folder / ORIGIN).is_file():
-        raise BadRequest(f"{folder} is not empty.", "Give --out a new or empty folder.")
-    if (folder / job.RESULT).exists() and not finished:
-        raise BadRequest(f"{folder} holds a result.", "Give --out a new or empty folder.")
-    with Claim(folder):
-        job.clear(folder)
 
 
 def _run(
@@ -243,19 +226,6 @@ def _scene(name: str | None) -> bpy.types.Scene:
             f"Its scenes: {', '.join(scene.name for scene in bpy.data.scenes)}.",
         )
     return bpy.data.scenes[name]
-
-
-def _matte(scene: bpy.types.Scene, plate: bpy.types.Strip, text: str) -> mattes.MatteChoice:
-    """NAME[:channel][:operation]; a name may hold colons itself."""
-    rest = {}
-    for key, allowed in (
-        ("operation", mattes.OPERATIONS),
-        ("channel", mattes.CHANNELS),
-    ):
-        name, colon, last = text.rpartition(":")
-        if colon and last in allowed:
-            text, rest[key] = name, last
-    return mattes.MatteChoice(mattes.find_matte(scene, plate, text).id, **rest)
 
 
 def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> job.Job:
@@ -292,6 +262,20 @@ def _assignments(texts: list[str]) -> Iterator[tuple[str, str]]:
         if not equals:
             raise BadRequest(f"--set {text!r} has no '='.", "Write --set group.name=value.")
         yield path, value
+
+
+def _check_savable(path: Path) -> None:
+    """Raise BadRequest before the run where its result could not be saved after it."""
+    if path.is_dir():
+        raise BadRequest(f"--save {path} is a folder.", "Name the .blend file to write.")
+    if not path.parent.is_dir():
+        raise BadRequest(
+            f"--save {path}: there is no folder {path.parent}.", "Make it, or name another file."
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise BadRequest(
+            f"--save {path}: the folder {path.parent} cannot be written.", "Name another file."
+        )
 
 
 def _save(local: LocalJob, path: Path) -> None:

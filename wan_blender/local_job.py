@@ -12,7 +12,7 @@ from typing import Any
 
 from . import job, protocol, schema
 from .claim import Claim, is_claimed
-from .errors import InvalidJob, UserError, WanError, from_os_error
+from .errors import BadRequest, InvalidJob, UserError, WanError, from_os_error
 from .timeline.background import BackgroundExport
 from .timeline.place import Placement, is_missing
 from .timeline.shot import ShotRequest
@@ -98,6 +98,20 @@ def read_folder(folder: Path) -> LocalJob:
         local.phase = Phase.FAILED
         local.error = UserError("The job was interrupted.", "Run it again, or dismiss it.")
     return local
+
+
+def make_room(folder: Path, finished: bool = False) -> None:
+    """Take over a folder with an unfinished job of ours, so that a command that was killed can be
+    repeated; with ``finished``, one that is done too. Raises BadRequest for any other that is not
+    empty, JobBusy while somebody works on the job."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / ORIGIN).is_file():
+        raise BadRequest(f"{folder} is not empty.", "Give a new or empty folder.")
+    if (folder / job.RESULT).exists() and not finished:
+        raise BadRequest(f"{folder} holds a result.", "Give a new or empty folder.")
+    with Claim(folder):
+        job.clear(folder)
 
 
 def find_open_ends(root: Path, lost: bool = True) -> list[LocalJob]:

@@ -229,11 +229,14 @@ def choose_span(scene: bpy.types.Scene, plate: str, span: Span) -> None:
 
 
 def read_request(
-    scene: bpy.types.Scene, plate: bpy.types.Strip, settings: job.Job | None = None
+    scene: bpy.types.Scene,
+    plate: bpy.types.Strip,
+    settings: job.Job | None = None,
+    choices: list[MatteChoice] | None = None,
 ) -> ShotRequest:
-    """The shot as the user set it up, for a run with ``settings``, by default the scene's. Raises
-    WanError."""
-    choices, span = chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
+    """The shot as the user set it up, for a run with ``settings`` and ``choices``, by default the
+    scene's. Raises WanError."""
+    choices, span = choices or chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
     settings = settings or read(scene)
     mattes = model_matte(settings), blur_matte(settings)
     return read_shot(scene, plate, choices, span, *mattes)

@@ -23,6 +23,7 @@ import bpy
 
 from . import job, protocol
 from .claim import Claim
+from .early_check import check_settings
 from .errors import (
     Cancelled,
     EngineMissing,
@@ -107,6 +108,7 @@ class Session:
     ) -> LocalJob:
         """The folder of a job that is to be exported, by ``exporter`` or else here. Raises
         WanError, and then no folder stays."""
+        check_settings(settings, request.frames)
         asked = request.to_dict()
         choices = {"mattes": asked["mattes"], "span": asked["span"]}
         local = LocalJob(folder, settings, placement, choices, Phase.EXPORTING, request)

@@ -98,6 +98,8 @@ def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_
     for name in ("b.jpg", "a.png", "notes.txt"):
         (pictures / name).write_bytes(name.encode())
     (tmp_path / "first.webp").write_bytes(b"first")
+    style = str(tmp_path / "style.safetensors")
+    Path(style).touch()
     folder = tmp_path / "job"
     code, answer, _ = command(
         "--strip", "plate", "--out", folder,
@@ -105,14 +107,14 @@ def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_
         "--set", f"model_mask.start_image={tmp_path / 'first.webp'}",
         "--set", "model_mask.shape=own", "--set", "model_mask.matte=mask:Square",
         "--set", 'prompt.sections=["a kite, high up", "a gull"]',
-        "--set", 'loras=[{"file": "style.safetensors", "weight": 0.5}]',
+        "--set", f"loras={json.dumps([{'file': style, 'weight': 0.5}])}",
         "--set", "sampling.sigmas=1, 0.5, 0",
     )  # fmt: skip
     assert code == 0, answer
     jobs = part("job")
     written = jobs.read(folder)
     assert written.prompt.sections == ["a kite, high up", "a gull"]
-    assert written.loras == [jobs.Lora("style.safetensors", 0.5)]
+    assert written.loras == [jobs.Lora(style, 0.5)]
     assert written.sampling.sigmas == [1, 0.5, 0]
     asked = written.model_mask
     assert (asked.start_image, asked.end_image, asked.references) == (
@@ -141,7 +143,9 @@ def test_picture_that_is_not_there_is_a_bad_request(command, tmp_path):
     assert "model_mask.matte" in answer["error"]["message"]
 
 
-def test_options_reach_the_job_and_not_the_file(command, scene, part, tmp_path):
+def test_options_reach_the_job_and_not_the_file(command, scene, part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("weights").mkdir()
     code, _, _ = command(
         "--strip", "plate", "--prompt", "a kite", "--negative", "blur", "--model", "weights",
         "--set", "sampling.steps=7", "--set", "output.full_frames=true",
@@ -253,6 +257,42 @@ def test_bad_request_exits_2_and_says_what(command, tmp_path, arguments, code, w
     assert not (tmp_path / "jobs").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--model", "/nope"], "WeightsMissing", "no model folder /nope (model.path). Choose"),
+        (
+            ["--set", 'loras=[{"file": "/no.safetensors"}]'],
+            "WeightsMissing",
+            "no LoRA file '/no.safetensors' (loras[0].file). Choose",
+        ),
+        (
+            ["--set", 'stages=[{"steps": 3}, {"loras": [{}]}]'],
+            "WeightsMissing",
+            "no LoRA file '' (stages[1].loras[0].file)",
+        ),
+        (
+            ["--set", 'stages=[{"model": "/nope", "steps": 3}, {}]'],
+            "WeightsMissing",
+            "no model folder /nope (stages[0].model)",
+        ),
+        (["--set", "stages=[{}, {}]"], "InvalidJob", "neither steps nor an end"),
+        (["--set", "mask.frames=900-"], "InvalidJob", "which spans 11 to 16"),
+        (["--set", "sampling.sigmas=0.5, 0.9, 0"], "InvalidJob", "0.5, 0.9, 0; expected"),
+        (["--save", "/no/folder/x.blend"], "BadRequest", "there is no folder /no/folder. Make it"),
+        (["--save", "/tmp"], "BadRequest", "--save /tmp is a folder. Name the .blend"),
+    ],
+)
+def test_what_can_be_known_before_the_export_is_refused_before_it(
+    command, tmp_path, arguments, code, words
+):
+    exit_code, answer, stderr = command("--strip", "plate", *arguments)
+    assert (exit_code, answer["exit_code"], answer["error"]["code"]) == (2, 2, code)
+    assert words in stderr
+    assert "export" not in stderr
+    assert not (tmp_path / "jobs").exists()
+
+
 def test_out_folder_in_use_is_refused_untouched(command, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
     code, answer, _ = command("--strip", "plate", "--out", tmp_path)
@@ -272,6 +312,65 @@ def test_bug_exits_1_with_an_answer_and_its_traceback(command, part, monkeypatch
     assert (code, answer["error"]["code"]) == (1, "EngineError")
     assert "KeyError: 'bug'" in answer["error"]["message"]
     assert "Traceback" in stderr
+
+
+def test_operator_takes_prompt_mattes_and_folder_and_answers(command, addon, part, scene, capfd):
+    out = Path(part("preferences").get().jobs) / "mine"
+    capfd.readouterr()
+    done = addon.ops.wan.generate(
+        strip="plate",
+        prompt="a kite",
+        matte="matte:alpha\nmask:Square:intersect",
+        out=str(out),
+    )
+    assert done == {"FINISHED"}
+    answers = [line for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    (told,) = map(json.loads, answers)
+    assert told == {
+        "ok": True,
+        "exit_code": 0,
+        "job": str(out),
+        "result": str(out / "result"),
+        "report": {"seed": 1},
+    }
+    assert part("job").read(out).prompt.text == "a kite"
+    origin = json.loads((out / "origin.json").read_text())
+    assert origin["choices"]["mattes"] == [
+        {"id": "strip:matte", "channel": "alpha", "operation": "add"},
+        {"id": "mask:Square", "channel": "luma", "operation": "intersect"},
+    ]
+    assert scene.wan.prompt.text == ""
+    assert not scene.wan.mattes
+    assert [s.name for s in scene.sequence_editor.strips if s.type == "IMAGE"] == ["a kite [0]"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "exit_code"),
+    [
+        ({"strip": "nowhere"}, "NothingSelected", 2),
+        ({"strip": "plate", "matte": "cloud"}, "BadRequest", 2),
+        ({"strip": "plate", "out": "/"}, "BadRequest", 2),
+        ({"strip": "plate", "prompt": "fail"}, "OutOfMemory", 1),
+    ],
+)
+def test_script_can_tell_errors_of_the_operator_apart(
+    command, addon, capfd, asked, code, exit_code
+):
+    capfd.readouterr()
+    with pytest.raises(RuntimeError, match=rf"^Error: {code}: "):
+        addon.ops.wan.generate(**asked)
+    answers = [line for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    (told,) = map(json.loads, answers)
+    assert (told["ok"], told["exit_code"], told["error"]["code"]) == (False, exit_code, code)
+
+
+def test_bug_in_the_operator_is_answered_too(command, addon, part, monkeypatch, capfd):
+    monkeypatch.setattr(part("properties"), "read_request", lambda *_: {}["bug"])
+    with pytest.raises(RuntimeError, match="KeyError: 'bug'"):
+        addon.ops.wan.generate(strip="plate")
+    out = capfd.readouterr().out
+    (told,) = (json.loads(line) for line in out.splitlines() if line.startswith("{"))
+    assert (told["exit_code"], told["error"]["code"]) == (1, "EngineError")
 
 
 def test_strips_of_one_script_share_an_engine_and_a_bad_one_stops_none(command, part):

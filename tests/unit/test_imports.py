@@ -20,17 +20,19 @@ STDLIB_ONLY = {
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
-    "stages", "traits",
+    "early_check", "stages", "traits",
 }  # fmt: skip
 SHARED = {
     "claim", "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview",
     "protocol", "schedule", "schedule_check", "schema", "stages", "traits", "transfer",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
-SESSION = TIMELINE | {"interface", "process", "interrupts", "local_job", "session"}
+SESSION = TIMELINE | {
+    "early_check", "interface", "process", "interrupts", "local_job", "session",
+}  # fmt: skip
 INTERFACE = SESSION | {
-    "diagnosis", "engine_env", "event_pump", "forecast", "hygiene_view", "installation", "library",
-    "mask_view", "outlook", "printed_progress", "preferences", "properties", "tasks",
+    "answer", "diagnosis", "engine_env", "event_pump", "forecast", "hygiene_view", "installation",
+    "library", "mask_view", "outlook", "printed_progress", "preferences", "properties", "tasks",
 }  # fmt: skip
 # part of the package -> parts it may import
 ALLOWED = {
@@ -60,6 +62,8 @@ ALLOWED = {
     "timeline": TIMELINE,
     "local_job": TIMELINE,
     "session": SESSION,
+    "early_check": {"errors", "job", "stages"},
+    "answer": {"errors", "job", "local_job"},
     "interface": set(),
     "event_pump": {"errors", "interface", "session"},
     "printed_progress": {"local_job"},
@@ -74,7 +78,7 @@ ALLOWED = {
     "tasks": TIMELINE | {"properties"},
     "operators": INTERFACE | {"operators"},
     "panels": INTERFACE | {"panels"},
-    "headless": INTERFACE,
+    "headless": INTERFACE | {"engine_call"},
     "addon": INTERFACE | {"operators", "panels", "headless"},
     "__init__": set(),
 }

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import bpy
 from bpy.props import StringProperty
 
-from .. import event_pump, hygiene_view, job, preferences, properties
-from ..local_job import LocalJob
+from .. import answer, event_pump, hygiene_view, job, preferences, properties
+from ..local_job import LocalJob, make_room
 from ..printed_progress import PrintedProgress
-from ..timeline import compat, shot
+from ..timeline import compat, mattes, shot
 from ..timeline.place import Placement
 from .operator import PlateOperator
 
@@ -24,12 +27,46 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
         options={"SKIP_SAVE"},
     )
 
+    prompt: StringProperty(
+        name="Prompt",
+        description="What to generate inside the mask. Empty takes the scene's",
+        options={"SKIP_SAVE"},
+    )
+    matte: StringProperty(
+        name="Matte",
+        description="What says where to generate: NAME[:luma|alpha][:add|subtract|intersect], "
+        "several on lines of their own. Empty takes what is chosen for the strip",
+        options={"SKIP_SAVE"},
+    )
+    out: StringProperty(
+        name="Job Folder",
+        description="Folder to make the job in: new, empty, or with an unfinished job, which is "
+        "made anew. Empty takes a new one where the preferences say",
+        subtype="DIR_PATH",
+        options={"SKIP_SAVE"},
+    )
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         return bpy.app.background or super().poll(context)  # scripts name the strip
 
     def run(self, context: bpy.types.Context) -> None:
-        generate(compat.sequencer_scene(context), self.strip)
+        try:
+            local = self._generate(compat.sequencer_scene(context))
+        except Exception as error:
+            if bpy.app.background:
+                answer.say(answer.failed(error), sys.stdout)
+            raise
+        if bpy.app.background:
+            answer.say(answer.succeeded(**answer.of_job(local)), sys.stdout)
+
+    def _generate(self, scene: bpy.types.Scene) -> LocalJob:
+        plate, settings = shot.find_plate(scene, self.strip or None), properties.read(scene)
+        choices = [mattes.read_choice(scene, plate, line) for line in self.matte.splitlines()]
+        if self.prompt:
+            settings.prompt.text = self.prompt
+        folder = Path(bpy.path.abspath(self.out)).absolute() if self.out else None
+        return generate(scene, plate.name, settings, choices=choices, folder=folder)
 
 
 def generate(
@@ -37,22 +74,20 @@ def generate(
     strip: str,
     settings: job.Job | None = None,
     compare_with: LocalJob | None = None,
+    choices: list[mattes.MatteChoice] | None = None,
+    folder: Path | None = None,
 ) -> LocalJob:
-    """Queue the shot of ``strip`` with ``settings``, by default the scene's; "" is the selected
-    one. In background mode also run it to its end. Raises WanError."""
-    plate, settings = shot.find_plate(scene, strip or None), settings or properties.read(scene)
+    """Queue the shot of ``strip`` with ``settings`` and mattes, by default the scene's, in
+    ``folder``, by default a new one. In background mode also run it to its end. Raises WanError."""
+    plate, settings = shot.find_plate(scene, strip), settings or properties.read(scene)
     hygiene_view.require_map(settings, plate)
-    request = properties.read_request(scene, plate, settings)
-    session = event_pump.session()
-    local = session.submit(
-        request,
-        settings,
-        job.new_folder(preferences.jobs_root(), plate.name),
-        Placement.of(scene, request),
-    )
+    request = properties.read_request(scene, plate, settings, choices)
+    folder = folder or job.new_folder(preferences.jobs_root(), plate.name)
+    make_room(folder)
+    local = event_pump.session().submit(request, settings, folder, Placement.of(scene, request))
     hygiene_view.save_map(local.folder, plate)
     if compare_with:
         job.compare_with(local.folder, compare_with.folder)
     if bpy.app.background:
-        session.wait(local, PrintedProgress())
+        event_pump.session().wait(local, PrintedProgress())
     return local

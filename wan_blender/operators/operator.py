@@ -20,7 +20,9 @@ class WanOperator:
             self.run(context)
         except WanError as error:
             event_pump.session().error = error  # the panel keeps what the popup loses
-            self.report({"ERROR"}, str(error))
+            # Scripts get the report as a RuntimeError, and tell errors apart by their code.
+            code = f"{error.code}: " if bpy.app.background else ""
+            self.report({"ERROR"}, f"{code}{error}")
             return {"CANCELLED"}
         return {"FINISHED"}
 

@@ -159,6 +159,17 @@ def resolve(
     return list(choices)
 
 
+def read_choice(scene: bpy.types.Scene, strip: bpy.types.Strip, text: str) -> MatteChoice:
+    """What NAME[:channel][:operation] chooses for the plate ``strip``, NAME being an id or a label;
+    it may hold colons itself. Raises BadRequest."""
+    rest = {}
+    for key, allowed in (("operation", OPERATIONS), ("channel", CHANNELS)):
+        name, colon, last = text.rpartition(":")
+        if colon and last in allowed:
+            text, rest[key] = name, last
+    return MatteChoice(find_matte(scene, strip, text).id, **rest)
+
+
 def find_matte(scene: bpy.types.Scene, strip: bpy.types.Strip, name: str) -> Matte:
     """The matte with the id or label ``name``. Raises BadRequest that lists what there is."""
     known = list_mattes(scene, strip)
