@@ -80,7 +80,7 @@ class Shot:
     )
     frame_count: int = schema.integer(0, "Frames in the plate", 1, 1048574)
     channel: int = schema.integer(1, "Channel of the plate strip", 0, 128)
-    bit_depth: int = schema.integer(8, "Bits per channel of the plate frames", 8, 16)
+    bit_depth: int = schema.integer(8, "Bits per channel of the plate frames: 8 or 16", 8, 16)
 
 
 @dataclass

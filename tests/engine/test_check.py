@@ -4,6 +4,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
@@ -18,7 +19,7 @@ from wan_blender.engine.models.gguf_files import read_gguf
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.tensor_files import component_files, read_header
 from wan_blender.engine.pipeline import generate
-from wan_blender.engine.video import read_png
+from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
 
 
@@ -55,6 +56,15 @@ def _add_lora(folder, width, more=b""):
     _set(folder, loras=[{"file": str(path)}])
 
 
+def _cut_plate(folder):
+    path = folder / "plate" / "000002.png"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def _draw_plate(folder, *shape, dtype=np.uint8):
+    write_png(folder / "plate" / "000002.png", np.zeros(shape, dtype))
+
+
 def _cut_tokenizer(folder):
     path = folder.parent / "model" / "tokenizer" / "tokenizer.json"
     path.write_bytes(path.read_bytes()[:300])
@@ -74,9 +84,15 @@ def _cut_tokenizer(folder):
         (lambda f: _set(f, model={"path": "x" * 5000}), "WeightsMissing", "xxx"),
         (lambda f: _set(f, mask={"frames": "9" * 5000}), "InvalidJob", "mask.frames"),
         (lambda f: _set(f, stages=[{"model": "nano/vace", "steps": 1}]), "WrongModel", "_class"),
+        (lambda f: (f / "plate" / "000002.png").write_bytes(b""), "InvalidJob", "2.png.* 0 bytes"),
+        (_cut_plate, "InvalidJob", "000002.png is no PNG, or cut short"),
+        (lambda f: _draw_plate(f, 20, 30, 3), "SizeMismatch", "000002.png is 30x20.*48x32"),
+        (lambda f: _draw_plate(f, 32, 48, 3, dtype=np.uint16), "InvalidJob", "16 bits.*is 8"),
+        (lambda f: _set(f, shot={"bit_depth": 12}), "InvalidJob", "8 bits.*shot.bit_depth is 12"),
     ],
     ids=["no tokenizer", "half", "LoRA", "stage's LoRA", "wide LoRA", "LoRA and more",
-         "cuda", "mps", "path", "frames", "kind"],
+         "cuda", "mps", "path", "frames", "kind", "empty plate", "cut plate", "small plate",
+         "deep plate", "depth"],
 )  # fmt: skip
 def test_check_and_run_refuse_alike(job, monkeypatch, capsys, spoil, error, words):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

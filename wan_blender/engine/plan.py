@@ -62,6 +62,7 @@ def make_plan(
     what ``check`` raises, which is called for each frame read, now and later."""
     job = jobs.read(folder)
     shot = Shot(folder, job, check)
+    shot.check_plate()
     extent = measure_mask(shot)
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
     bundle.read_tokenizer()

@@ -7,6 +7,7 @@ Arrays are (H, W, 3|4) or (H, W) in the file's own integer type, so nothing is l
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Shot:
         self.folder = folder
         self._check = check
         self.width, self.height = job.shot.width, job.shot.height
+        self._bits = job.shot.bit_depth
         self.plate_files, self.mask_files = jobs.frame_files(folder, job)
         self._model_mask_files: list[Path] | None = None
         first = job.shot.frame_start
@@ -38,13 +40,27 @@ class Shot:
     def __len__(self) -> int:
         return len(self.plate_files)
 
+    def check_plate(self) -> None:
+        """Raise what is wrong with the plate's frames as far as the first and last bytes of each
+        tell: not whole, another size, another depth than the job says. Reads no pixels."""
+        for path in self.plate_files:
+            self._check()
+            width, height, bits = measure_png(path)
+            self._check_size((height, width), path, "plate")
+            if bits != self._bits:
+                raise InvalidJob(
+                    f"{path} has {bits} bits per channel; job.json's shot.bit_depth is "
+                    f"{self._bits}.",
+                    "Correct shot.bit_depth, or export the shot again.",
+                )
+
     def plate(self, index: int) -> np.ndarray:
         """(H, W, 3) or (H, W, 4), uint8 or uint16, RGB order, straight alpha."""
         self._check()
         frame = read_png(self.plate_files[index])
         if frame.ndim == 2:
             frame = np.repeat(frame[..., None], 3, 2)
-        self._check_size(frame, self.plate_files[index], "plate")
+        self._check_size(frame.shape, self.plate_files[index], "plate")
         return frame
 
     def mask(self, index: int) -> np.ndarray:
@@ -67,7 +83,7 @@ class Shot:
                 f"{path} has {frame.shape[2]} channels; a mask has one.",
                 "Save masks as gray PNG.",
             )
-        self._check_size(frame, path, "mask")
+        self._check_size(frame.shape, path, "mask")
         return settled(to_mask(frame))
 
     def digest(self) -> str:
@@ -78,14 +94,33 @@ class Shot:
             hasher.update(path.read_bytes())
         return hasher.hexdigest()
 
-    def _check_size(self, frame: np.ndarray, path: Path, what: str) -> None:
-        height, width = frame.shape[:2]
+    def _check_size(self, shape: tuple[int, ...], path: Path, what: str) -> None:
+        height, width = shape[:2]
         if (width, height) != (self.width, self.height):
             raise SizeMismatch(
                 f"The {what} frame {path} is {width}x{height}; job.json's shot is "
                 f"{self.width}x{self.height}.",
                 "Export the shot again.",
             )
+
+
+def measure_png(path: Path) -> tuple[int, int, int]:
+    """Width, height and bits per channel (8 or 16) of a PNG, from its header. Raises InvalidJob
+    for other files and for one that is cut short."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(25)
+            file.seek(max(0, path.stat().st_size - 12))
+            whole = head[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" in file.read()
+    except OSError as error:
+        raise from_os_error(error, "reading a frame") from error
+    if not whole or len(head) < 25:
+        raise InvalidJob(
+            f"{path} is no PNG, or cut short: it has {path.stat().st_size} bytes.",
+            "Export the shot again.",
+        )
+    width, height, bits = struct.unpack(">IIB", head[16:])
+    return width, height, max(8, bits)
 
 
 def read_png(path: Path) -> np.ndarray:
