@@ -93,6 +93,8 @@ def feather(inside: np.ndarray, pixels: float) -> np.ndarray:
     """Factor (H, W) in 0..1 that rises from the edge of ``inside`` to 1 over ``pixels``; where
     ``inside`` is thinner than that, to its middle, so that a thin mask is covered still. The
     picture's edge is no edge."""
+    if inside.all():
+        return np.ones(inside.shape, np.float32)
     padded = np.pad(inside.astype(np.uint8), 1, mode="edge")
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     room, radius = depth.copy(), pixels + 1
