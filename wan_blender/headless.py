@@ -158,7 +158,7 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
         make_room(folder)
         placement = Placement.of(scene, request)
         event_pump.session().export(request, settings, folder, placement, PrintedProgress())
-        hygiene_view.save_map(folder, scene.sequence_editor.strips_all[request.strip])
+        hygiene_view.save_map(folder, scene.sequence_editor.strips_all[request.strip], settings)
         plan = _ask(EngineCall(python, "check", str(folder)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -209,7 +209,7 @@ def _run(
 ) -> LocalJob:
     session = event_pump.session()
     local = session.submit(request, settings, folder, Placement.of(scene, request))
-    hygiene_view.save_map(folder, scene.sequence_editor.strips_all[request.strip])
+    hygiene_view.save_map(folder, scene.sequence_editor.strips_all[request.strip], settings)
     if compare_with:
         job.compare_with(folder, compare_with.folder)
     local.wants_placing = options.save is not None

@@ -9,6 +9,7 @@
     references/         pictures of what to generate, for VACE
     compare_with        name of the folder beside it with the take without hygiene; optional
     radius.png          16-bit gray blur map of the shot, white = 2.5 px; optional
+    start_radius.png    the same of the start picture, where it has its own; optional
     blur_matte/         16-bit gray matte that hygiene follows, white = hygiene.matte_px; optional
     cancel              its presence stops the run within one step
     lock                held by the process that works on the job: claim.py
@@ -46,7 +47,8 @@ PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
 START, END, REFERENCES = "start_image", "end_image", "references"  # settings that name pictures
 PICTURES = {START: "start.png", END: "end.png", REFERENCES: "references"}  # where none is named
 FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
-RADIUS, BLUR_MATTE, COMPARE_WITH = "radius.png", "blur_matte", "compare_with"
+RADIUS, START_RADIUS, BLUR_MATTE = "radius.png", "start_radius.png", "blur_matte"
+COMPARE_WITH = "compare_with"
 PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
 DTYPES = {
     "auto": "bfloat16 on a GPU, float32 on the CPU",
@@ -696,7 +698,8 @@ def clear(folder: Path) -> None:
         for name in (PLATE, MASK, MODEL_MASK, BLUR_MATTE, REFERENCES, *unfinished):
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
-        for name in ("job.json", "state.jsonl", "log.txt", "cancel", RADIUS, COMPARE_WITH):
+        maps = (RADIUS, START_RADIUS)
+        for name in ("job.json", "state.jsonl", "log.txt", "cancel", *maps, COMPARE_WITH):
             (folder / name).unlink(missing_ok=True)
         for name in (START, END):
             for picture in folder.glob(f"{Path(PICTURES[name]).stem}.*"):

@@ -408,7 +408,8 @@ def test_map_stays_with_its_strip_when_that_is_renamed(shot, part, tmp_path):
     assert view.name == "Graded"
     treat(shot, view)
     assert view.radius[-15, 40] == pytest.approx(1.25, abs=0.01)
-    part("hygiene_view").save_map(tmp_path, strip)
+    settings = part("properties").read(shot.context.scene)
+    part("hygiene_view").save_map(tmp_path, strip, settings)
     assert (tmp_path / part("job").RADIUS).exists()
     assert open_settled(shot, part).radius[-15, 40] == pytest.approx(1.25, abs=0.01)
 
@@ -608,10 +609,11 @@ def test_map_is_written_into_the_job_as_it_is_painted(shot, part, tmp_path):
     shot.ops.wan.open_hygiene_view()
     hygiene_view, job = part("hygiene_view"), part("job")
     view = hygiene_view.view()
-    hygiene_view.save_map(tmp_path, room(shot))
+    settings = part("properties").read(shot.context.scene)
+    hygiene_view.save_map(tmp_path, room(shot), settings)
     assert not (tmp_path / job.RADIUS).exists()  # black: nothing is blurred
     paint(view, slice(10, 20), slice(30, 50), 0.5)
-    hygiene_view.save_map(tmp_path, room(shot))
+    hygiene_view.save_map(tmp_path, room(shot), settings)
     image = shot.data.images.load(str(tmp_path / job.RADIUS))
     image.colorspace_settings.name = "Non-Color"
     stored = np.array(image.pixels[:], np.float32).reshape(H, W, -1)[..., 0]
@@ -624,8 +626,31 @@ def test_map_survives_saving_and_opening_the_file(shot, part, tmp_path):
     paint(part("hygiene_view").view(), slice(10, 20), slice(30, 50), 0.5)
     shot.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     shot.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-    part("hygiene_view").save_map(tmp_path, room(shot))
+    settings = part("properties").read(shot.context.scene)
+    part("hygiene_view").save_map(tmp_path, room(shot), settings)
     assert (tmp_path / part("job").RADIUS).exists()
+
+
+def test_map_of_an_image_goes_into_the_job_that_starts_from_it(shot, part, tmp_path):
+    path = tmp_path / "still.png"
+    still = shot.data.images.new("Still", W, H)
+    still.filepath_raw, still.file_format = str(path), "PNG"
+    still.save()
+    hygiene_view, job, wan = part("hygiene_view"), part("job"), shot.context.scene.wan
+    shot.ops.wan.open_hygiene_view(image="Still")
+    paint(hygiene_view.view(), slice(10, 20), slice(30, 50), 0.5)
+    wan.hygiene.mode = "soft"
+    for named, written in (("", False), (str(tmp_path / "plate.png"), False), (str(path), True)):
+        wan.model_mask.start_image = named
+        settings = part("properties").read(shot.context.scene)
+        if not written:
+            with pytest.raises(part("errors").InvalidJob, match="nothing is painted"):
+                hygiene_view.require_map(settings, room(shot))
+        else:
+            hygiene_view.require_map(settings, room(shot))
+        hygiene_view.save_map(tmp_path, room(shot), settings)
+        assert (tmp_path / job.START_RADIUS).exists() == written
+    assert not (tmp_path / job.RADIUS).exists()
 
 
 def test_views_show_what_they_name(shot, part):
@@ -740,6 +765,7 @@ def test_frequency_report_with_a_file_that_is_no_picture_says_so(shot, part, tmp
     shot.ops.wan.report_frequencies(filepath=str(tmp_path / "text.png"))
     settle(view)
     assert "text.png" in str(view.questions.error)
+    assert view.questions.error.code == "UnsupportedClip"
     assert view.report is None
 
 

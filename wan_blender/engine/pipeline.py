@@ -130,7 +130,8 @@ def describe_hygiene(plan: Plan, scene: Scene) -> dict[str, Any]:
     if plan.job.hygiene.mode == "off":
         return {}
     start = scene.given(jobs.START)
-    said = plan.treatment.describe(scene.picture(0) if start is None else start, plan.steps)
+    first = (scene.picture(0), 0) if start is None else (start, jobs.START)
+    said = plan.treatment.describe(*first, plan.steps)
     said["notes"] += start_notes(plan)
     return {"hygiene": said}
 

@@ -129,7 +129,8 @@ def require_map(settings: job.Job, plate: bpy.types.Strip) -> None:
     map that blurs, a matte to follow, or a picture that is treated by measure."""
     hygiene, pictures = settings.hygiene, settings.model_mask
     others = hygiene.matte or any(getattr(pictures, name) for name in (job.END, job.REFERENCES))
-    if hygiene.needs_map and not others and not _blurs(_read(plate)):
+    painted = _blurs(_read(plate)) or _blurs(_read(_start(settings)))
+    if hygiene.needs_map and not others and not painted:
         raise InvalidJob(
             f"Hygiene is {hygiene.mode!r}, but nothing is painted on the blur map of "
             f"{plate.name!r}.",
@@ -148,24 +149,35 @@ def without_hygiene(settings: job.Job) -> job.Job:
     return replace(settings, hygiene=replace(settings.hygiene, mode="off"))
 
 
-def save_map(folder: Path, plate: bpy.types.Strip) -> None:
-    """Write the blur map of the strip ``plate`` into a job folder, if it has one that blurs.
+def save_map(folder: Path, plate: bpy.types.Strip, settings: job.Job) -> None:
+    """Write the blur maps of the strip ``plate`` and of the start picture that ``settings`` name
+    into a job folder, where they have one that blurs.
 
     Raises DiskFull.
     """
-    values = _read(plate)
-    if not _blurs(values):
-        return
-    try:
-        png.write_gray16(folder / job.RADIUS, values.clip(0, 1))
-    except OSError as error:
-        raise from_os_error(error, "writing the blur map") from error
+    for owner, name in ((plate, job.RADIUS), (_start(settings), job.START_RADIUS)):
+        values = _read(owner)
+        if _blurs(values):
+            try:
+                png.write_gray16(folder / name, values.clip(0, 1))
+            except OSError as error:
+                raise from_os_error(error, "writing the blur map") from error
+
+
+def _start(settings: job.Job) -> bpy.types.Image | None:
+    """The image of this file that is the job's start picture, where it has a map."""
+    if not settings.model_mask.start_image:
+        return None
+    path = Path(bpy.path.abspath(settings.model_mask.start_image)).resolve()
+    painted = (image for image in bpy.data.images if image.filepath and find_map(image))
+    files = ((Path(bpy.path.abspath(i.filepath, library=i.library)).resolve(), i) for i in painted)
+    return next((image for file, image in files if file == path), None)
 
 
 def _blurs(values: np.ndarray | None) -> bool:
     return values is not None and bool((values > 0).any())
 
 
-def _read(plate: bpy.types.Strip) -> np.ndarray | None:
-    image = find_map(plate)
+def _read(owner: Owner | None) -> np.ndarray | None:
+    image = find_map(owner)
     return read_map(image) if image and all(image.size) else None

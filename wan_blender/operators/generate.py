@@ -85,7 +85,7 @@ def generate(
     folder = folder or job.new_folder(preferences.jobs_root(), plate.name)
     make_room(folder)
     local = event_pump.session().submit(request, settings, folder, Placement.of(scene, request))
-    hygiene_view.save_map(local.folder, plate)
+    hygiene_view.save_map(local.folder, plate, settings)
     if compare_with:
         job.compare_with(local.folder, compare_with.folder)
     if bpy.app.background:

@@ -96,7 +96,9 @@ def _draw_view(
     if view.is_clip:
         _draw_mask(layout, context, view)
     else:
-        text = "This image is no clip: its map goes into no job. Save the treated frame."
+        text = (
+            "This image is no clip: its map goes into jobs that start from it. Or save the frame."
+        )
         draw_wrapped(layout, context, text, "INFO")
     if view.matte and view.matte.error:
         draw_wrapped(layout, context, f"The matte is not followed. {view.matte.error}", "ERROR")

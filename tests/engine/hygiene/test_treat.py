@@ -16,12 +16,23 @@ from wan_blender.engine.hygiene.automatic import find_radius
 from wan_blender.engine.hygiene.faces import find_faces
 from wan_blender.engine.hygiene.treatment import Treatment, low_pass
 from wan_blender.engine.region import Region, whole_frame
+from wan_blender.engine.video import write_png
 from wan_blender.errors import InvalidJob, LengthMismatch, SizeMismatch, WrongModel
 from wan_blender.hygiene import blur
 from wan_blender.hygiene.bands import luminance
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import find_sinks
-from wan_blender.job import BLUR_MATTE, RADIUS, Hygiene, Job, Shot, frame_name
+from wan_blender.job import (
+    BLUR_MATTE,
+    PICTURES,
+    RADIUS,
+    START,
+    START_RADIUS,
+    Hygiene,
+    Job,
+    Shot,
+    frame_name,
+)
 from wan_blender.latent_grid import Grid
 
 SEEDS = range(3000, 3012)
@@ -269,7 +280,7 @@ def test_pictures_without_a_map_are_softened_by_measure_within_the_limit(clip):
     regions = blur.treat(picture, matrix, find_sinks(picture, matrix), 7)
     expected = blur.soften(picture, blur.radius_map(regions, picture.shape[:2]))
     np.testing.assert_allclose(treated, expected, atol=1e-5)
-    said = treatment.describe(frame(), 4)["by_measure"]["end"]
+    said = treatment.describe(frame(), 0, 4)["by_measure"]["end"]
     assert said["score_blurred"] < 0.9 * said["score"]
     assert said["largest_radius"] == pytest.approx(max(r.radius for r in regions), abs=1e-3)
 
@@ -277,7 +288,7 @@ def test_pictures_without_a_map_are_softened_by_measure_within_the_limit(clip):
 def test_pictures_without_a_map_are_left_where_nothing_is_soft():
     treatment = Treatment(Hygiene(mode="scheduled"), painted(), others=True)
     np.testing.assert_array_equal(treatment.see("low", frame(), "end"), low_pass(frame(), 0.4))
-    assert "by_measure" not in treatment.describe(frame(), 4)
+    assert "by_measure" not in treatment.describe(frame(), 0, 4)
 
 
 @pytest.mark.parametrize("mode", ["scheduled", "both"])
@@ -291,7 +302,7 @@ def test_low_pass_within_the_map_leaves_the_rest_alone(mode):
     soft = treatment.see("soft", picture)
     np.testing.assert_allclose(seen[:24], low_pass(soft, 0.4)[:24], atol=1e-6)
     assert (np.abs(soft - picture).max() < 1e-6) == (mode == "scheduled")
-    said = treatment.describe(picture, 10)
+    said = treatment.describe(picture, 0, 10)
     assert said["low_passed"] == 0.5
     assert ("blurred" in said) == (mode == "both")
 
@@ -305,7 +316,7 @@ def test_low_pass_within_the_map_finds_the_regions_of_other_pictures_by_measure(
     radius, _ = find_radius((room + 1) / 2, settings, 0)
     np.testing.assert_array_equal(changed & (radius == 0), False)
     assert changed.mean() > 0.01
-    said = treatment.describe(frame(), 10)
+    said = treatment.describe(frame(), 0, 10)
     assert said["by_measure"]["end"]["low_passed"] == pytest.approx(changed.mean(), abs=0.02)
     assert "no blur map" in said["notes"][0]
 
@@ -372,8 +383,34 @@ def test_one_map_serves_every_frame(tmp_path):
     np.testing.assert_allclose(read.radius(2), 0.7, atol=1e-4)
 
 
-def test_map_is_cut_to_what_the_model_sees_and_keeps_its_radii(tmp_path):
-    """Radii are pixels of the model's size: a smaller model frame is not blurred less."""
+@pytest.mark.parametrize(
+    ("size", "region", "scale"),
+    [
+        ((64, 48), Region(32, 0, 32, 48, Grid(1, 48, 32, 8, 2)), 2),  # as the shot: cropped like it
+        ((128, 96), WHOLE, 1),
+        ((32, 48), WHOLE, 4),  # fills the width
+    ],
+)
+def test_start_picture_has_its_own_map_fitted_as_it_is(tmp_path, size, region, scale):
+    """``scale``: pixels of the model for one of the map, which has half the picture's size."""
+    width, height = size
+    write_png(tmp_path / PICTURES[START], np.zeros((height, width, 3), np.uint8))
+    painted = np.zeros((height // 2, width // 2))
+    painted[:, width // 4 :] = 0.25
+    pictures.write_picture(tmp_path / START_RADIUS, painted)
+    job = Job(Shot(width=64, height=48, frame_count=1), hygiene=Hygiene(mode="soft"))
+    read = pictures.read_treatment(tmp_path, job, region, "i2v")
+    height, width = region.grid.height, region.grid.width
+    np.testing.assert_allclose(read.start[:, -16:], 0.25 * blur.MAX_RADIUS * scale, rtol=1e-3)
+    assert read.start[:, :8].any() == (region is not WHOLE)
+    picture = frame(height, width)
+    assert (read.see("soft", picture, START) != picture).any()
+    assert read.see("soft", picture, 0) is picture
+    assert read.describe(picture, START, 8)["blurred"] > 0
+
+
+def test_map_is_cut_to_what_the_model_sees_and_scaled_with_it(tmp_path):
+    """A picture shown at half its size is blurred by half as many pixels."""
     radius = np.zeros((48, 64), np.float32)
     radius[16:32, 32:64] = 1.5
     pictures.write_radius(tmp_path / RADIUS, radius)
@@ -381,7 +418,7 @@ def test_map_is_cut_to_what_the_model_sees_and_keeps_its_radii(tmp_path):
     job = Job(Shot(width=64, height=48, frame_count=1), hygiene=Hygiene(mode="soft"))
     read = pictures.read_treatment(tmp_path, job, region, "vace").radius(0)
     assert read.shape == (16, 16)
-    np.testing.assert_allclose(read[:8], 1.5, atol=1e-3)
+    np.testing.assert_allclose(read[:8], 0.75, atol=1e-3)
     np.testing.assert_allclose(read[8:], 0, atol=1e-3)
 
 
@@ -409,7 +446,7 @@ def test_report_says_what_was_blurred_and_low_passed():
     radius[:24] = 1.0
     settings = Hygiene(mode="both", start=0.25, end=0.5, strength=0.5)
     treatment = Treatment(settings, lambda index: radius)
-    said = treatment.describe(frame(), 8)
+    said = treatment.describe(frame(), 0, 8)
     assert said["mode"] == "both"
     assert said["blurred"] == 0.5
     assert said["largest_radius"] == 0.5
@@ -424,7 +461,7 @@ def test_report_names_what_the_run_made_ambiguous(strength, warned):
     room = ROOMS["bedroom"]().rgb
     settings = Hygiene(mode="soft", strength=strength)
     treatment = Treatment(settings, painted(1.25, *room.shape[:2]))
-    notes = treatment.describe(2 * room - 1, 8)["notes"]
+    notes = treatment.describe(2 * room - 1, 0, 8)["notes"]
     assert bool(notes) == warned
     if warned:
         assert "of its shape" in notes[0]
@@ -432,6 +469,6 @@ def test_report_names_what_the_run_made_ambiguous(strength, warned):
 
 
 def test_report_notes_what_had_no_effect():
-    scheduled = Treatment(Hygiene(mode="both", start=0.5, end=0.5)).describe(frame(), 8)
+    scheduled = Treatment(Hygiene(mode="both", start=0.5, end=0.5)).describe(frame(), 0, 8)
     assert "low_passed_steps" not in scheduled
     assert len(scheduled["notes"]) == 2

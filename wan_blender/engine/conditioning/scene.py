@@ -72,7 +72,7 @@ class Scene:
         else:
             grid = self.region.grid
             fitted = fill_size(picture, grid.padded_width, grid.padded_height)
-        return self._seen(fitted, 0 if name == jobs.START else name)
+        return self._seen(fitted, name)
 
     def references(self) -> list[np.ndarray]:
         """Pictures of what to generate, whole, on white, at the model's size."""

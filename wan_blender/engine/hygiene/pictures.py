@@ -13,6 +13,7 @@ from ... import job as jobs
 from ...errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
+from ..conditioning.scene import fill_size, read_colour
 from ..region import Region
 from .treatment import Treatment
 
@@ -125,7 +126,8 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
     maps = _find_maps(folder, job.shot.frame_count)
     names = (jobs.END, jobs.REFERENCES)
     others = any(jobs.pictures(folder, job.model_mask, name) for name in names)
-    if job.hygiene.needs_map and not maps and not others:
+    start = _read_start(folder, job, region)
+    if job.hygiene.needs_map and not maps and not others and start is None:
         raise InvalidJob(
             f"Hygiene ({mode}) would change nothing: {folder / jobs.RADIUS} is missing, and the "
             "job has no end frame or references.",
@@ -150,7 +152,24 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
     by_frame = list(zip(*maps, strict=True))
     radius = (lambda index: drawn(by_frame[index])) if maps else None
     moves = len(set(by_frame)) > 1
-    return Treatment(job.hygiene, radius, moves, job.sampling.seed, others)
+    return Treatment(job.hygiene, radius, moves, job.sampling.seed, others, start)
+
+
+def _read_start(folder: Path, job: jobs.Job, region: Region) -> np.ndarray | None:
+    """Radii of the start picture's own map, fitted to what the model sees as the picture is; None
+    without one."""
+    path, files = folder / jobs.START_RADIUS, jobs.pictures(folder, job.model_mask, jobs.START)
+    if not files or not path.is_file():
+        return None
+    gray, grid, shot = read_gray(path), region.grid, job.shot
+    if read_colour(files[0]).shape[:2] == (shot.height, shot.width):
+        scale = shot.width / gray.shape[1] * grid.width / region.width
+        gray = region.crop_padded(resize(gray[..., None], shot.width, shot.height)[..., 0])
+    else:
+        size = grid.padded_width, grid.padded_height
+        scale = max(size[0] / gray.shape[1], size[1] / gray.shape[0])
+        gray = fill_size(gray, *size)
+    return (gray * (MAX_RADIUS * scale)).clip(0, MAX_RADIUS)
 
 
 def _find_maps(folder: Path, frames: int) -> list[list[Path]]:

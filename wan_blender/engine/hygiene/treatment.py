@@ -27,7 +27,7 @@ from ...hygiene.bands import luminance, resize
 from ...hygiene.blur import MAX_RADIUS, ambiguity, ambiguity_warning, soften
 from ...hygiene.matrix import analyse
 from ...hygiene.sinks import find_sinks
-from ...job import Hygiene
+from ...job import START, Hygiene
 from .automatic import find_radius
 from .faces import find_faces
 
@@ -37,8 +37,9 @@ MOST_WARNINGS = 3
 
 class Treatment:
     """``radius`` gives the blur radii (H, W) of a frame of the shot, in pixels at the model's size;
-    None = nothing is painted. ``moves``: they are not the same on every frame. ``others``: the
-    model is shown pictures without a map, too."""
+    None = nothing is painted. ``moves``: they are not the same on every frame. ``start``: those of
+    the start picture, where it has its own. ``others``: the model is shown pictures without a map,
+    too."""
 
     def __init__(
         self,
@@ -47,9 +48,11 @@ class Treatment:
         moves: bool = False,
         seed: int = 0,
         others: bool = False,
+        start: np.ndarray | None = None,
     ) -> None:
         self.settings = settings
         self.radius = radius if settings.uses_map else None
+        self.start = start if settings.uses_map else None
         self.moves, self.seed, self.others = moves, seed, others
         self.measured: dict[str, dict[str, Any]] = {}  # pictures treated by measure, for the report
         self._radii: dict[str, np.ndarray] = {}
@@ -62,21 +65,21 @@ class Treatment:
         settings = self.settings
         if settings.low_passes and settings.start <= fraction < settings.end:
             return "low"
-        softens = settings.softens and (self.radius is not None or self.others)
-        return "soft" if softens else "original"
+        painted = self.radius is not None or self.start is not None
+        return "soft" if settings.softens and (painted or self.others) else "original"
 
     def phases(self, steps: int) -> list[str]:
         """The phase of each of ``steps`` steps."""
         return [self.phase_at(step / steps) for step in range(steps)]
 
-    def describe(self, first: np.ndarray, steps: int) -> dict[str, Any]:
+    def describe(self, first: np.ndarray, which: int | str, steps: int) -> dict[str, Any]:
         """What was done, for the report: ``first`` (H, W, 3) in -1..1 is the start frame at the
-        model's size. Scores are 0..100, ``blurred`` and ``low_passed`` are shares of the picture,
-        radii are pixels."""
+        model's size, ``which`` as for ``see``. Scores are 0..100, ``blurred`` and ``low_passed``
+        are shares of the picture, radii are pixels."""
         settings, phases = self.settings, self.phases(steps)
         said: dict[str, Any] = {"mode": settings.mode}
         said["score"] = round(analyse((first + 1) / 2).score, 2)
-        radius, notes = self._where(first, 0), []
+        radius, notes = self._where(first, which), []
         if radius is not None and settings.softens:
             softened = self._soft(first, radius)
             said["blurred"] = round(float((radius > 0.05).mean()), 4)
@@ -101,8 +104,8 @@ class Treatment:
             notes.append("The blur follows a matte; the numbers are those of the first frame.")
         notes += [f"{name}: {w}" for name, said in self.measured.items() for w in said["warnings"]]
         if self.radius is None and settings.needs_map:
-            notes.append("The clip has no blur map, so only end frame and references were treated.")
-        elif self.radius is None and settings.mode == "both":
+            notes.append("The clip has no blur map, so only pictures beside it were treated.")
+        elif self.radius is None and self.start is None and settings.mode == "both":
             notes.append("The clip has no blur map, so its start frame was only low-passed.")
         if settings.low_passes and not is_low_passed:
             notes.append(
@@ -114,7 +117,8 @@ class Treatment:
     def see(self, phase: str, picture: np.ndarray, which: int | str = 0) -> np.ndarray:
         """``picture`` (H, W, 3) in -1..1 as the model sees it in ``phase``.
 
-        ``which`` is the frame of the shot that it is, or the name of a picture without a map.
+        ``which`` is the frame of the shot that it is, or the name of a picture: the start picture
+        has its own map or that of frame 0, others have none.
         "original" returns the picture itself. Raises SizeMismatch for a map of another size.
         """
         if phase == "original":
@@ -126,11 +130,20 @@ class Treatment:
 
     def _where(self, picture: np.ndarray, which: int | str) -> np.ndarray | None:
         """The radii (H, W) of a picture; None where no map matters or there is none."""
+        if which == START:
+            return self._painted(picture, self.start, 0)
         if isinstance(which, str):
             return self._by_measure(picture, which) if self.settings.uses_map else None
-        if self.radius is None:
+        return self._painted(picture, None, which)
+
+    def _painted(
+        self, picture: np.ndarray, own: np.ndarray | None, index: int
+    ) -> np.ndarray | None:
+        """The radii of ``own``, or of the frame ``index``."""
+        if own is None and self.radius is None:
             return None
-        radius = (self.radius(which) * self.settings.strength).clip(0, MAX_RADIUS)
+        radius = self.radius(index) if own is None else own
+        radius = (radius * self.settings.strength).clip(0, MAX_RADIUS)
         if radius.shape != picture.shape[:2]:
             raise SizeMismatch(
                 f"The blur map is {radius.shape[1]} x {radius.shape[0]} pixels, the "
