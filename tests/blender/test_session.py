@@ -2,6 +2,7 @@
 """Jobs from submit to strip in real bpy, with a real child process as the engine."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -592,3 +593,19 @@ def test_many_jobs_that_wait_do_not_fill_the_tab(addon, scene, session, part):
     assert drawn.texts.count("Not finished") == 3
     assert "2 more wait under Results" in drawn.texts
     assert Drawn(part("panels").WAN_PT_results).texts.count("fail [0]") == 5
+
+
+def test_shot_of_8000_frames_is_exported_and_placed_whole(addon, scene, session, part):
+    compat, count = part("timeline.compat"), 8000
+    scene.render.resolution_x = scene.render.resolution_y = 16
+    for strip in scene.sequence_editor.strips:
+        compat.set_length(strip, count)
+    assert generate(addon) == {"FINISHED"}
+    (local,) = session.jobs
+    names = [f"{index:06d}.png" for index in range(count)]
+    for folder in ("plate", "mask"):
+        assert sorted(file.name for file in (local.folder / folder).iterdir()) == names
+    (strip,) = result_strips(scene)
+    assert (compat.start(strip), compat.length(strip)) == (11, count)
+    assert [element.filename for element in strip.elements] == names
+    shutil.rmtree(local.folder)  # a hundred megabytes of blocks
