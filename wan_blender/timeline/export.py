@@ -162,11 +162,14 @@ def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, wa
             sources.check_readable(strip, part.frames)
         depth = max(sources.bit_depth(strip) for strip in strips)
         opaque = all(map(sources.is_opaque, scenes, strips, repeat(size)))
-        for alone, part in zip(scenes, request.parts, strict=True):
+        for alone, strip, part in zip(scenes, strips, request.parts, strict=True):
             solo.write_png(alone, "RGB" if opaque else "RGBA", depth)
             for frame, file in zip(part.frames, solo.render(alone, part.frames, folder)):
                 file.replace(folder / job.frame_name(frame - request.frame_start))
                 watch.tick()
+            first = part.frames.start - request.frame_start
+            written = range(first, first + len(part.frames))
+            sources.check_whole(strip, [folder / job.frame_name(index) for index in written])
     _hold_pictures(request, folder, watch)
     return depth
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import bpy
 
 from ..errors import UnsupportedClip
-from . import compat, exr
+from . import compat, containers, exr
 
 # Mask strips are mattes; the others show what lies under them, so alone they show nothing.
 NOT_PICTURES = {"SOUND", "MASK", "ADJUSTMENT", "MULTICAM"}
@@ -80,6 +81,28 @@ def check_readable(strip: bpy.types.Strip, frames: range) -> None:
                     f"Strip {part.name!r} shows a file that Blender cannot read: {path}.",
                     "Replace the file, trim it away or choose another.",
                 )
+
+
+def check_whole(strip: bpy.types.Strip, pictures: list[Path]) -> None:
+    """Raise UnsupportedClip where a movie in the strip is cut short and ``pictures``, the exported
+    frames, end with repetitions: Blender shows the last frame there is for those that lack."""
+    for part in _parts(strip):
+        for path in files(part) if part.type == "MOVIE" else ():
+            size, stated = os.path.getsize(path), containers.stated_size(path)
+            lacking = _repeated(pictures) if size < stated else 0
+            if lacking:
+                raise UnsupportedClip(
+                    f"Strip {part.name!r} lacks {lacking} of {len(pictures)} frames: {path} is cut "
+                    f"short, to {size} of {stated} bytes.",
+                    f"Copy the file again, or trim {lacking} frames off the strip's end.",
+                )
+
+
+def _repeated(pictures: list[Path]) -> int:
+    """How many files at the end are as the one before."""
+    last = pictures[-1].read_bytes()
+    before = enumerate(reversed(pictures[:-1]))
+    return next((i for i, file in before if file.read_bytes() != last), len(pictures) - 1)
 
 
 def _frames(strip: bpy.types.Strip) -> range:

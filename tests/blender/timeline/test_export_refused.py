@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Shots that cannot be exported: one clear error each, nothing written, nothing changed."""
 
+import re
+
 import numpy as np
 import pytest
 
 from tests.blender import media
 from wan_blender.errors import NothingSelected, SizeMismatch, UnsupportedClip
-from wan_blender.timeline import compat, sources
+from wan_blender.timeline import compat, containers, sources
 from wan_blender.timeline.export import export
 from wan_blender.timeline.mattes import MatteChoice
 from wan_blender.timeline.shot import ShotRequest, find_plate, read_shot
@@ -141,6 +143,55 @@ def test_movie_that_cannot_be_read_is_refused_with_its_path(timeline, bpy, conte
     with pytest.raises(UnsupportedClip, match=r"'movie' shows a file.*cannot read: .*clip\.mkv"):
         timeline.export(movie)
     assert list((timeline.folder / "job").iterdir()) == []
+
+
+@pytest.mark.parametrize("codec", ["FFV1", "H264"])
+def test_movie_cut_short_is_refused_where_it_is_shown(timeline, bpy, codec):
+    frames = media.write_sequence(timeline.folder / "s", 12)
+    path = media.encode(bpy, frames, timeline.folder / "clip.mkv", codec)
+    whole = path.read_bytes()
+    assert containers.stated_size(str(path)) == len(whole)
+    path.write_bytes(whole[: 2 * len(whole) // 3])
+    movie = timeline.strips.new_movie("movie", str(path), 1, 1)
+    timeline.add_mask(length=12)
+    with pytest.raises(UnsupportedClip, match=r"'movie' lacks \d of 12 frames: .*clip") as caught:
+        timeline.export(movie)
+    assert list((timeline.folder / "job").iterdir()) == []
+    lacking = int(re.search(r"lacks (\d)", caught.value.message)[1])
+    compat.trim(movie, 0, lacking)
+    shot, _, _ = timeline.export(movie)
+    assert shot.frame_count == 12 - lacking
+
+
+def test_clip_that_holds_still_is_not_taken_for_cut(timeline, bpy):
+    frames = media.write_sequence(timeline.folder / "s", 4)
+    for file in frames[1:]:
+        file.write_bytes(frames[0].read_bytes())
+    path = media.encode(bpy, frames, timeline.folder / "clip.mkv")
+    movie = timeline.strips.new_movie("movie", str(path), 1, 1)
+    timeline.add_mask(length=4)
+    shot, _, _ = timeline.export(movie)
+    assert shot.frame_count == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [
+        (b"\0\0\0\x10ftypisom....\0\0\0\x40moov", 16 + 64),
+        (b"\0\0\0\x10ftypisom....\0\0\0\1mdat\0\0\0\1\0\0\0\0", 16 + (1 << 32)),
+        (b"\0\0\0\x10ftypisom....\0\0\0\0mdat....", 0),  # its last box ends with the file
+        (b"RIFF\x00\x01\0\0AVI LIST", 8 + 256),
+        (b"\x1aE\xdf\xa3\x82..\x18S\x80g\x40\x80", 13 + 128),
+        (b"\x1aE\xdf\xa3\x82..\x18S\x80g\x01" + 7 * b"\xff", 0),  # a recording, size unknown
+        (b"\x1aE\xdf\xa3", 0),
+        (b"OggS", 0),
+        (b"", 0),
+    ],
+)
+def test_size_that_a_movie_states(tmp_path, content, size):
+    path = tmp_path / "movie"
+    path.write_bytes(content)
+    assert containers.stated_size(str(path)) == size
 
 
 def test_image_that_cannot_be_read_is_refused_where_it_is_shown(timeline, plate):
