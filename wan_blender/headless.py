@@ -238,9 +238,9 @@ def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> job.Job:
         if value is not None:
             schema.assign(settings, path, value)
     for path, value in _assignments(options.set):
-        if path.partition(".")[0] == "shot":
+        if path.partition(".")[0] in job.WRITTEN:
             raise BadRequest(
-                f"--set {path}: the shot is read from the timeline.",
+                f"--set {path}: this is written by export and run, and cannot be set.",
                 "Change the strip or the scene; the group span says which frames are taken.",
             )
         if not path.startswith(SPAN):

@@ -43,6 +43,7 @@ from .errors import InvalidJob, LengthMismatch, from_os_error
 from .latent_grid import REDUCTIONS
 
 SCHEMA = 1
+WRITTEN = ("shot", "made_with")  # groups of a Job that export and run write; nobody sets them
 PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
 START, END, REFERENCES = "start_image", "end_image", "references"  # settings that name pictures
 PICTURES = {START: "start.png", END: "end.png", REFERENCES: "references"}  # where none is named
@@ -442,6 +443,15 @@ class Stage:
 
 
 @dataclass
+class MadeWith:
+    """Which weights the job was first run with; model.path alone is another model's elsewhere."""
+
+    name: str = schema.text("", "Name of the model")
+    revision: str = schema.text("", "Its commit, or the beginning of its fingerprint")
+    fingerprint: str = schema.text("", "SHA-256 over samples of its weights; empty until a run")
+
+
+@dataclass
 class Job:
     shot: Shot
     prompt: Prompt = field(default_factory=Prompt)
@@ -455,6 +465,7 @@ class Job:
     output: Output = field(default_factory=Output)
     loras: list[Lora] = schema.many(Lora, "LoRAs of the whole run")
     stages: list[Stage] = schema.many(Stage, "Stages; none: one for each expert of the model")
+    made_with: MadeWith = field(default_factory=MadeWith, compare=False)
 
     @property
     def name(self) -> str:
@@ -473,6 +484,15 @@ def create(folder: Path, job: Job) -> Path:
     except OSError as error:
         raise from_os_error(error, "creating the job folder") from error
     return folder
+
+
+def note_weights(folder: Path, made_with: MadeWith) -> None:
+    """Write into job.json what its first run is made with; the rest of the file stays as it is, and
+    so does what an earlier run has written."""
+    path = folder / "job.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not data.get("made_with", {}).get("fingerprint"):
+        write_json(path, data | {"made_with": schema.to_dict(made_with)})
 
 
 def new_folder(root: Path, strip: str) -> Path:

@@ -39,10 +39,10 @@ PATHS = {"path": "DIR_PATH", "file": "FILE_PATH"}
 
 
 def groups() -> Iterator[tuple[str, type]]:
-    """(name, settings class) of each group of a Job that the user sets; the shot is read."""
+    """(name, settings class) of each group of a Job that the user sets."""
     types = schema.field_types(job.Job)
     for field in dataclasses.fields(job.Job):
-        if field.name != "shot" and "kind" not in field.metadata:
+        if field.name not in job.WRITTEN and "kind" not in field.metadata:
             yield field.name, types[field.name]
 
 

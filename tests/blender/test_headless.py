@@ -242,7 +242,7 @@ def test_without_save_the_result_is_left_for_the_editor(command, part, addon):
         (["--strip", "plate", "--matte", "cloud"], "BadRequest", "cloud"),
         (["--strip", "plate", "--set", "sampling.steps=many"], "InvalidJob", "sampling.steps"),
         (["--strip", "plate", "--set", "sampling.stps=3"], "InvalidJob", "'sampling.steps'?"),
-        (["--strip", "plate", "--set", "shot.width=3"], "BadRequest", "read from the timeline"),
+        (["--strip", "plate", "--set", "shot.width=3"], "BadRequest", "written by export"),
         (["--strip", "plate", "--out", __file__], "BadRequest", "A file is where a folder"),
         (["--strip", "plate", "--set", "steps"], "BadRequest", "group.name=value"),
         (["--strip", "plate", "--wrong"], "BadRequest", "--wrong"),

@@ -172,6 +172,29 @@ def test_moved_job_gives_the_same_bytes(tmp_path):
     ]
 
 
+def test_job_keeps_the_weights_of_its_first_run_and_others_are_told(tmp_path, capsys):
+    folder = _small_job(tmp_path)
+    written = json.loads((folder / "job.json").read_text())
+    del written["windows"], written["made_with"]  # as one written by hand
+    (folder / "job.json").write_text(json.dumps(written))
+    report = generate(folder, Watch(folder))
+    noted = json.loads((folder / "job.json").read_text())
+    made_with = noted.pop("made_with")
+    assert noted == written
+    assert made_with == {key: report["model"][key] for key in ("name", "revision", "fingerprint")}
+    assert report["model"]["notes"] == check(folder)["model"]["notes"] == []
+
+    made_with["fingerprint"] = "0123456789ab" + "0" * 52
+    (folder / "job.json").write_text(json.dumps({**noted, "made_with": made_with}))
+    again = generate(folder, Watch(folder))
+    (note,) = again["model"]["notes"]
+    assert "fingerprint 0123456789ab" in note
+    assert f"fingerprint {again['model']['fingerprint'][:12]}" in note
+    assert note in capsys.readouterr().err
+    assert [note] == check(folder)["model"]["notes"]
+    assert json.loads((folder / "job.json").read_text())["made_with"] == made_with
+
+
 def test_feather_does_not_fade_at_the_canvas_edge(tmp_path):
     mask = np.full((1, 32, 32), 65535, np.uint16)
     make_job(tmp_path, noise_plate(1, 32, 32), mask, output__feather_px=8.0, sampling__steps=1)

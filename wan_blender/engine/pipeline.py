@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
         with watch.measure_memory():
             with watch.phase("reading"):
                 plan = make_plan(folder, watch.loading, watch.check)
+                note_weights(plan)
                 scene = Scene(plan.shot, plan.region, plan.job.model_mask, watch.check)
                 fitting = Fitting(plan, watch.loading)
             with watch.phase("text"):
@@ -83,6 +85,14 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return report
+
+
+def note_weights(plan: Plan) -> None:
+    """Into job.json on the first run; on stderr where a later one has other weights."""
+    bundle = plan.bundle
+    jobs.note_weights(plan.folder, jobs.MadeWith(bundle.name, bundle.revision, bundle.fingerprint))
+    for note in plan.weights_notes:
+        print(f"Note: {note}", file=sys.stderr, flush=True)
 
 
 def encode_prompts(bundle: Bundle, prompt: jobs.Prompt) -> tuple[list[Tensor], Tensor]:

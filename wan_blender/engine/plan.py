@@ -52,6 +52,18 @@ class Plan:
     def steps(self) -> int:
         return len(self.stages.sigmas) - 1
 
+    @property
+    def weights_notes(self) -> list[str]:
+        """What is to be known where the job was first run with other weights than it has here."""
+        made, here = self.job.made_with, self.bundle
+        if made.fingerprint in ("", here.fingerprint):
+            return []
+        return [
+            f"The job was first run with {made.name} (fingerprint {made.fingerprint[:12]}); here "
+            f"it has {here.name} (fingerprint {here.fingerprint[:12]}). The same settings can "
+            "give other pixels."
+        ]
+
 
 def make_plan(
     folder: Path,

@@ -50,6 +50,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "kind": plan.bundle.traits.kind,
             "revision": plan.bundle.revision,
             "fingerprint": plan.bundle.fingerprint,
+            "notes": plan.weights_notes,
         },
         "size": {
             "box": [region.x, region.y, region.width, region.height],
