@@ -115,7 +115,7 @@ def room(bpy):
 
 def settle(view) -> None:
     """Let the thread finish and take its results, as the timer does in a window."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     view.tick()
     while view.busy or view.waits_for_mask:
         assert time.monotonic() < deadline

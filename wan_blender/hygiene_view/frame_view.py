@@ -111,6 +111,7 @@ class View:
         self.sinks = SinkList(sinks, rgb)
         self._plane = self._after_plane = luminance(rgb)
         self.radius = np.zeros(rgb.shape[:2], np.float32)  # all that blurs, as the run will
+        self._painted = np.empty(0), self.radius  # the map there, and the radii that it stands for
         self.keep_edges = False
         self._treated: tuple[int, np.ndarray] = (-1, rgb)  # version it belongs to
         self.version += 1
@@ -178,7 +179,10 @@ class View:
         image = self.image
         if image is None or not all(image.size):
             return np.zeros(self.rgb.shape[:2], np.float32)
-        return radii_seen(read_map(image), self.part)
+        shown = cut(read_map(image), self.part)
+        if not np.array_equal(shown, self._painted[0]):
+            self._painted = shown.copy(), radii_seen(shown, self.part)
+        return self._painted[1]
 
     def blur(self) -> np.ndarray:
         """(H, W) radii of all that blurs this frame in a run: the map, and the matte it follows."""

@@ -60,9 +60,9 @@ def cut(picture: np.ndarray, part: Part) -> np.ndarray:
     return picture[part.inside(width, height)]
 
 
-def radii_seen(values: np.ndarray, part: Part) -> np.ndarray:
-    """(H, W) radii in the part's pixels, of a map's ``values`` (H, W)."""
-    shown, (width, height) = cut(values, part), part.size
+def radii_seen(shown: np.ndarray, part: Part) -> np.ndarray:
+    """(H, W) radii in the part's pixels, of the map ``shown`` (h, w) there, in its own."""
+    width, height = part.size
     per_pixel = width / shown.shape[1]
     if shown.shape != (height, width):
         shown = resize(shown[..., None], width, height)[..., 0]
