@@ -112,6 +112,8 @@ def test_edited_mask_is_noticed(addon, scene, view):
 def test_change_is_followed_once_it_has_settled(update, scene, view, part, monkeypatch):
     update()
     monkeypatch.setattr(part("mask_view"), "QUIET_S", 0.0)
+    # the copy is worth waiting for, however long a busy machine takes to save it
+    monkeypatch.setattr(part("mask_view"), "WORTH_WAITING_S", float("inf"))
     scene.wan.mask.grow_px = 8
     first = view.preview
     view.tick(scene)

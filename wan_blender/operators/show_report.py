@@ -54,7 +54,7 @@ def describe(report: dict[str, Any]) -> Iterator[str]:
     seconds = report["seconds"]
     phases = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= 0.1)
     yield f"Time: {sum(seconds.values()):.1f} s ({phases})"
-    yield f"Largest difference outside the mask: {report['max_diff_outside']:g}"
+    yield f"Largest difference outside the patch: {report['max_diff_outside']:g}"
     for file, layers in report.get("loras_skipped", {}).items():
         yield f"{Path(file).name} changes {len(layers)} layers that this model does not have"
     for finding in report["schedule"]["findings"]:
