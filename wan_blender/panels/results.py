@@ -36,10 +36,12 @@ def draw_waiting(layout: bpy.types.UILayout, session: Session) -> None:
         column.label(text=local.name, icon="ERROR" if failed else "QUESTION")
         row = column.row()
         row.label(text="Not finished" if failed else "Not placed")
+        button = row.row()
+        button.ui_units_x = 3 if failed else 7
         if failed:
-            row.operator("wan.run_job", text="Run").folder = folder
+            button.operator("wan.run_job", text="Run").folder = folder
         else:
-            _draw_place(row, local, "Place")
+            _draw_place(button, local, "Place")
         row.operator("wan.dismiss_job", text="", icon="X", emboss=False).folder = folder
     if len(waiting) > SHOWN:
         layout.label(text=f"{len(waiting) - SHOWN} more wait under Results", icon="BLANK1")
