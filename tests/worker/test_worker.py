@@ -3,6 +3,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -280,6 +281,20 @@ def test_doctor_and_check_answer_on_stdout(tmp_path):
             out, err = engine.child.communicate()
         assert engine.child.returncode == 0, err
         assert out
+
+
+def test_errors_of_check_are_json_for_programs_and_sentences_in_a_terminal(tmp_path):
+    missing = str(tmp_path / "missing")
+    with Engine("check", missing) as engine:
+        _, err = engine.child.communicate()
+    assert json.loads(err)["error"]["code"] == "InvalidJob"
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "wan_blender.engine", "check", missing]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=theirs, cwd=ROOT, check=False)
+    os.close(theirs)
+    assert done.returncode == 2
+    assert os.read(ours, 10_000).decode().startswith("InvalidJob: ")
+    os.close(ours)
 
 
 def test_full_disk_is_said_and_leaves_no_half_result(small_disk, tmp_path, monkeypatch):

@@ -2,7 +2,8 @@
 """python -m wan_blender.engine run|check|forecast|serve|doctor|hygiene|models
 
 Exit codes: 0 done, 1 failed, 2 bad request, 130 cancelled. Results are JSON on stdout, progress
-and errors go to stderr; those of check, forecast, hygiene, models and serve are JSON, too.
+and errors go to stderr; those of check, forecast, hygiene, models and serve are JSON, too, unless
+a person reads them in a terminal.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"`{sys.executable} -m wan_blender.engine doctor` lists what is missing.",
         )
     told = f"{failed.code}: {failed}"
-    if arguments[0] in CALLED:
+    if arguments[0] in CALLED and not sys.stderr.isatty():
         told = json.dumps({"error": failed.to_dict()})
     print(told, file=sys.stderr, flush=True)
     return failed.exit_code

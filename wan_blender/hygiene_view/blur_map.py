@@ -73,11 +73,12 @@ def ensure_map(owner: Owner, size: tuple[int, int]) -> bpy.types.Image:
         return _new(owner, np.zeros(size[::-1], np.float32))
     if sharing(owner):
         image = _new(owner, read_map(image))
-    if image.size[0] < size[0]:
+    width = image.size[0]
+    if width < size[0]:
         before = read_map(image)
-        grown = resize(before[..., None], *size)[..., 0] * (size[0] / before.shape[1])
         image.scale(*size)
-        write_map(image, grown)
+        if before.any():  # else it is black at any size
+            write_map(image, resize(before[..., None], *size)[..., 0] * (size[0] / width))
     return image
 
 

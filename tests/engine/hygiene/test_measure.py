@@ -319,7 +319,7 @@ def test_folder_in_the_way_of_a_picture_is_named(tmp_path, capsys):
     pictures.write_picture(tmp_path / "a.png", np.full((36, 64, 3), 0.5))
     (tmp_path / "b.png").mkdir()
     arguments = ["--size", "64x36", "matrix", str(tmp_path / "a.png"), str(tmp_path / "b.png")]
-    assert engine.main(["hygiene", *arguments]) == 1
+    assert engine.main(["hygiene", *arguments]) == 2
     error = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
     assert "b.png" in error["message"]
     assert error["hint"] == "Check that path and disk."
