@@ -2,6 +2,7 @@
 """The import rules of docs/architecture.md, read from the source."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -122,6 +123,15 @@ def test_file_imports_only_what_its_part_may(path):
         assert roots <= set(sys.stdlib_module_names) | {"wan_blender", "__future__"}
     if here in NUMPY_ONLY:
         assert roots <= set(sys.stdlib_module_names) | {"wan_blender", "numpy"}
+
+
+@pytest.mark.parametrize("module", ["hygiene.command", "doctor"])
+def test_short_calls_of_the_engine_do_not_wait_for_torch(module):
+    """Blender asks them while someone paints; torch and diffusers take seconds to import."""
+    code = f"import sys, wan_blender.engine.{module}; print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_reader_sees_relative_and_nested_imports(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import job as jobs
-from .conditioning.scene import fill_size, read_colour
+from .pictures import fill_size, read_colour
 from .plan import Plan
 from .video import to_model
 

@@ -322,4 +322,4 @@ def test_folder_in_the_way_of_a_picture_is_named(tmp_path, capsys):
     assert engine.main(["hygiene", *arguments]) == 2
     error = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
     assert "b.png" in error["message"]
-    assert error["hint"] == "Check that path and disk."
+    assert error["hint"] == "A folder is where a file is to be: move it away."

@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
-from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ... import job as jobs
 from ...latent_grid import pad_to_tokens
+from ..pictures import fill_size, on_white, read_colour, scale_inside
 from ..region import Region
-from ..video import Shot, read_png, to_mask, to_model
+from ..video import Shot, to_model
 
 Masks = Callable[[int], np.ndarray]  # of a frame: (H, W) in [0, 1]
 
@@ -78,9 +77,9 @@ class Scene:
         """Pictures of what to generate, whole, on white, at the model's size."""
         files = jobs.pictures(self.shot.folder, self.settings, jobs.REFERENCES)
         size = self.region.grid.padded_width, self.region.grid.padded_height
-        pictures = [_scale_inside(to_model(read_colour(path)), *size) for path in files]
+        pictures = [scale_inside(to_model(read_colour(path)), *size) for path in files]
         return [
-            _on_white(self._seen(picture, f"{jobs.REFERENCES} {number}"), *size)
+            on_white(self._seen(picture, f"{jobs.REFERENCES} {number}"), *size)
             for number, picture in enumerate(pictures, 1)
         ]
 
@@ -112,44 +111,3 @@ def _reshape(mask: np.ndarray, shape: str) -> np.ndarray:
         ys, xs = np.flatnonzero(hard.any(1)), np.flatnonzero(hard.any(0))
         hard[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1] = 1
     return hard
-
-
-def read_colour(path: Path) -> np.ndarray:
-    """(H, W, 3) of a PNG in its own integer type; transparent parts are white."""
-    picture = read_png(path)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, 2)
-    if picture.shape[2] == 4:
-        alpha = to_mask(picture[..., 3])[..., None]
-        white = np.iinfo(picture.dtype).max
-        picture = (picture[..., :3] * alpha + white * (1 - alpha)).astype(picture.dtype)
-    return picture
-
-
-def fill_size(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scaled to cover width x height, the surplus cut off evenly."""
-    scale = max(width / picture.shape[1], height / picture.shape[0])
-    w, h = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
-    big = _resize(picture, max(w, width), max(h, height))
-    x, y = (big.shape[1] - width) // 2, (big.shape[0] - height) // 2
-    return big[y : y + height, x : x + width]
-
-
-def _scale_inside(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    return _resize(picture, round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-
-
-def _on_white(small: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Centred on white, as VACE was trained."""
-    canvas = np.ones((height, width, 3), np.float32)
-    y, x = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
-    canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
-    return canvas
-
-
-def _resize(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    method = cv2.INTER_AREA if width < picture.shape[1] else cv2.INTER_CUBIC
-    return np.clip(
-        cv2.resize(picture, (max(width, 1), max(height, 1)), interpolation=method), -1, 1
-    )

@@ -13,7 +13,7 @@ from ... import job as jobs
 from ...errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
-from ..conditioning.scene import fill_size, read_colour
+from ..pictures import fill_size, read_colour
 from ..region import Region
 from .treatment import Treatment
 
