@@ -250,7 +250,8 @@ def test_a_plan_is_applied_when_a_part_is_loaded(folders):
     assert 0 < error < 0.1
     bundle.fit(plan)
     assert not bundle.parts["transformer"].loaded
-    assert torch.equal(velocity(bundle.transformer(0.9)), plain)
+    # not to the bit: products round by where in memory the mapped file lies
+    torch.testing.assert_close(velocity(bundle.transformer(0.9)), plain, rtol=1e-4, atol=1e-5)
 
 
 MEASURE = """
