@@ -10,7 +10,7 @@
     compare_with        name of the folder beside it with the take without hygiene; optional
     radius.png          16-bit gray blur map of the shot, white = 2.5 px; optional
     start_radius.png    the same of the start picture, where it has its own; optional
-    blur_matte/         16-bit gray matte that hygiene follows, white = hygiene.matte_px; optional
+    blur_matte/         16-bit gray matte that hygiene follows; white = hygiene.matte_blur_px
     cancel              its presence stops the run within one step
     lock                held by the process that works on the job: claim.py
     state.jsonl         append-only journal: what happened, when
@@ -225,7 +225,7 @@ class Hygiene:
     matte: str = schema.text(
         "", "Matte to blur lightly inside of, frame by frame, besides what is painted", "matte"
     )
-    matte_px: float = schema.number(1.0, "Blur where that matte is white", 0, 2.5, "px")
+    matte_blur_px: float = schema.number(1.0, "Blur where that matte is white", 0, 2.5, "px")
     keep_edges: bool = schema.flag(False, "Spare the outlines of large things from the blur")
     start: float = schema.number(0.0, "Part of the steps after which the low-pass begins", 0, 1)
     end: float = schema.number(0.2, "Part of the steps after which the low-pass ends", 0, 1)

@@ -546,13 +546,13 @@ def test_strength_counts_in_the_view_and_in_its_warnings(shot, part):
 def test_a_followed_matte_is_seen_and_warned_of(shot, part):
     view, hygiene = open_settled(shot, part), shot.context.scene.wan.hygiene
     add_matte(shot, "All", EVERYWHERE)
-    hygiene.mode, hygiene.matte, hygiene.matte_px = "soft", "All", 2.5
+    hygiene.mode, hygiene.matte, hygiene.matte_blur_px = "soft", "All", 2.5
     settle(view)
     assert view.radius == pytest.approx(2.5, abs=0.01)
     assert view.after.score < 0.5 * view.matrix.score
     assert "has lost" in shot.context.window_manager.wan_hygiene.sinks[0].warning
     assert view.painted().max() == 0  # the map stays what was painted
-    hygiene.matte_px = 0.5
+    hygiene.matte_blur_px = 0.5
     settle(view)
     assert view.radius == pytest.approx(0.5, abs=0.01)
     hygiene.matte = "Gone"

@@ -43,7 +43,7 @@ class FollowedMatte:
                 self._values = self._find(scene, plate, name, part) if name else 0.0
             except WanError as error:
                 self.error = error
-        return self._values * hygiene.matte_px
+        return self._values * hygiene.matte_blur_px
 
     def _find(
         self, scene: bpy.types.Scene, plate: bpy.types.Strip, name: str, part: Part

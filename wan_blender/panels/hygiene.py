@@ -59,7 +59,7 @@ class StartFramePanel:
         low_passes_there = hygiene.mode != "off" and hygiene.low_pass_region == "map"
         if hygiene.mode in ("soft", "both") or low_passes_there:
             column.prop(hygiene, "matte")
-            column.prop(hygiene, "matte_px")
+            column.prop(hygiene, "matte_blur_px")
         layout.operator("wan.compare_hygiene", icon="DUPLICATE")
         _draw_result(layout, context)
 

@@ -162,7 +162,7 @@ def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind,
 
 def test_blur_follows_a_matte_through_all_frames_that_vace_is_shown(tmp_path, scenes):
     make_job(
-        tmp_path, noise_plate(FRAMES, H, W), MASK, hygiene__mode="soft", hygiene__matte_px=1.5,
+        tmp_path, noise_plate(FRAMES, H, W), MASK, hygiene__mode="soft", hygiene__matte_blur_px=1.5,
         sampling__steps=1,
     )  # fmt: skip
     for index in range(FRAMES):

@@ -364,7 +364,7 @@ def test_followed_matte_joins_the_painted_map_on_each_frame(tmp_path):
     pictures.write_radius(tmp_path / RADIUS, radii(0.5))
     for index in range(3):
         pictures.write_picture(tmp_path / BLUR_MATTE / frame_name(index), radii(0.5 * index))
-    hygiene = Hygiene(mode="soft", matte_px=0.8)
+    hygiene = Hygiene(mode="soft", matte_blur_px=0.8)
     job = Job(Shot(width=64, height=48, frame_count=3), hygiene=hygiene)
     read = pictures.read_treatment(tmp_path, job, WHOLE, "vace")
     assert read.moves

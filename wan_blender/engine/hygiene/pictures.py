@@ -139,7 +139,7 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
 
     def read(path: Path) -> np.ndarray:
         """(H, W) on the canvas, radii in pixels of what the model sees."""
-        gray, white = read_gray(path), job.hygiene.matte_px
+        gray, white = read_gray(path), job.hygiene.matte_blur_px
         if path.parent == folder:  # it counts pixels of its own
             white = MAX_RADIUS * (size[0] / gray.shape[1]) * (region.grid.width / region.width)
         return resize(gray[..., None], *size)[..., 0] * white
