@@ -5,6 +5,7 @@ import json
 import struct
 import time
 import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -851,3 +852,33 @@ def test_compare_makes_two_takes_of_one_seed(addon, scene, part, stub_engine, tm
 def test_compare_with_hygiene_off_says_why_not(addon, scene):
     with pytest.raises(RuntimeError, match="off"):
         addon.ops.wan.compare_hygiene()
+
+
+def test_the_view_waits_for_a_deleted_clip_to_come_back(shot, part):
+    open_settled(shot, part)
+    strips = shot.context.scene.sequence_editor.strips
+    strips.remove(room(shot))
+    assert part("hygiene_view").view().image is None
+    assert part("hygiene_view.state")._tick() == 1.0
+
+
+def test_the_view_of_a_deleted_clip_does_not_stay_with_one_of_its_copies(shot, part, tmp_path):
+    view = open_settled(shot, part)
+    for number in (1, 2):
+        copy = add_clip(shot, part, f"Room.00{number}", number + 3, tmp_path / "plate.png")
+        copy[part("hygiene_view.blur_map").MAP] = part("hygiene_view.blur_map").find_map(room(shot))
+    shot.context.scene.sequence_editor.strips.remove(room(shot))
+    assert view.owner.name.startswith("Room.00")
+    assert view._name == "Room"
+
+
+def test_a_followed_matte_is_not_shown_at_the_size_of_another_view(shot, part, monkeypatch):
+    add_matte(shot, "Everywhere", EVERYWHERE)
+    scene = shot.context.scene
+    scene.wan.hygiene.mode, scene.wan.hygiene.matte = "soft", "Everywhere"
+    view = open_settled(shot, part)
+    assert np.ndim(view.matte.radius(scene, room(shot), view.part)) == 2
+    running = SimpleNamespace(app=SimpleNamespace(is_job_running=lambda kind: True))
+    monkeypatch.setattr(part("hygiene_view.followed"), "bpy", running)
+    smaller = replace(view.part, size=(64, 48))
+    assert np.ndim(view.matte.radius(scene, room(shot), smaller)) == 0

@@ -43,6 +43,8 @@ class FollowedMatte:
                 self._values = self._find(scene, plate, name, part) if name else 0.0
             except WanError as error:
                 self.error = error
+        if wanted != self._read:
+            return 0.0  # a render is under way; what was read before has another size
         return self._values * hygiene.matte_blur_px
 
     def _find(

@@ -63,11 +63,15 @@ class View:
             known = editor.strips_all.get(self._name) if editor else None
         if lineage(known) == self.lineage:
             return known
-        for scene, owner in owners():
-            if (scene is not None) == self.is_clip and lineage(owner) == self.lineage:
-                self._scene, self._name = scene.name if scene else self._scene, owner.name
-                return owner
-        return None
+        kin = [
+            (scene, owner)
+            for scene, owner in owners()
+            if (scene is not None) == self.is_clip and lineage(owner) == self.lineage
+        ]
+        if len(kin) == 1:  # renamed; of several, one is a copy, and undo may bring ours back
+            scene, owner = kin[0]
+            self._scene, self._name = scene.name if scene else self._scene, owner.name
+        return kin[0][1] if kin else None
 
     @property
     def name(self) -> str:
@@ -126,7 +130,7 @@ class View:
         """Take what the thread has finished, start it when the map changed. True: draw again."""
         changed = self.questions.tick()
         changed = self._follow_mask() or changed
-        if self._treating and self._treating.done():
+        if self._treating and self._treating.done() and not _is_painting():
             treated, self._treating = self._treating.result(), None
             self._write_map(treated)
         if self._update and self._update.done():
@@ -149,7 +153,8 @@ class View:
             part = plan_part(self.scene, self.part.canvas, self.mask.seen)
             if part != self.part:
                 self._moving = self._pool.submit(lambda: (part, *self._look(part)))
-        if self._moving is None or not self._moving.done() or self._treating or owner is None:
+        waits = self._moving is None or not self._moving.done() or self._treating
+        if waits or owner is None or _is_painting():
             return self.waits_for_mask
         found, self._moving = self._moving.result(), None
         self._update = self._judging = None  # of what was shown before
@@ -339,3 +344,12 @@ def require_view() -> View:
             "No matrix view is open.", "Select a clip in the sequencer and open its matrix view."
         )
     return _view
+
+
+def _is_painting() -> bool:
+    """Whether a stroke is being drawn, which holds the pixels of the map."""
+    return any(
+        operator.bl_idname.startswith("PAINT_OT")
+        for window in bpy.context.window_manager.windows
+        for operator in window.modal_operators
+    )

@@ -83,15 +83,21 @@ def follow_map() -> None:
 
 def _tick() -> float | None:
     current = view()
-    if current is None or current.image is None:
+    if current is None:
         return None
+    if current.image is None:  # gone with its strip; undo brings both back
+        return 1.0
     areas, part = _areas(), current.part
     if not areas and not (current.busy or current.waits_for_mask):
         return 1.0
-    if current.tick():
-        for area in areas:
+    changed = current.tick()
+    for area in areas:
+        replaced = area.spaces.active.image != current.image  # also by one of the same values
+        if replaced:
             area.spaces.active.image = current.image
+        if changed or replaced:
             area.tag_redraw()
+    if changed:
         redraw_sidebar()
     if current.part != part:
         show_map()
