@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -90,7 +91,9 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
 def note_weights(plan: Plan) -> None:
     """Into job.json on the first run; on stderr where a later one has other weights."""
     bundle = plan.bundle
-    jobs.note_weights(plan.folder, jobs.MadeWith(bundle.name, bundle.revision, bundle.fingerprint))
+    made_with = jobs.MadeWith(bundle.name, bundle.revision, bundle.fingerprint)
+    with contextlib.suppress(OSError):  # no reason to fail: another program may hold the file
+        jobs.note_weights(plan.folder, made_with)
     for note in plan.weights_notes:
         print(f"Note: {note}", file=sys.stderr, flush=True)
 

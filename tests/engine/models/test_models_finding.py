@@ -32,6 +32,7 @@ from transformers import (
 )
 
 from wan_blender.engine import conditioning
+from wan_blender.engine.models import finding
 from wan_blender.engine.models.catalogue import part_catalogue
 from wan_blender.engine.models.finding import (
     TOKENIZER,
@@ -339,7 +340,13 @@ def test_names_of_two_experts_are_the_same_but_for_one_word(tmp_path, high, low)
     assert stem_of(high) == stem_of(low)
 
 
-@pytest.mark.parametrize("name", ["wan_high_quality", "Highlights", "flow_v2", "low_vram_wan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wan_high_quality", "Highlights", "flow_v2", "low_vram_wan", "wan21HighQuality_v1",
+        "skyreelsV2HighRes", "FastLowRank", "wan-low-rank64",
+    ],
+)  # fmt: skip
 def test_other_words_name_no_expert(tmp_path, name):
     assert expert_of(tmp_path / f"{name}.safetensors") == ""
 
@@ -532,3 +539,18 @@ def test_pickle_of_a_model_is_told(tmp_path):
     unusable = scan([tmp_path]).unusable
     assert list(unusable) == [tmp_path / "Wan2.1_VAE.pth"]
     assert "pickle" in unusable[tmp_path / "Wan2.1_VAE.pth"]
+
+
+def test_shards_at_the_root_of_the_cache_are_named_by_their_repository(tmp_path):
+    cached = tmp_path / "models--Wan-AI--Wan2.1-T2V-14B" / "snapshots" / ("0" * 40)
+    assert finding._name(cached) == "Wan2.1-T2V-14B"
+    assert finding._name(cached / "model.safetensors") == "Wan2.1-T2V-14B"
+
+
+def test_tokenizers_of_other_models_are_passed_over(tmp_path):
+    for name, kind in (("sdxl", "CLIPTokenizer"), ("wan", "T5TokenizerFast")):
+        folder = tmp_path / name / "tokenizer"
+        folder.mkdir(parents=True)
+        (folder.parent / "model_index.json").write_text("{}")
+        (folder / "tokenizer_config.json").write_text(f'{{"tokenizer_class": "{kind}"}}')
+    assert finding.scan([tmp_path]).tokenizers == [tmp_path / "wan" / "tokenizer"]

@@ -85,7 +85,7 @@ def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: N
             watch(str(folder))
             if (folder / "model_index.json").is_file() or (folder / "wan_blender.json").is_file():
                 found.folders.append(folder)
-                if (folder / "tokenizer").is_dir():
+                if _has_tokenizer(folder / "tokenizer"):
                     found.tokenizers.append(folder / "tokenizer")
                 continue
             if "umt5" in folder.name.lower() and (folder / _PIECES).is_file():
@@ -207,6 +207,15 @@ def _candidate(
     return Candidate(_name(one.path), one.kind, components, boundary, tuple(missing), tuple(notes))
 
 
+def _has_tokenizer(folder: Path) -> bool:
+    """Whether it may be a Wan's: not that of CLIP, which other diffusers models have there."""
+    try:
+        told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return folder.is_dir()
+    return not (isinstance(told, dict) and str(told.get("tokenizer_class")).startswith("CLIP"))
+
+
 def unsupported(kind: str, foreign: Iterable[str]) -> list[str]:
     """In words, what this version would need to run such a transformer."""
     lacks = []
@@ -220,12 +229,14 @@ def unsupported(kind: str, foreign: Iterable[str]) -> list[str]:
 def _name(path: Path) -> str:
     """What a transformer's file or folder is called; for a name that all models have, its
     folder's."""
+    if path.parent.name == "snapshots":  # of the Hugging Face cache, which names them by commits
+        return path.parents[1].name.rpartition("--")[2]
     stem = path.stem if path.suffix.lower() in _MODEL_FILES else path.name
     name = re.sub(r"([\W_])[\W_]+", r"\1", without_expert(stem)).strip("_-. ")
     if name.lower() not in _GENERIC:
         return name
     folder = path.parent
-    if folder.parent.name == "snapshots":  # of the Hugging Face cache
+    if folder.parent.name == "snapshots":
         return folder.parents[1].name.rpartition("--")[2]
     return without_expert(folder.name).strip("_-. ") or stem
 

@@ -18,12 +18,15 @@ from .gguf_files import read_gguf
 from .tensor_files import TensorInfo, component_files, read_header, whole
 
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-# "high_noise", "A14B_HIGH_fp8", "-HN-", "i2vHighV20"; not "high_quality".
+# "high_noise", "A14B_HIGH_fp8", "-HN-", "i2vHighV20"; not "high_quality", "HighRes", "low-rank64".
+_OF_SOMETHING_ELSE = r"(?![\W_]*(?i:quality|res|poly|vram|mem|rank|detail))"
 _EXPERT = re.compile(
     r"(?P<word>(?i:high|low))[\W_]*(?i:noise)"
-    r"|(?<=[\W_])(?P<apart>(?i:high|low))(?=[\W_])(?![\W_]*(?i:quality|res|poly|vram|mem))"
-    r"|(?<=[A-Za-z0-9])(?P<camel>High|Low)(?![a-z])"
-    r"|(?<=[\W_])(?P<short>HN|LN)(?=[\W_])"
+    r"|(?<=[\W_])(?P<apart>(?i:high|low))(?=[\W_])"
+    + _OF_SOMETHING_ELSE
+    + r"|(?<=[A-Za-z0-9])(?P<camel>High|Low)(?![a-z])"
+    + _OF_SOMETHING_ELSE
+    + r"|(?<=[\W_])(?P<short>HN|LN)(?=[\W_])"
 )
 _EXPERTS = {"high": "high", "low": "low", "hn": "high", "ln": "low"}
 # Official CLIP files are open_clip's; transformers has the same weights under other names.
