@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DiskFull, EngineMissing, UserError, from_os_error
-from .installer import LOCK, Runner, Tell, find_uv
+from .installer import LOCK, Runner, Tell, find_uv, proxy_is_pips_alone
 from .process import child_environment
 from .wheels import gather
 
@@ -153,9 +153,10 @@ def _install_packages(
         wheels = _engines(home) / "wheels" / name
         alone = [word for word in wanted if word == "--no-deps"]
         find = [uv, "pip", "compile", "--quiet", "--python", python, *alone, *index]
-        if not recipe.offline:
+        if not recipe.offline and all(kept) and not proxy_is_pips_alone():
             kept.append(gather(find, requirements, wheels, run, tell, cancelled))
-            index = ["--no-index", "--find-links", str(wheels)] if kept[-1] else index
+            if kept[-1]:
+                index = ["--no-index", "--find-links", str(wheels)]
         run([uv, "pip", "install", "--python", python, *index, *wanted])
 
     if recipe.packages != "none":

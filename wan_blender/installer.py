@@ -113,6 +113,12 @@ def tool_environment(cache: Path, offline: Path | None) -> dict[str, str]:
     return kept
 
 
+def proxy_is_pips_alone() -> bool:
+    """Whether a proxy is named in pip's settings only: uv is told of it, this process is not."""
+    told = tool_environment(Path(), None)
+    return any(told.get(name) != os.environ.get(name) for name in _PROXIES)
+
+
 def _for_uv(setting: str, value: str) -> str:
     """pip's ``value`` as uv writes it: lists apart by spaces, find-links by commas."""
     if setting == "cert":

@@ -481,3 +481,14 @@ def test_lock_has_every_pinned_package_with_hashes():
         assert "--hash=sha256:" in entry[0]
     assert Recipe().packages.startswith("torch==")
     assert "uv==" in (ENGINE / "installer.lock").read_text()
+
+
+def test_a_proxy_in_pips_settings_alone_is_left_to_uv(monkeypatch):
+    for name in (*installer._PROXIES, "PIP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(installer, "_pip_setting", lambda name: "")
+    assert not installer.proxy_is_pips_alone()
+    monkeypatch.setenv("PIP_PROXY", "proxy.example:3128")
+    assert installer.proxy_is_pips_alone()
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")  # for all programs, also this one
+    assert not installer.proxy_is_pips_alone()
