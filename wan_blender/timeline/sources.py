@@ -58,7 +58,8 @@ def _draws(strip: bpy.types.Strip) -> bool:
     """Whether Blender draws anything for a scene strip: without a camera only what nodes make."""
     scene = strip.scene
     has_nodes = scene.render.use_compositing and compat.node_tree(scene) is not None
-    return shows_sequencer(strip) or has_nodes or bool(strip.scene_camera or scene.camera)
+    bound = any(marker.camera for marker in scene.timeline_markers)  # on their frames
+    return shows_sequencer(strip) or has_nodes or bool(strip.scene_camera or scene.camera or bound)
 
 
 def _has_pictures(strip: bpy.types.Strip) -> bool:

@@ -110,6 +110,9 @@ def test_scene_strip_without_a_camera_is_refused(timeline, bpy):
         sources.check(strip)
     strip.scene_camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     sources.check(strip)
+    strip.scene_camera, camera = None, strip.scene_camera
+    other.timeline_markers.new("cut", frame=1).camera = camera
+    sources.check(strip)
 
 
 @pytest.mark.parametrize("content", ["nothing", "a muted picture", "an empty meta strip", "sound"])
