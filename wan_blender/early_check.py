@@ -11,8 +11,6 @@ from . import job as jobs
 from .errors import WeightsMissing
 from .stages import plan_stages
 
-BUNDLED = "nano/"  # models that come with the add-on, by name
-
 
 def check_settings(settings: jobs.Job, frames: range) -> None:
     """Raise WeightsMissing for a model or LoRA that is not there, InvalidJob for a schedule that
@@ -27,7 +25,7 @@ def check_settings(settings: jobs.Job, frames: range) -> None:
 
 
 def _check_model(name: str, path: str) -> None:
-    if path and not path.startswith(BUNDLED) and not _exists(path):
+    if path and not path.startswith(jobs.BUNDLED) and not _exists(path):
         raise WeightsMissing(
             f"There is no model folder {path} ({name}).",
             "Choose a model that is there; the Wan tab's Model lists them.",

@@ -43,6 +43,15 @@ def in_a_window() -> contextlib.AbstractContextManager[Any]:
     return bpy.context.temp_override(window=window) if window else contextlib.nullcontext()
 
 
+def in_the_middle_of(*operators: str) -> bool:
+    """Whether the user is at it with an operator whose name begins so, "TRANSFORM_OT"."""
+    return any(
+        operator.bl_idname.startswith(operators)
+        for window in bpy.context.window_manager.windows
+        for operator in window.modal_operators
+    )
+
+
 def push_undo(message: str) -> None:
     """Make what a timer changed a step that can be undone, as an operator's change is."""
     with in_a_window():

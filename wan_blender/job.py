@@ -47,6 +47,7 @@ WRITTEN = ("shot", "made_with")  # groups of a Job that export and run write; no
 PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
 START, END, REFERENCES = "start_image", "end_image", "references"  # settings that name pictures
 PICTURES = {START: "start.png", END: "end.png", REFERENCES: "references"}  # where none is named
+BUNDLED = "nano/"  # how the name of a model begins that comes with the extension
 FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 RADIUS, START_RADIUS, BLUR_MATTE = "radius.png", "start_radius.png", "blur_matte"
 COMPARE_WITH = "compare_with"

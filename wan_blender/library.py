@@ -22,7 +22,7 @@ from .traits import Traits
 
 TICK_S = 0.2
 FILE = "models.json"
-BUNDLED, DEFAULT = "nano/", "vace"
+DEFAULT = "vace"  # of the bundled models
 NANO = Path(__file__).parent / "engine" / "nano"
 
 
@@ -97,7 +97,7 @@ class Library:
         if known and known["traits"]:
             traits = Traits(**known["traits"])
             return ModelSizes(traits.cell, traits.patch, traits.native_pixels)
-        folder = NANO / (path.removeprefix(BUNDLED) or DEFAULT)
+        folder = NANO / (path.removeprefix(job.BUNDLED) or DEFAULT)
         return read_sizes(folder if is_bundled(path) else Path(bpy.path.abspath(path)))
 
     def files(self, *roles: str) -> list[dict[str, Any]]:
@@ -213,7 +213,7 @@ class Library:
 
 
 def is_bundled(path: str) -> bool:
-    return not path or path.startswith(BUNDLED)
+    return not path or path.startswith(job.BUNDLED)
 
 
 def _read(path: Path) -> dict[str, Any]:

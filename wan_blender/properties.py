@@ -280,7 +280,8 @@ def register() -> None:
     annotations["span_plate"] = StringProperty(options=set())  # the one that span is for
     annotations["task_settings"] = StringProperty(options=set())  # JSON: what a task put in
     for name, cls in (*groups(), ("span", Span)):
-        group = _class(f"WAN_PG_{name}", _annotations(cls))
+        rules = {key: rule for key, rule in vars(cls).items() if isinstance(rule, property)}
+        group = _class(f"WAN_PG_{name}", _annotations(cls), rules)
         annotations[name] = PointerProperty(type=group, name=label(name))
     settings = _class("WAN_PG_settings", annotations)
     bpy.types.Scene.wan = PointerProperty(type=settings, name="Wan")
@@ -308,8 +309,11 @@ def _item_class(item: type) -> type:
     return known or _class(name, _annotations(item))
 
 
-def _class(name: str, annotations: dict[str, Any]) -> type:
-    body = {"__annotations__": annotations, "__module__": __name__}
+def _class(
+    name: str, annotations: dict[str, Any], rules: Mapping[str, property] | None = None
+) -> type:
+    """``rules`` are what the settings class concludes from its values; panels may ask it too."""
+    body = {"__annotations__": annotations, "__module__": __name__, **(rules or {})}
     made = type(name, (bpy.types.PropertyGroup,), body)
     bpy.utils.register_class(made)
     _registered.append(made)

@@ -33,7 +33,7 @@ from .errors import (
     from_dict,
     from_os_error,
 )
-from .interface import in_a_window
+from .interface import in_a_window, in_the_middle_of
 from .interrupts import interrupts
 from .local_job import LocalJob, Phase, find_open_ends, read_folder
 from .process import EngineProcess, State
@@ -43,6 +43,7 @@ from .timeline.place import Placement
 from .timeline.shot import ShotRequest
 
 STOP_GRACE_S = 1.0
+MOVING = ("TRANSFORM_OT", "SEQUENCER_OT")  # the user moves something; a new strip would disturb
 
 
 class Session:
@@ -250,7 +251,7 @@ class Session:
                 self._engine_failed()
         self._run_next()
         for local in self._in(Phase.DONE):
-            if local.wants_placing and not _is_dragging():
+            if local.wants_placing and not in_the_middle_of(*MOVING):
                 local.wants_placing = False
                 self.place(local)
 
@@ -395,12 +396,3 @@ def _discard(exporter: BackgroundExport | None, folder: Path, claim: Claim) -> N
         exporter.cancel()
     claim.close()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_dragging() -> bool:
-    """Whether the user is in the middle of moving something, when a new strip would disturb."""
-    return any(
-        operator.bl_idname.startswith(("TRANSFORM_OT", "SEQUENCER_OT"))
-        for window in bpy.context.window_manager.windows
-        for operator in window.modal_operators
-    )

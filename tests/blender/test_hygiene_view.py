@@ -14,6 +14,16 @@ import pytest
 W, H = 320, 192
 
 
+def save_picture(bpy, pixels, path):
+    """Write pixels (H, W, 4) in 0..1, bottom row first, as a PNG."""
+    height, width = pixels.shape[:2]
+    image = bpy.data.images.new(path.stem, width, height)
+    image.pixels.foreach_set(pixels.ravel())
+    image.filepath_raw, image.file_format = str(path), "PNG"
+    image.save()
+    bpy.data.images.remove(image)
+
+
 @pytest.fixture
 def shot(addon, part, tmp_path):
     """A calm picture with a small block of stripes, in bars that are its shape, as the selected
@@ -24,11 +34,7 @@ def shot(addon, part, tmp_path):
         pixels[80:112, x : x + 6, :3] = 0.95
         pixels[80:112, x + 2 : x + 6 : 4, :3] = 0.3
     pixels[..., 3] = 1
-    image = bpy.data.images.new("plate", W, H)
-    image.pixels.foreach_set(pixels.ravel())
-    image.filepath_raw, image.file_format = str(tmp_path / "plate.png"), "PNG"
-    image.save()
-    bpy.data.images.remove(image)
+    save_picture(bpy, pixels, tmp_path / "plate.png")
     scene = bpy.context.scene
     scene.render.resolution_x, scene.render.resolution_y = W, H
     scene.render.resolution_percentage = 100
@@ -257,11 +263,7 @@ def masked(shot, part, tmp_path):
     for x, y in ((620, 350), (100, 100)):
         pixels[y : y + 30, x : x + 40 : 4, :3] = 0.95
     pixels[..., 3] = 1
-    image = shot.data.images.new("large", width, height)
-    image.pixels.foreach_set(pixels.ravel())
-    image.filepath_raw, image.file_format = str(tmp_path / "large.png"), "PNG"
-    image.save()
-    shot.data.images.remove(image)
+    save_picture(shot, pixels, tmp_path / "large.png")
     scene = shot.context.scene
     scene.render.resolution_x, scene.render.resolution_y = width, height
     room(shot).directory, room(shot).elements[0].filename = f"{tmp_path}/", "large.png"

@@ -9,6 +9,7 @@ AVX-512 BF16); weights, sums and losses stay float32.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@functools.cache
 def product_dtype(device: torch.device = DEVICE) -> torch.dtype:
     """bfloat16 where `device` multiplies it fast, else float32."""
     if device.type == "cuda":

@@ -17,8 +17,6 @@ from ..timeline.matte_render import open_matte
 from ..timeline.mattes import MatteChoice
 from .part import Part, cut
 
-SOFT = ("soft", "both")  # modes in which a matte blurs
-
 
 class FollowedMatte:
     """The matte that the clip's blur follows, as it was on ``frame`` when it was chosen. ``error``
@@ -35,7 +33,7 @@ class FollowedMatte:
     ) -> np.ndarray | float:
         """Radii (H, W) at the part's size, or one number for all pixels."""
         hygiene = scene.wan.hygiene
-        name = hygiene.matte if plate and hygiene.mode in SOFT else ""
+        name = hygiene.matte if plate and hygiene.softens else ""
         wanted = (name, part) if name else ()
         if wanted != self._read and not bpy.app.is_job_running("RENDER"):
             self._read, self._values, self.error = wanted, 0.0, None

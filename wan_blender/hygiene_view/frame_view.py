@@ -15,13 +15,15 @@ from ..hygiene.bands import luminance, resize, to_rgb
 from ..hygiene.blur import MAX_RADIUS, Softened, ambiguity, radius_map, soften, treat
 from ..hygiene.matrix import Matrix, analyse, analyse_plane, band_glow
 from ..hygiene.sinks import Sink, find_sinks
-from ..interface import push_undo
+from ..interface import in_the_middle_of, push_undo
 from ..timeline import compat
 from .blur_map import Owner, change_map, ensure_map, find_map, lineage, owners, read_map
 from .followed import FollowedMatte
 from .part import MaskWatch, Part, cut, plan_part, radii_added, radii_seen
 from .questions import Questions, keep_report, write_picture
 from .sink_list import SinkList
+
+PAINTING = "PAINT_OT"  # a stroke holds the pixels of the map
 
 
 class View:
@@ -130,7 +132,7 @@ class View:
         """Take what the thread has finished, start it when the map changed. True: draw again."""
         changed = self.questions.tick()
         changed = self._follow_mask() or changed
-        if self._treating and self._treating.done() and not _is_painting():
+        if self._treating and self._treating.done() and not in_the_middle_of(PAINTING):
             treated, self._treating = self._treating.result(), None
             self._write_map(treated)
         if self._update and self._update.done():
@@ -154,7 +156,7 @@ class View:
             if part != self.part:
                 self._moving = self._pool.submit(lambda: (part, *self._look(part)))
         waits = self._moving is None or not self._moving.done() or self._treating
-        if waits or owner is None or _is_painting():
+        if waits or owner is None or in_the_middle_of(PAINTING):
             return self.waits_for_mask
         found, self._moving = self._moving.result(), None
         self._update = self._judging = None  # of what was shown before
@@ -344,12 +346,3 @@ def require_view() -> View:
             "No matrix view is open.", "Select a clip in the sequencer and open its matrix view."
         )
     return _view
-
-
-def _is_painting() -> bool:
-    """Whether a stroke is being drawn, which holds the pixels of the map."""
-    return any(
-        operator.bl_idname.startswith("PAINT_OT")
-        for window in bpy.context.window_manager.windows
-        for operator in window.modal_operators
-    )

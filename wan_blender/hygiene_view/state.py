@@ -157,9 +157,10 @@ def _zoom(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
 def _zoom_to(current: View, box: tuple[int, int, int, int]) -> None:
     """Fill the Image Editors that show the map with a box (x0, y0, x1, y1) of the view."""
     x0, y0, x1, y1 = current.part.on_canvas(box)
+    shown = _areas()
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
-            if area in _areas():
+            if area in shown:
                 region = next(r for r in area.regions if r.type == "WINDOW")
                 at = region.view2d.view_to_region
                 low, high = at(x0, 1 - y1, clip=False), at(x1, 1 - y0, clip=False)

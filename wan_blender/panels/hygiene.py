@@ -56,8 +56,7 @@ class StartFramePanel:
         column.use_property_decorate = False
         hygiene = scene.wan.hygiene
         column.prop(hygiene, "mode")
-        low_passes_there = hygiene.mode != "off" and hygiene.low_pass_region == "map"
-        if hygiene.mode in ("soft", "both") or low_passes_there:
+        if hygiene.uses_map:
             column.prop(hygiene, "matte")
             column.prop(hygiene, "matte_blur_px")
         layout.operator("wan.compare_hygiene", icon="DUPLICATE")

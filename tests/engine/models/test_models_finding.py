@@ -66,12 +66,8 @@ def comfy(folders, wide, tmp_path_factory):
         save(models / "diffusion_models" / name, fp8_scaled(wide))
     (models / "unet").mkdir()
     write_gguf(models / "unet" / "anything.gguf", wide, "Q4_K")
-    vae = component(folders["t2v"] / "vae")
-    names = {n: official_vae_name(n, False, 3) for n in vae}
-    save(models / "vae" / "x.safetensors", renamed(vae, names.__getitem__))
-    text = component(folders["t2v"] / "text_encoder")
-    text["spiece_model"] = torch.zeros(8, dtype=torch.uint8)
-    save(models / "text_encoders" / "t5.safetensors", text)
+    save_vae(folders, models / "vae" / "x.safetensors")
+    save_text_encoder(folders, models / "text_encoders" / "t5.safetensors")
     save(models / "loras" / "style.safetensors", {
         "diffusion_model.blocks.0.self_attn.q.lora_down.weight": torch.zeros(4, 256),
         "diffusion_model.blocks.0.self_attn.q.lora_up.weight": torch.zeros(256, 4),
@@ -80,6 +76,19 @@ def comfy(folders, wide, tmp_path_factory):
     (models / "vae" / "half.safetensors").write_bytes(b"\x10\x00\x00")
     torch.save({}, models / "vae" / "old.pt")
     return models.parent
+
+
+def save_vae(folders, path):
+    vae = component(folders["t2v"] / "vae")
+    names = {n: official_vae_name(n, False, 3) for n in vae}
+    save(path, renamed(vae, names.__getitem__))
+
+
+def save_text_encoder(folders, path):
+    """With its tokenizer, as ComfyUI's files have it."""
+    text = component(folders["t2v"] / "text_encoder")
+    text["spiece_model"] = torch.zeros(8, dtype=torch.uint8)
+    save(path, text)
 
 
 def test_files_are_known_by_their_tensors(comfy):
@@ -268,12 +277,8 @@ def in_shards(state, folder):
 @pytest.fixture
 def encoders(folders, tmp_path):
     """VAE and text encoder with its tokenizer as single files in tmp_path/encoders."""
-    vae = component(folders["t2v"] / "vae")
-    names = {n: official_vae_name(n, False, 3) for n in vae}
-    save(tmp_path / "encoders" / "vae.safetensors", renamed(vae, names.__getitem__))
-    text = component(folders["t2v"] / "text_encoder")
-    text["spiece_model"] = torch.zeros(8, dtype=torch.uint8)
-    save(tmp_path / "encoders" / "umt5.safetensors", text)
+    save_vae(folders, tmp_path / "encoders" / "vae.safetensors")
+    save_text_encoder(folders, tmp_path / "encoders" / "umt5.safetensors")
     return tmp_path / "encoders"
 
 

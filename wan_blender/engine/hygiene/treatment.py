@@ -25,7 +25,7 @@ import numpy as np
 from ...errors import SizeMismatch
 from ...hygiene.bands import luminance, resize
 from ...hygiene.blur import MAX_RADIUS, ambiguity, ambiguity_warning, soften
-from ...hygiene.matrix import analyse
+from ...hygiene.matrix import Matrix, analyse
 from ...hygiene.sinks import find_sinks
 from ...job import START, Hygiene
 from .automatic import find_radius
@@ -78,14 +78,15 @@ class Treatment:
         are shares of the picture, radii are pixels."""
         settings, phases = self.settings, self.phases(steps)
         said: dict[str, Any] = {"mode": settings.mode}
-        said["score"] = round(analyse((first + 1) / 2).score, 2)
+        matrix = analyse((first + 1) / 2)
+        said["score"] = round(matrix.score, 2)
         radius, notes = self._where(first, which), []
         if radius is not None and settings.softens:
             softened = self._soft(first, radius)
             said["blurred"] = round(float((radius > 0.05).mean()), 4)
             said["largest_radius"] = round(float(radius.max()), 3)
             said["score_blurred"] = round(analyse((softened + 1) / 2).score, 2)
-            notes = _ambiguous(first, softened)
+            notes = _ambiguous(first, softened, matrix)
         if "low" in phases:
             last = len(phases) - phases[::-1].index("low")
             said["low_passed_steps"] = [phases.index("low") + 1, last]
@@ -173,12 +174,12 @@ class Treatment:
         return picture + (radius / LOW_RADIUS).clip(0, 1)[..., None] * (low - picture)
 
 
-def _ambiguous(picture: np.ndarray, softened: np.ndarray) -> list[str]:
+def _ambiguous(picture: np.ndarray, softened: np.ndarray, matrix: Matrix) -> list[str]:
     """A sentence for each region that lost more of its shape than it may, the worst first, and for
-    how many more there are. Pictures (H, W, 3) in -1..1."""
+    how many more there are. Pictures (H, W, 3) in -1..1, ``matrix`` is of the first."""
     picture, softened = (picture + 1) / 2, (softened + 1) / 2
     planes = luminance(picture), luminance(softened)
-    sinks = find_sinks(picture, analyse(picture), find_faces(picture))
+    sinks = find_sinks(picture, matrix, find_faces(picture))
     losses = [(ambiguity(*planes, sink), sink) for sink in sinks]
     losses.sort(key=lambda found: -found[0])
     warnings = [w for loss, sink in losses if (w := ambiguity_warning(sink, loss))]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import gguf
 
 from ...errors import WeightsMissing
-from .tensor_files import ABSENT, NAME_LIMIT, TensorInfo
+from .tensor_files import ABSENT, NAME_LIMIT, TensorInfo, read_header
 
 # Written by converters for tensors of more dimensions than ggml has; holds the true shape.
 _TRUE_SHAPE = "comfy.gguf.orig_shape."
@@ -19,6 +19,12 @@ _HEADER_LIMIT = 1 << 24  # bytes; a header with the vocabulary of UMT5 has 7 mil
 _DIMENSIONS_LIMIT = 8  # ggml itself has 4
 _STRING, _ARRAY = gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
 _BYTES = {kind: word(0).nbytes for kind, word in gguf.GGUFReader.gguf_scalar_to_np.items()}
+
+
+def read_infos(path: Path) -> dict[str, TensorInfo]:
+    """The tensors of a safetensors or GGUF file, from its header. Raises what ``read_header`` and
+    ``read_gguf`` raise."""
+    return read_gguf(path)[0] if path.suffix.lower() == ".gguf" else read_header(path)
 
 
 def read_gguf(path: Path) -> tuple[dict[str, TensorInfo], dict[str, gguf.ReaderTensor]]:

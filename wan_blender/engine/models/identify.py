@@ -14,8 +14,8 @@ from ...errors import WeightsMissing, WrongModel
 from ...traits import model_kind
 from .configs import infer_config
 from .dialects import foreign, roles, transformer_name, translate
-from .gguf_files import read_gguf
-from .tensor_files import TensorInfo, component_files, read_header, whole
+from .gguf_files import read_infos
+from .tensor_files import TensorInfo, component_files, whole
 
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 # "high_noise", "A14B_HIGH_fp8", "-HN-", "i2vHighV20"; not "high_quality", "HighRes", "low-rank64".
@@ -68,7 +68,7 @@ def identify(path: Path) -> list[Identity]:
     path = whole(path)
     infos: dict[str, TensorInfo] = {}
     for file in component_files(path) if path.is_dir() else [path]:
-        infos |= read_gguf(file)[0] if file.suffix.lower() == ".gguf" else read_header(file)
+        infos |= read_infos(file)
     found = roles(infos)
     if not found and any(_OPEN_CLIP.search(name) for name in infos):
         raise WrongModel(

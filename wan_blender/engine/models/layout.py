@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UnsafeWeights, WeightsMissing, WrongModel
+from ...job import BUNDLED
 from ...schema import show
 from .. import nano
 from .configs import infer_config
@@ -29,9 +30,9 @@ CLIP = "the CLIP image encoder (clip_vision_h.safetensors)"  # for traits.needs_
 
 def find_folder(path: str | Path) -> tuple[Path, str]:
     """The folder and the name of a model; "" and "nano/i2v" are bundled ones."""
-    words = str(path) or f"nano/{nano.DEFAULT}"
-    bundled = words.removeprefix("nano/")
-    if words.startswith("nano/") and bundled in nano.VARIANTS:
+    words = str(path) or f"{BUNDLED}{nano.DEFAULT}"
+    bundled = words.removeprefix(BUNDLED)
+    if words.startswith(BUNDLED) and bundled in nano.VARIANTS:
         return nano.VARIANTS[bundled], f"Nano Wan {nano.TITLES[bundled]}"
     folder = Path(os.path.expanduser(path))
     return folder, folder.name

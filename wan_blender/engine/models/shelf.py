@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import WanError
+from ...job import BUNDLED
 from ...traits import Traits, read_traits
 from .. import nano
 from .catalogue import Entry, catalogue, lora_catalogue, part_catalogue
 from .dialects import foreign
 from .finding import TOKENIZER, Candidate, Scan, candidates, comfyui_folders, scan, unsupported
-from .gguf_files import read_gguf
+from .gguf_files import read_infos
 from .identify import precision
 from .layout import (
     CLIP,
@@ -29,7 +30,7 @@ from .layout import (
     read_settings,
     tensor_names,
 )
-from .tensor_files import TensorInfo, read_header
+from .tensor_files import TensorInfo
 
 # What a kind of model is for, when the catalogue has no better words for it.
 _TASKS = {
@@ -74,7 +75,7 @@ def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None)
     """Everything in ``places_``, the Hugging Face cache and ComfyUI's usual folders, besides the
     bundled models, as JSON data. ``watch`` gets what is looked at and may raise Cancelled."""
     found = scan([*places_, *comfyui_folders()], watch)
-    shown = [describe("" if key == nano.DEFAULT else f"nano/{key}") for key in nano.VARIANTS]
+    shown = [describe("" if key == nano.DEFAULT else BUNDLED + key) for key in nano.VARIANTS]
     for folder in found.folders:
         watch(str(folder))
         shown.append(describe(str(folder)))
@@ -159,10 +160,7 @@ def _read_part(
 ) -> tuple[list[Path], Mapping[str, TensorInfo], dict[str, Any]]:
     """Files, tensors and configuration of a part. Raises WanError when it is not whole."""
     files, known = locate(place)
-    headers = {
-        file: read_gguf(file)[0] if file.suffix.lower() == ".gguf" else read_header(file)
-        for file in files
-    }
+    headers = {file: read_infos(file) for file in files}
     raw = {name: info for infos in headers.values() for name, info in infos.items()}
     names = tensor_names(part.removesuffix("_2"), headers)
     infos = {name: raw[inside] for name, inside in names.items()}

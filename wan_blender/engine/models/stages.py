@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -48,8 +49,9 @@ class StageModels:
         """Raise what putting the LoRAs on would raise, from the headers of all files."""
         spans = zip(self._plan.spans, self._parts, strict=True)
         taken = ((use.file, part) for span, part in spans for use in self.loras(span))
+        empty = cache(Part.empty)
         for file, part in dict.fromkeys(taken):
-            check_lora(lora_file(file), part.empty())
+            check_lora(lora_file(file), empty(part))
 
     def use(self, span: Span) -> Any:
         """The transformer for ``span`` with its LoRAs on; the next stage's files are read ahead."""
