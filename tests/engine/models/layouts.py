@@ -118,6 +118,47 @@ def text_name(name: str, llama: bool) -> str:
     return f"enc.blk.{number}.{llamas}.weight" if llama else f"blocks.{number}.{official}.weight"
 
 
+_CLIP = {
+    "embeddings.patch_embedding.weight": "patch_embedding.weight",
+    "embeddings.class_embedding": "cls_embedding",
+    "embeddings.position_embedding.weight": "pos_embedding",
+    "pre_layrnorm": "pre_norm", "post_layernorm": "post_norm",
+    "layer_norm1": "norm1", "layer_norm2": "norm2", "self_attn.out_proj": "attn.proj",
+    "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2",
+}  # fmt: skip
+# Of open_clip itself, where it differs from what Wan was released with.
+_RESBLOCKS = {
+    "patch_embedding.": "conv1.", "cls_embedding": "class_embedding",
+    "pos_embedding": "positional_embedding", "pre_norm.": "ln_pre.", "post_norm.": "ln_post.",
+    ".norm1.": ".ln_1.", ".norm2.": ".ln_2.", ".attn.proj.": ".attn.out_proj.",
+    ".attn.to_qkv.": ".attn.in_proj_", ".mlp.0.": ".mlp.c_fc.", ".mlp.2.": ".mlp.c_proj.",
+    "transformer.": "transformer.resblocks.",
+}  # fmt: skip
+
+
+def open_clip(state: Mapping[str, torch.Tensor], resblocks: bool = False) -> dict:
+    """A CLIPVisionModel's tensors as modelscope's variant of open_clip holds them, or open_clip
+    itself (``resblocks``)."""
+    out = {}
+    for name, tensor in state.items():
+        if m := re.match(r"(encoder\.layers\.\d+\.)self_attn\.q_proj\.(.*)", name):
+            every = [state[f"{m[1]}self_attn.{x}_proj.{m[2]}"] for x in "qkv"]
+            out[f"{m[1]}attn.to_qkv.{m[2]}"] = torch.cat(every)
+        elif not re.search(r"[kv]_proj\.|position_ids", name):
+            out[name] = tensor
+    for old, new in {**_CLIP, "encoder.layers.": "transformer."}.items():
+        out = {name.replace(old, new): tensor for name, tensor in out.items()}
+    if resblocks:
+        for old, new in _RESBLOCKS.items():
+            out = {name.replace(old, new): tensor for name, tensor in out.items()}
+    else:
+        out["cls_embedding"] = out["cls_embedding"][None, None]
+        out["pos_embedding"] = out["pos_embedding"][None]
+    width = len(state["embeddings.class_embedding"])
+    out["proj" if resblocks else "head"] = torch.zeros(width, 4)
+    return {name: tensor.contiguous() for name, tensor in out.items()}
+
+
 def component(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors of a diffusers component folder."""
     state = load_file(next(folder.glob("*.safetensors")))

@@ -17,11 +17,13 @@ from layouts import (
     fp8_scaled,
     official_transformer_name,
     official_vae_name,
+    open_clip,
     renamed,
     save,
     velocity,
     write_gguf,
 )
+from safetensors.torch import load_file
 from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -406,12 +408,25 @@ def test_every_kind_that_can_be_conditioned_is_known_without_torch():
     assert set(CONDITIONED) == set(conditioning._KINDS)
 
 
-def test_official_clip_under_open_clips_names_is_told(tmp_path):
-    path = save(tmp_path / "open-clip-xlm-roberta-large-vit-huge-14_visual_fp16.safetensors", {
-        "visual.transformer.0.attn.to_qkv.weight": torch.zeros(240, 80),
-        "visual.pre_norm.weight": torch.zeros(80),
-    })  # fmt: skip
-    assert "Use clip_vision_h" in scan([tmp_path]).unusable[path]
+def test_official_clip_under_open_clips_names_is_taken(clip_files, tmp_path):
+    models = shutil.copytree(clip_files, tmp_path / "m")
+    comfy = models / "clip_vision" / "clip_vision_h.safetensors"
+    state = {n.removeprefix("vision_model."): t for n, t in load_file(comfy).items()}
+    path = comfy.with_name("open-clip-xlm-roberta-large-vit-huge-14_visual_fp16.safetensors")
+    halves = {name: tensor.half() for name, tensor in open_clip(state).items()}
+    save(path, renamed(halves, str, "visual.") | {"log_scale": torch.zeros(())})
+    found = identify(path)
+    assert [(f.role, f.width, f.precision) for f in found] == [("image_encoder", 160, "fp16")]
+    both = candidates(scan([models]))[0]
+    assert both.components["image_encoder"] == str(comfy)
+    comfy.unlink()
+    alone = candidates(scan([models]))[0]
+    assert (alone.missing, alone.components["image_encoder"]) == ((), str(path))
+    folder = write_candidate(alone, tmp_path / "made")
+    assert describe(str(folder)).missing == ()
+    encoder = open_model(folder, "cpu").image_encoder
+    layer = encoder.state_dict()["encoder.layers.0.self_attn.k_proj.weight"]
+    assert torch.equal(layer, state["encoder.layers.0.self_attn.k_proj.weight"].half().float())
 
 
 def test_every_part_that_can_lack_can_be_fetched(comfy, clip_files, tmp_path):

@@ -20,6 +20,7 @@ from layouts import (
     fp8_scaled,
     official_transformer_name,
     official_vae_name,
+    open_clip,
     open_part,
     renamed,
     save,
@@ -34,6 +35,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.stored import StoredLinear
+from wan_blender.errors import WrongModel
 
 
 def same(actual: torch.Tensor, expected: torch.Tensor) -> None:
@@ -170,14 +172,30 @@ def test_gguf_text_encoder_equals_what_it_stands_for(tmp_path, folders, keep_pac
     assert not torch.allclose(hidden_states(part), hidden_states(original), atol=1e-3)
 
 
+def make_clip() -> CLIPVisionModel:
+    """Random in every tensor: norms of ones and zeros would hide a swap."""
+    torch.manual_seed(3)
+    clip = CLIPVisionModel(CLIPVisionConfig(
+        hidden_size=160, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2,
+        image_size=28, patch_size=14, hidden_act="gelu",
+    )).eval()  # fmt: skip
+    with torch.no_grad():
+        for tensor in clip.parameters():
+            tensor += 0.2 * torch.randn_like(tensor)
+    return clip
+
+
+def seen(clip) -> torch.Tensor:
+    """What Wan takes of CLIP: everything but its last layer."""
+    pixels = torch.rand(1, 3, 28, 28, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return clip(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
+
+
 @pytest.mark.parametrize("layout", ["new folder", "old folder", "single file"])
 def test_clip_is_read_from_folders_and_files(tmp_path, layout):
     """transformers 5 dropped the prefix that released folders and ComfyUI's file carry."""
-    torch.manual_seed(3)
-    clip = CLIPVisionModel(CLIPVisionConfig(
-        hidden_size=160, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        image_size=28, patch_size=14, hidden_act="gelu",
-    )).eval()  # fmt: skip
+    clip = make_clip()
     clip.save_pretrained(tmp_path / "clip")
     file = tmp_path / "clip" / "model.safetensors"
     place = tmp_path / "clip"
@@ -191,11 +209,36 @@ def test_clip_is_read_from_folders_and_files(tmp_path, layout):
         save(file, old)
     part = open_part("image_encoder", place)
     assert part.model.config.image_size == 28
-    pixels = torch.rand(1, 3, 28, 28)
-    with torch.no_grad():
-        states = [m(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
-                  for m in (part.model, clip)]  # fmt: skip
-    same(*states)
+    same(seen(part.model), seen(clip))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "resblocks", "dtype"),
+    [
+        ("visual.", False, torch.float32),
+        ("", False, torch.float32),
+        ("visual.", True, torch.float32),
+        ("visual.", False, torch.float16),
+        ("visual.", False, torch.bfloat16),
+    ],
+    ids=["official", "bare", "open_clip", "fp16", "bf16"],
+)
+def test_clip_under_open_clips_names_equals_the_folder(tmp_path, prefix, resblocks, dtype):
+    clip = make_clip().to(dtype)
+    beside = {"log_scale": torch.zeros(())}
+    if prefix:
+        beside["textual.token_embedding.weight"] = torch.zeros(4, 4)
+    state = renamed(open_clip(clip.state_dict(), resblocks), str, prefix)
+    part = open_part("image_encoder", save(tmp_path / "clip.safetensors", state | beside))
+    assert (part.config["num_hidden_layers"], part.config["image_size"]) == (3, 28)
+    same(seen(part.model), seen(clip.float()))
+
+
+def test_clip_with_queries_keys_and_values_that_cannot_be_parted_is_refused(tmp_path):
+    state = open_clip(make_clip().state_dict())
+    state["transformer.1.attn.to_qkv.weight"] = torch.zeros(481, 160)
+    with pytest.raises(WrongModel, match=r"q_proj.weight as \(481, 160\)"):
+        open_part("image_encoder", save(tmp_path / "clip.safetensors", state))
 
 
 @pytest.mark.parametrize("ending", [".scale_weight", ".weight_scale"])

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from .tensor_files import TensorInfo
 
 # Where a component's names may begin in a file, most specific first. The first two are
 # checkpoints that hold every component at once.
@@ -19,8 +22,11 @@ _PREFIXES = {
         "text_encoders.umt5xxl.transformer.", "cond_stage_model.umt5xxl.transformer.",
         "text_encoder.", "transformer.", "",
     ),
-    # transformers 5 names CLIP's vision model without the prefix that all files carry
-    "image_encoder": ("clip_vision.vision_model.", "vision_model.", "image_encoder.", ""),
+    # transformers 5 names CLIP's vision model without the prefix that all files carry; "visual."
+    # is open_clip's
+    "image_encoder": (
+        "clip_vision.vision_model.", "vision_model.", "image_encoder.", "visual.", "",
+    ),
 }  # fmt: skip
 
 # A name that only this component has: official, diffusers, llama.cpp.
@@ -31,7 +37,7 @@ _MARKS = {
         "token_embedding.weight", "shared.weight", "encoder.embed_tokens.weight",
         "token_embd.weight",
     ),
-    "image_encoder": ("pre_layrnorm.weight",),
+    "image_encoder": ("pre_layrnorm.weight", "cls_embedding", "class_embedding"),
 }  # fmt: skip
 
 _LORA = re.compile(r"\.(lora_[AB]|lora_(up|down)|lora\.(up|down)|diff|diff_b|hada_w1_a|lokr_w1)\b")
@@ -61,7 +67,8 @@ def roles(names: Iterable[str]) -> dict[str, str]:
 
 
 def translate(role: str, names: Iterable[str], prefix: str = "") -> dict[str, str]:
-    """Diffusers (or transformers) name -> name in the file, of everything under ``prefix``."""
+    """Diffusers (or transformers) name -> name in the file, of everything under ``prefix``. Several
+    names may stand for one tensor of the file, see ``piece``."""
     inside = {name[len(prefix) :]: name for name in names if name.startswith(prefix)}
     if role in ("transformer", "vace"):
         return {transformer_name(short): name for short, name in inside.items()}
@@ -70,7 +77,7 @@ def translate(role: str, names: Iterable[str], prefix: str = "") -> dict[str, st
         return {rename(short): name for short, name in inside.items()}
     if role == "text_encoder":
         return {_text_name(short): name for short, name in inside.items()}
-    return dict(zip(inside, inside.values(), strict=True))
+    return {new: name for short, name in inside.items() for new in _clip_names(short)}
 
 
 _TRANSFORMER = (
@@ -221,3 +228,44 @@ def _text_name(name: str) -> str:
         if changed != name:
             return changed
     return name
+
+
+# CLIP as Wan released it (modelscope's variant of open_clip) and as open_clip itself names it.
+_CLIP = (
+    (r"^(patch_embedding|conv1)\.", "embeddings.patch_embedding."),
+    (r"^(cls_embedding|class_embedding)$", "embeddings.class_embedding"),
+    (r"^(pos_embedding|positional_embedding)$", "embeddings.position_embedding.weight"),
+    (r"^(pre_norm|ln_pre)\.", "pre_layrnorm."),
+    (r"^(post_norm|ln_post)\.", "post_layernorm."),
+    (r"^transformer\.(?:resblocks\.)?(\d+)\.", r"encoder.layers.\1."),
+    (r"\.(?:norm|ln_)([12])\.", r".layer_norm\1."),
+    (r"\.attn\.(out_)?proj\.", ".self_attn.out_proj."),
+    (r"\.mlp\.(0|c_fc)\.", ".mlp.fc1."),
+    (r"\.mlp\.(2|c_proj)\.", ".mlp.fc2."),
+)
+_CLIP = tuple((re.compile(pattern), new) for pattern, new in _CLIP)
+_CLIP_QKV = re.compile(r"\.attn\.(?:to_qkv\.|in_proj_)(weight|bias)$")
+# What compares pictures with words, which Wan has no use for.
+_CLIP_HEAD = {"head", "proj", "log_scale", "logit_scale"}
+
+
+def _clip_names(name: str) -> list[str]:
+    """Names in CLIPVisionModel, which has queries, keys and values apart."""
+    if name in _CLIP_HEAD:
+        return []
+    for pattern, new in _CLIP:
+        name = pattern.sub(new, name)
+    if _CLIP_QKV.search(name):
+        return [_CLIP_QKV.sub(rf".self_attn.{letter}_proj.\1", name) for letter in "qkv"]
+    return [name]
+
+
+def piece(name: str, raw: str, info: TensorInfo) -> TensorInfo:
+    """What ``name`` is of the tensor ``raw`` of a file: nearly always the whole of it."""
+    rows, *rest = info.shape or (0,)
+    if _CLIP_QKV.search(raw) and rows % 3 == 0:  # (3 d, ...): queries, keys, values
+        letter = re.search(r"([qkv])_proj\.", name)[1]
+        return replace(info, shape=(rows // 3, *rest), piece="qkv".index(letter))
+    if name.startswith("embeddings.") and rows == 1:  # (1, 1, d) and (1, n, d)
+        return replace(info, shape=tuple(rest[1:] if rest[:1] == [1] else rest))
+    return info

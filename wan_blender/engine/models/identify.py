@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import WeightsMissing, WrongModel
 from ...traits import model_kind
 from .configs import infer_config
-from .dialects import foreign, roles, transformer_name, translate
+from .dialects import foreign, piece, roles, transformer_name, translate
 from .gguf_files import read_infos
 from .tensor_files import TensorInfo, component_files, whole
 
@@ -29,8 +29,6 @@ _EXPERT = re.compile(
     + r"|(?<=[\W_])(?P<short>HN|LN)(?=[\W_])"
 )
 _EXPERTS = {"high": "high", "low": "low", "hn": "high", "ln": "low"}
-# Official CLIP files are open_clip's; transformers has the same weights under other names.
-_OPEN_CLIP = re.compile(r"(^|\.)visual\.transformer\.(resblocks\.)?0\.attn\.")
 
 
 @dataclass(frozen=True)
@@ -63,19 +61,12 @@ class Identity:
 
 def identify(path: Path) -> list[Identity]:
     """What ``path`` holds: a file, or a folder with a model's shards, which one of them stands for.
-    Raises WeightsMissing for damaged files, UnsafeWeights for pickles, WrongModel for what is known
-    and cannot be used."""
+    Raises WeightsMissing for damaged files, UnsafeWeights for pickles."""
     path = whole(path)
     infos: dict[str, TensorInfo] = {}
     for file in component_files(path) if path.is_dir() else [path]:
         infos |= read_infos(file)
     found = roles(infos)
-    if not found and any(_OPEN_CLIP.search(name) for name in infos):
-        raise WrongModel(
-            f"{path} is a CLIP image encoder under open_clip's names, which this version does not "
-            "read.",
-            "Use clip_vision_h.safetensors, which has the same weights.",
-        )
     if not found:
         return [Identity(path, "", precision=precision(infos))]
     try:
@@ -98,7 +89,7 @@ def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo
     if role == "lora":
         return Identity(**common, width=_lora_width(inside), expert=expert_of(path))
     names = translate(role, infos, prefix)
-    renamed = {name: infos[raw] for name, raw in names.items()}
+    renamed = {name: piece(name, raw, infos[raw]) for name, raw in names.items()}
     try:
         if role == "transformer":
             config = infer_config(role, renamed)

@@ -16,7 +16,7 @@ from ...job import BUNDLED
 from ...traits import Traits, read_traits
 from .. import nano
 from .catalogue import Entry, catalogue, lora_catalogue, part_catalogue
-from .dialects import foreign
+from .dialects import foreign, piece
 from .finding import TOKENIZER, Candidate, Scan, candidates, comfyui_folders, scan, unsupported
 from .gguf_files import read_infos
 from .identify import precision
@@ -163,7 +163,7 @@ def _read_part(
     headers = {file: read_infos(file) for file in files}
     raw = {name: info for infos in headers.values() for name, info in infos.items()}
     names = tensor_names(part.removesuffix("_2"), headers)
-    infos = {name: raw[inside] for name, inside in names.items()}
+    infos = {name: piece(name, inside, raw[inside]) for name, inside in names.items()}
     return files, infos, complete(part, known, infos)
 
 

@@ -32,11 +32,13 @@ _BYTES = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """``dtype`` is the file format's own word: "F32", "BF16", "F8_E4M3", "Q4_K"."""
+    """``dtype`` is the file format's own word: "F32", "BF16", "F8_E4M3", "Q4_K". Where a file holds
+    several tensors of a model as one, ``piece`` says which of them it is."""
 
     dtype: str
     shape: tuple[int, ...]
     file: Path
+    piece: int = 0
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:

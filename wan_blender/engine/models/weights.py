@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ...errors import WeightsMissing, WrongModel
+from .dialects import piece
 from .gguf_files import read_gguf
 from .layout import tensor_names
 from .stored import Fp8, Gguf, Stored, can_stay_packed
@@ -42,7 +43,7 @@ class Weights:
             self._raw |= infos
         for name, raw in tensor_names(role.removesuffix("_2"), headers).items():
             if not name.endswith(_BESIDE):
-                self.infos[name] = _known(self._raw[raw], raw)
+                self.infos[name] = piece(name, raw, _known(self._raw[raw], raw))
                 self._names[name] = raw
 
     def _header(self, path: Path) -> Mapping[str, TensorInfo]:
@@ -54,6 +55,14 @@ class Weights:
     def read(self, name: str) -> torch.Tensor | Stored:
         """The tensor ``name``; matrices in fp8 or GGUF types come packed."""
         raw = self._names[name]
+        whole, wanted = self._read_whole(raw), self.infos[name]
+        if wanted.shape == self._raw[raw].shape:
+            return whole
+        if isinstance(whole, Stored):
+            whole = whole.unpack(torch.float32)
+        return whole.reshape(-1, *wanted.shape)[wanted.piece]
+
+    def _read_whole(self, raw: str) -> torch.Tensor | Stored:
         info = self._raw[raw]
         if info.file in self._gguf:
             return self._from_gguf(info, self._gguf[info.file][raw])
