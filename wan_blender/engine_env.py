@@ -4,66 +4,39 @@
     home/engines/20261121-0930-1a2b3c4d/   one environment, complete when it holds done.json
     home/engines/current.json              which one is used, and which one before it
     home/engines/tools/  cache/            uv and what it has downloaded
+    home/engines/pythons/                  the Pythons of the environments
     home/engines/wheels/                   the packages: an install that was stopped goes on from
                                            there, in the middle of a file too
 
 Every install goes into a folder of its own and becomes current only after its packages were
 imported in it, so a failed one changes nothing and a rollback is one small file. No admin rights,
-no shell. The user's package index settings (pip's and uv's) and proxies are honoured. With an
-``offline`` folder of wheels nothing is fetched. stdlib only; Blender calls it from a thread.
+no shell. The user's package index settings (pip's and uv's) and proxies are honoured. With a
+recipe's ``offline`` folder nothing is fetched. stdlib only; Blender calls it from a thread.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
+import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import offline
 from .errors import DiskFull, EngineMissing, UserError, from_os_error
-from .installer import LOCK, Runner, Tell, find_uv, proxy_is_pips_alone
+from .installer import Runner, Tell, find_uv, python_in
 from .process import child_environment
+from .recipe import Recipe
 from .wheels import gather
 
-_ENGINE = Path(__file__).with_name("engine")
 _NEEDED_GB = {"cpu": 5}  # the CUDA and ROCm builds of torch are much larger
 _NEEDED_GB_GPU = 17  # wheels, what uv unpacks of them, and the environment
-_ANY_BUILD = ("auto", "index")
-_TORCH = re.compile(r"^torch==\S+", re.M)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What to install. The defaults are the engine's; tests use smaller ones."""
-
-    lock: Path = _ENGINE / "requirements.lock"
-    torch: str = ""  # empty: the version in requirements.txt; "none": no torch
-    # uv's name of torch's build: auto, cpu, cu128, rocm6.4, ...; "index": the user's index's
-    backend: str = "auto"
-    python: str = "3.12"  # a version uv provides, or the path of an interpreter
-    imports: tuple[str, ...] = ("torch", "diffusers", "transformers", "gguf", "cv2", "av")
-    offline: Path | None = None  # a folder of wheels made by ``bundle``
-
-    @property
-    def packages(self) -> str:
-        if self.torch:
-            return self.torch
-        return _TORCH.search((_ENGINE / "requirements.txt").read_text(encoding="utf-8"))[0]
-
-    @property
-    def digest(self) -> str:
-        """Changes when an installed environment is out of date."""
-        text = self.lock.read_bytes() + self.packages.encode()
-        return hashlib.sha256(text).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -79,7 +52,7 @@ class Status:
 def current_python(home: Path) -> Path | None:
     """The interpreter of the environment in use, or None."""
     name = _read(home).get("current", "")
-    python = _python_in(_engines(home) / name) if name else None
+    python = python_in(_engines(home) / name) if name else None
     return python if python and python.is_file() else None
 
 
@@ -90,7 +63,7 @@ def status(home: Path, recipe: Recipe | None = None) -> Status:
     if not name:
         return Status("missing", "The engine is not installed.", "Install it.")
     folder = _engines(home) / name
-    python = _python_in(folder)
+    python = python_in(folder)
     done = _read_json(folder / "done.json")
     if not done or not python.is_file():
         return Status("broken", f"The engine's environment {folder} is damaged.", "Repair it.")
@@ -120,11 +93,9 @@ def install(
     try:
         _remove_unfinished(home)
         uv = find_uv(_engines(home) / "tools", run)
-        if recipe.offline:
-            _find_offline(uv, recipe, run)
         tell("Making the environment")
-        run([uv, "venv", "--python", recipe.python, str(folder)])
-        python = str(_python_in(folder))
+        _make(uv, folder, home, recipe, run, tell)
+        python = str(python_in(folder))
         kept = _install_packages(uv, python, home, recipe, run, tell, cancelled)
         tell("Checking the environment")
         run([python, "-c", f"import {', '.join(recipe.imports)}"])
@@ -141,34 +112,36 @@ def install(
     return Path(python)
 
 
+def _make(uv: str, folder: Path, home: Path, recipe: Recipe, run: Runner, tell: Tell) -> None:
+    """The environment without packages, of the recipe's Python or, where that cannot be had, of the
+    one that runs this: Blender's."""
+    make = [uv, "venv", "--python"]
+    if recipe.offline:
+        python = offline.find_python(
+            uv, recipe.offline, recipe.python, _engines(home) / "pythons", run
+        )
+        return run([*make, python, str(folder)])
+    try:
+        run([*make, recipe.python, str(folder)])
+    except UserError as error:
+        tell(f"{error.message} Blender's own Python {platform.python_version()} is used.")
+        run([*make, sys.executable, str(folder)])
+
+
 def _install_packages(
     uv: str, python: str, home: Path, recipe: Recipe, run: Runner, tell: Tell,
     cancelled: threading.Event,
 ) -> bool:  # fmt: skip
     """torch and the locked packages; whether the wheels of both were fetched here and are kept."""
     kept = []
-
-    def install(name: str, requirements: str, index: list[str], wanted: list[str]) -> None:
-        """``index`` says where uv finds what is wanted, unless that was fetched here."""
-        wheels = _engines(home) / "wheels" / name
-        alone = [word for word in wanted if word == "--no-deps"]
-        find = [uv, "pip", "compile", "--quiet", "--python", python, *alone, *index]
-        if not recipe.offline and all(kept) and not proxy_is_pips_alone():
-            kept.append(gather(find, requirements, wheels, run, tell, cancelled))
+    for group in recipe.packages:
+        tell(f"Installing {group.says}")
+        index, wheels = group.index, _engines(home) / "wheels" / group.name
+        if not recipe.offline and all(kept):
+            kept.append(gather(uv, python, group, wheels, run, tell, cancelled))
             if kept[-1]:
-                index = ["--no-index", "--find-links", str(wheels)]
-        run([uv, "pip", "install", "--python", python, *index, *wanted])
-
-    if recipe.packages != "none":
-        tell(f"Installing {recipe.packages}; its GPU builds are several GB")
-        own = recipe.offline or recipe.backend == "index"
-        build = [] if own else ["--torch-backend", recipe.backend]
-        install("torch", recipe.packages, build, [recipe.packages])
-    tell("Installing the packages")
-    # Every hash is known, so it does not matter which of the user's indexes answers.
-    install("locked", recipe.lock.read_text(encoding="utf-8"),
-            ["--index-strategy", "unsafe-best-match"],
-            ["--no-deps", "--require-hashes", "-r", str(recipe.lock)])  # fmt: skip
+                index = ("--no-index", "--find-links", str(wheels))
+        run([uv, "pip", "install", "--python", python, *index, *group.wanted])
     return bool(kept) and all(kept)
 
 
@@ -192,7 +165,7 @@ def rollback(home: Path, recipe: Recipe | None = None) -> Path:
         raise EngineMissing(
             "There is no earlier environment to go back to.", "Install the engine again."
         )
-    python = _python_in(_engines(home) / previous)
+    python = python_in(_engines(home) / previous)
     if fault := _fault(python, recipe):
         raise EngineMissing(
             f"The earlier environment does not work: {fault}", "Install the engine again."
@@ -224,51 +197,8 @@ def uninstall(home: Path) -> None:
         raise from_os_error(error, "removing the engine") from error
 
 
-def bundle(folder: Path, recipe: Recipe | None = None, tell: Tell = lambda _line: None) -> None:
-    """Gather the wheels of ``recipe`` in ``folder``, for machines without a network that are of
-    this platform and have ``recipe.python``. The backends "auto" and "index" take the torch that
-    the package index has."""
-    recipe = recipe or Recipe()
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Runner(Path(scratch, "cache"), recipe.offline, tell, threading.Event())
-        uv = find_uv(Path(scratch, "tools"), run)
-        run([uv, "venv", "--python", recipe.python, str(Path(scratch, "python"))])
-        python = str(_python_in(Path(scratch, "python")))
-        run([uv, "pip", "install", "--python", python, "pip"])
-        pip = [python, "-m", "pip", "download", "-d", str(folder)]
-        exact = ["--no-deps", "--require-hashes", "-r"]
-        run([*pip, *exact, str(LOCK)])
-        run([*pip, *exact, str(recipe.lock)])
-        if recipe.packages != "none":
-            run([*pip, *_torch_index(recipe.backend), recipe.packages])
-
-
-def _torch_index(backend: str) -> list[str]:
-    """pip's words for what --torch-backend means to uv."""
-    if backend in _ANY_BUILD:
-        return []
-    return ["--extra-index-url", f"https://download.pytorch.org/whl/{backend}"]
-
-
-def _find_offline(uv: str, recipe: Recipe, run: Runner) -> None:
-    """Raise EngineMissing unless the Python that the wheels are for is on this machine."""
-    try:
-        run([uv, "python", "find", recipe.python])
-    except UserError as error:
-        raise EngineMissing(
-            f"The wheels in {recipe.offline} are for Python {recipe.python}, which is not on this "
-            "machine.",
-            f"Install Python {recipe.python}, or install the engine with a network.",
-        ) from error
-
-
 def _engines(home: Path) -> Path:
     return home / "engines"
-
-
-def _python_in(folder: Path) -> Path:
-    inner = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
-    return folder.joinpath(*inner)
 
 
 def _read(home: Path) -> dict[str, str]:
@@ -293,7 +223,7 @@ def _use(home: Path, name: str, recipe: Recipe) -> None:
     """Make ``name`` current, keep the one before it that works for a rollback, remove the rest."""
     names = _read(home)
     earlier = [n for n in (names.get("current"), names.get("previous")) if n and n != name]
-    working = (n for n in earlier if not _fault(_python_in(_engines(home) / n), recipe))
+    working = (n for n in earlier if not _fault(python_in(_engines(home) / n), recipe))
     before = next(working, "")
     _write_json(_engines(home) / "current.json", {"current": name, "previous": before})
     for folder in _engines(home).iterdir():
@@ -311,7 +241,7 @@ def _remove_unfinished(home: Path) -> None:
 
 
 def _check_space(home: Path, recipe: Recipe) -> None:
-    if recipe.packages == "none":
+    if recipe.torch == "none":
         return
     arrived = sum(p.stat().st_size for p in (_engines(home) / "wheels").rglob("*") if p.is_file())
     needed = _NEEDED_GB.get(recipe.backend, _NEEDED_GB_GPU) - arrived / 1e9
@@ -324,9 +254,3 @@ def _check_space(home: Path, recipe: Recipe) -> None:
             f"The engine needs about {needed:.0f} GB; {folder} has {free:.1f} GB free.",
             "Free some space, or choose another folder.",
         )
-
-
-if __name__ == "__main__":
-    if sys.argv[1:2] != ["bundle"] or len(sys.argv) not in (3, 4):
-        sys.exit("python -m wan_blender.engine_env bundle FOLDER [auto|index|cpu|cu128|...]")
-    bundle(Path(sys.argv[2]), Recipe(backend=(*sys.argv, "auto")[3]), print)

@@ -7,15 +7,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from . import engine_env
+from . import engine_env, offline
 from .errors import Cancelled, UserError, WanError
+from .recipe import Recipe
 
 
 class Installation:
-    """One run of the installer. ``says`` is its last line, ``error`` what ended it."""
+    """One run of the installer. ``says`` is its last line, ``error`` what ended it, ``made`` what
+    is there now, in words, when that is not the engine."""
 
     def __init__(self, work: Callable[[Callable[[str], None], threading.Event], object]) -> None:
-        self.says = "Starting"
+        self.says, self.made = "Starting", ""
         self.error: WanError | None = None
         self._work = work
         self._cancelled = threading.Event()
@@ -34,7 +36,8 @@ class Installation:
 
     def _run(self) -> None:
         try:
-            self._work(self._tell, self._cancelled)
+            made = self._work(self._tell, self._cancelled)
+            self.made = made if isinstance(made, str) else ""
         except Cancelled:
             self.says = "Stopped; packages that have arrived are kept"
         except WanError as error:
@@ -56,13 +59,21 @@ def current() -> Installation | None:
     return _current
 
 
-def start(home: Path, backend: str, offline: Path | None) -> Installation:
-    """Install, repair or upgrade the engine under ``home``."""
+def start(home: Path, backend: str, folder: Path | None) -> Installation:
+    """Install, repair or upgrade the engine under ``home``; with ``folder`` from there alone."""
     global _current
-    recipe = engine_env.Recipe(backend=backend, offline=offline)
+    recipe = Recipe(backend=backend, offline=folder)
     _current = Installation(
         lambda tell, cancelled: engine_env.install(home, recipe, tell, cancelled)
     )
+    return _current
+
+
+def make_bundle(folder: Path, backend: str) -> Installation:
+    """Gather in ``folder`` what an installation without a network needs."""
+    global _current
+    recipe = Recipe(backend=backend)
+    _current = Installation(lambda tell, cancelled: offline.bundle(folder, recipe, tell, cancelled))
     return _current
 
 

@@ -28,16 +28,18 @@ class Runner:
     def __init__(
         self, cache: Path, offline: Path | None, tell: Tell, cancelled: threading.Event
     ) -> None:
-        self._tell, self._cancelled = tell, cancelled
+        self._tell, self._cancelled, self._cwd = tell, cancelled, cache.parent
         self._environment = tool_environment(cache, offline)
 
     def __call__(self, command: Sequence[str]) -> None:
         if self._cancelled.is_set():
             raise Cancelled
         lines: list[str] = []
+        self._cwd.mkdir(parents=True, exist_ok=True)  # uv reads projects' files where it is run
         with subprocess.Popen(
             command,
             env=self._environment,
+            cwd=self._cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,16 +89,28 @@ def find_uv(tools: Path, run: Runner) -> str:
     return found
 
 
+def python_in(folder: Path) -> Path:
+    """The interpreter of an environment."""
+    inner = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
+    return folder.joinpath(*inner)
+
+
 def tool_environment(cache: Path, offline: Path | None) -> dict[str, str]:
-    """The child's environment: not the host's Python, the user's index, our own cache."""
+    """The child's environment: not the host's Python, the user's index, our own cache, and the
+    Pythons that uv fetches in the folder ``pythons`` beside it."""
     kept = child_environment()
     kept["UV_CACHE_DIR"] = str(cache)
+    kept["UV_PYTHON_CACHE_DIR"] = str(cache / "python")
+    kept["UV_PYTHON_INSTALL_DIR"] = str(cache.parent / "pythons")
+    kept["UV_PYTHON_INSTALL_BIN"] = "0"
     kept["UV_LINK_MODE"] = "copy"  # an environment must survive the removal of the cache
     kept["UV_NO_PROGRESS"] = "1"
     if offline is not None:
-        for name in ("UV", "PIP"):
+        inside = (path for path in offline.iterdir() if path.is_dir()) if offline.is_dir() else ()
+        places = [place.absolute().as_uri() for place in (offline, *inside)]  # no space, no comma
+        for name, between in (("UV", ","), ("PIP", " ")):
             kept[f"{name}_NO_INDEX"] = "1"
-            kept[f"{name}_FIND_LINKS"] = str(offline)
+            kept[f"{name}_FIND_LINKS"] = between.join(places)
         kept["UV_OFFLINE"] = "1"
         return kept
     for ours, theirs, setting in (

@@ -69,10 +69,9 @@ class WanPreferences(bpy.types.AddonPreferences):
         ],
     )
     wheels: StringProperty(
-        name="Folder of Wheels",
-        description="Install from this folder without a network; made by "
-        "'python -m wan_blender.engine_env bundle FOLDER' on a machine that has one. Python 3.12 "
-        "has to be on this machine",
+        name="Offline Folder",
+        description="Install from this folder without a network; Make Offline Folder makes one "
+        "on a machine that has a network, for others of its kind",
         subtype="DIR_PATH",
     )
 
@@ -103,12 +102,12 @@ class WanPreferences(bpy.types.AddonPreferences):
         layout.prop(self, "backend")
         layout.prop(self, "wheels")
         layout.label(text=f"{status.says} {status.remedy}", icon=ICONS[status.state])
-        if task and (task.running or task.error):
-            icon = "ERROR" if task.error else "SORTTIME"
-            layout.label(text=str(task.error or task.says)[-160:], icon=icon)
+        if task and (task.running or task.error or task.made):
+            icon = "ERROR" if task.error else "SORTTIME" if task.running else "CHECKMARK"
+            layout.label(text=str(task.error or task.made or task.says)[-160:], icon=icon)
         if not bpy.app.online_access and not self.wheels:
             layout.label(
-                text="Blender is offline: allow online access under System, or choose wheels",
+                text="Blender is offline: allow online access under System, or choose a folder",
                 icon="INTERNET_OFFLINE",
             )
         row = layout.row()
@@ -119,6 +118,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         if status.state != "missing":
             row.operator("wan.roll_back_engine", icon="LOOP_BACK")
             row.operator("wan.uninstall_engine", icon="TRASH")
+        row.operator("wan.bundle_engine", icon="PACKAGE")
 
     def _draw_diagnosis(self, layout: bpy.types.UILayout) -> None:
         task, row = diagnosis.current(), layout.row()

@@ -10,39 +10,44 @@ import threading
 import time
 import tomllib
 import urllib.parse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import transfer
 from .errors import Cancelled, DiskFull, UserError
-from .installer import Runner, Tell
+from .installer import Runner, Tell, proxy_is_pips_alone
+from .recipe import Packages
 from .transfer import Progress, Source, Transfer
 
 _TELL_S = 0.5  # between two lines of progress
 
 
 def gather(
-    compile_: Sequence[str],
-    wanted: str,
+    uv: str,
+    python: str,
+    packages: Packages,
     folder: Path,
     run: Runner,
     tell: Tell,
     cancelled: threading.Event,
 ) -> bool:
-    """Fetch what uv would install for ``wanted`` (lines of requirements) into ``folder``, and leave
-    nothing else in it. ``compile_`` is uv's command that finds the wheels.
+    """Fetch what uv would install of ``packages`` for ``python`` into ``folder``, and leave nothing
+    else in it.
 
     False where that cannot be done here, for instance from an index with a password: then uv has
     to fetch them. Raises Cancelled or DiskFull; what has arrived is kept.
     """
+    if proxy_is_pips_alone():
+        return False
+    alone = [word for word in packages.wanted if word == "--no-deps"]
+    find = [uv, "pip", "compile", "--quiet", "--python", python, *alone, *packages.index]
     folder.mkdir(parents=True, exist_ok=True)
     asked, lock = folder / "wanted.in", folder / "pylock.toml"
-    asked.write_text(wanted, encoding="utf-8")
+    asked.write_text(packages.lines, encoding="utf-8")
     lock.unlink(missing_ok=True)
     try:
-        run([*compile_, "--format", "pylock.toml", "-o", str(lock), str(asked)])
+        run([*find, "--format", "pylock.toml", "-o", str(lock), str(asked)])
         places = {folder / source.name: source for source in _sources(lock)}
         _fetch(places, tell, cancelled)
     except DiskFull:

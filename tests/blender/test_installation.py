@@ -28,6 +28,24 @@ def test_failed_install_is_told_and_changes_nothing(addon, part, tmp_path):
         addon.ops.wan.roll_back_engine()
 
 
+def test_offline_folder_needs_a_network_and_a_place(addon, part, tmp_path, monkeypatch):
+    system = addon.context.preferences.system
+    was = system.use_online_access
+    system.use_online_access = False
+    assert not addon.ops.wan.bundle_engine.poll()
+    system.use_online_access = True
+    try:
+        with pytest.raises(RuntimeError, match="No folder is named"):
+            addon.ops.wan.bundle_engine()
+        occupied = tmp_path / "file"
+        occupied.write_text("")
+        with pytest.raises(RuntimeError, match="file"):
+            addon.ops.wan.bundle_engine(directory=str(occupied))
+    finally:
+        system.use_online_access = was
+    assert occupied.read_text() == ""
+
+
 def test_report_is_copied_with_and_without_an_engine(addon, part, tmp_path, monkeypatch):
     monkeypatch.setenv("WAN_ENGINE_PYTHON", "")
     addon.ops.wan.examine_engine()

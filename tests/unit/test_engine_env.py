@@ -3,88 +3,22 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import ensurepip
-import hashlib
-import os
-import random
+import platform
 import re
 import shutil
-import subprocess
-import sys
 import threading
-import time
-import zipfile
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from package_index import value_of, wheel
 
 from wan_blender import engine_env, installer, wheels
-from wan_blender.engine_env import (
-    Recipe,
-    check,
-    current_python,
-    install,
-    rollback,
-    status,
-    uninstall,
-)
+from wan_blender.engine_env import check, current_python, install, rollback, status, uninstall
 from wan_blender.errors import Cancelled, DiskFull, EngineMissing, UserError
+from wan_blender.recipe import Recipe
 
 ENGINE = Path(engine_env.__file__).with_name("engine")
-
-
-def wheel(folder: Path, name: str, version: str, body: str, needs: str = "") -> str:
-    """A pure wheel with one module that ``needs`` another; returns its line for a lock file."""
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": body,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        + (f"Requires-Dist: {needs}\n" if needs else ""),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(
-        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(t.encode()).digest()).decode()},"
-        f"{len(t)}\n"
-        for path, t in files.items()
-    )
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for inner, text in files.items():
-            archive.writestr(inner, text.replace("sha256=", "sha256="))
-        archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return f"{name}=={version} --hash=sha256:{digest}\n"
-
-
-@pytest.fixture(autouse=True)
-def uv_beside(monkeypatch):
-    """uv as installed beside the Python that runs the tests."""
-    beside = str(Path(sys.executable).parent)
-    monkeypatch.setenv("PATH", beside + os.pathsep + os.environ["PATH"])
-    assert shutil.which("uv"), "install tests/requirements.txt"
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    """A recipe of one locked package and a stand-in for torch, from a folder of wheels."""
-    wheels = tmp_path / "wheels"
-    lock = tmp_path / "small.lock"
-    lock.write_text(wheel(wheels, "alpha", "1.0", "VALUE = 1\n"))
-    wheel(wheels, "tinytorch", "2.0", "VALUE = 2\n")
-    return Recipe(
-        lock=lock, torch="tinytorch==2.0", backend="cpu", python=sys.executable,
-        imports=("alpha", "tinytorch"), offline=wheels,
-    )  # fmt: skip
-
-
-def value_of(python: Path, module: str = "alpha") -> str:
-    command = [str(python), "-c", f"import {module}; print({module}.VALUE)"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def upgraded(recipe: Recipe, tmp_path: Path, body: str = "VALUE = 7\n") -> Recipe:
@@ -179,109 +113,6 @@ def test_upgrade_that_does_not_work_changes_nothing(tmp_path, recipe):
         first.parent.parent.name]  # fmt: skip
 
 
-def test_bundle_installs_without_its_source(tmp_path, recipe, monkeypatch):
-    """Whatever Python makes it, the bundle is for the recipe's."""
-    source = recipe.offline
-    wheel(source, "tinytorch", "3.0", "import tinydep\nVALUE = tinydep.VALUE\n", "tinydep")
-    wheel(source, "tinydep", "1.0", "VALUE = 5\n")
-    for path in Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"):
-        shutil.copy(path, source)
-    if not list(source.glob("pip-*")):
-        pytest.skip("this Python brings no pip")
-    monkeypatch.setattr(engine_env, "LOCK", recipe.lock)  # in place of uv, tens of MB
-    recipe = replace(recipe, torch="tinytorch==3.0", backend="index")
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "executable", "/no/such/python")
-        engine_env.bundle(tmp_path / "bundle", recipe)
-    assert {p.name.split("-")[0] for p in (tmp_path / "bundle").iterdir()} == {
-        "alpha", "tinydep", "tinytorch"}  # fmt: skip
-    shutil.rmtree(source)
-    home = tmp_path / "home"
-    python = install(home, replace(recipe, offline=tmp_path / "bundle"))
-    assert value_of(python, "tinytorch") == "5"
-
-
-def test_bundle_takes_the_chosen_build_of_torch(tmp_path, recipe, monkeypatch):
-    commands = []
-    monkeypatch.setattr(engine_env, "Runner", lambda *_: commands.append)
-    engine_env.bundle(tmp_path, replace(recipe, backend="cu128"))
-    assert "https://download.pytorch.org/whl/cu128" in commands[-1]
-    engine_env.bundle(tmp_path, replace(recipe, backend="auto"))
-    assert "--extra-index-url" not in commands[-1]
-
-
-@dataclass
-class Index:
-    """A package index that serves a folder of wheels, and what it was asked for: (path, range,
-    who asks). ``refuse`` is who gets no wheels from it."""
-
-    wheels: Path
-    asked: list[tuple[str, str, str]] = field(default_factory=list)
-    refuse: str = "nobody"
-    pause_s: float = 0.0  # between the pieces of a wheel
-
-    def serve(self) -> ThreadingHTTPServer:
-        index = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_args):
-                pass
-
-            def do_HEAD(self):
-                self.answer(head=True)
-
-            def do_GET(self):
-                self.answer(head=False)
-
-            def answer(self, head):
-                asked, agent = self.headers.get("Range", ""), self.headers.get("User-Agent", "")
-                index.asked.append((self.path, asked, agent))
-                if not self.path.endswith(".whl"):
-                    name = self.path.strip("/").rpartition("/")[2]
-                    links = [
-                        f'<a href="/{p.name}#sha256={hashlib.sha256(p.read_bytes()).hexdigest()}">'
-                        f"{p.name}</a>"
-                        for p in index.wheels.glob(f"{name}-*.whl")
-                    ]
-                    return self.send("".join(links).encode(), 0, head, "text/html")
-                if agent.startswith(index.refuse):
-                    return self.send_error(403)
-                start = (
-                    int(re.match(r"bytes=(\d+)-", asked)[1])
-                    if agent == "wan_blender" and asked
-                    else 0
-                )
-                data = (index.wheels / self.path.strip("/")).read_bytes()
-                return self.send(data[start:], start, head, "application/octet-stream")
-
-            def send(self, data, start, head, kind):
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                with contextlib.suppress(ConnectionError):  # uv goes when it has read enough
-                    for at in range(0, 0 if head else len(data), 100_000):
-                        time.sleep(index.pause_s)
-                        self.wfile.write(data[at : at + 100_000])
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server
-
-
-@pytest.fixture
-def online(recipe, monkeypatch):
-    """The recipe's packages from an index; the stand-in for torch has 4 MB."""
-    filling = base64.b64encode(random.Random(0).randbytes(3_000_000)).decode()
-    wheel(recipe.offline, "tinytorch", "2.0", f"VALUE = 2  # {filling}\n")
-    index = Index(recipe.offline)
-    server = index.serve()
-    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{server.server_port}/")
-    yield replace(recipe, offline=None, backend="index"), index
-    server.shutdown()
-    server.server_close()
-
-
 def test_wheel_that_was_stopped_goes_on_and_its_progress_is_told(tmp_path, online):
     recipe, index = online
     home, stop, lines = tmp_path / "home", threading.Event(), []
@@ -348,12 +179,6 @@ def test_best_of_several_wheels_is_fetched(tmp_path):
         wheels._sources(lock)
 
 
-def test_python_of_the_wheels_is_asked_for_when_it_is_not_there(tmp_path, recipe):
-    with pytest.raises(EngineMissing, match=r"wheels .* for Python 3\.99, which is not"):
-        install(tmp_path / "home", replace(recipe, python="3.99"))
-    assert status(tmp_path / "home", recipe).state == "missing"
-
-
 @pytest.mark.parametrize(("backend", "asked"), [("cpu", True), ("auto", True), ("index", False)])
 def test_torch_comes_from_the_users_index_on_request(tmp_path, recipe, monkeypatch, backend, asked):
     commands = []
@@ -368,6 +193,14 @@ def test_torch_comes_from_the_users_index_on_request(tmp_path, recipe, monkeypat
     with pytest.raises(Cancelled):
         install(tmp_path / "home", replace(recipe, backend=backend, offline=None))
     assert ("--torch-backend" in commands[-1]) == asked
+
+
+def test_blenders_own_python_does_where_none_can_be_fetched(tmp_path, online, monkeypatch):
+    recipe, lines = replace(online[0], python="3.99"), []
+    python = install(tmp_path / "home", recipe, lines.append)
+    assert value_of(python) == "1"
+    own = platform.python_version()
+    assert any(line.endswith(f"Blender's own Python {own} is used.") for line in lines)
 
 
 def test_package_with_another_hash_is_refused(tmp_path, recipe):
@@ -479,7 +312,7 @@ def test_lock_has_every_pinned_package_with_hashes():
         entry = re.search(rf"{start}.*?(?=^\w)", lock + "\nz", re.M | re.S)
         assert entry, f"{name}=={version} is not in requirements.lock"
         assert "--hash=sha256:" in entry[0]
-    assert Recipe().packages.startswith("torch==")
+    assert Recipe().packages[0].lines.startswith("torch==")
     assert "uv==" in (ENGINE / "installer.lock").read_text()
 
 

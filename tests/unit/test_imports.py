@@ -17,7 +17,7 @@ BPY_PARTS = {
 }  # fmt: skip
 STDLIB_ONLY = {
     "claim", "diagnosis", "engine_call", "engine_env", "errors", "installation", "installer",
-    "interrupts", "process", "protocol", "schema", "transfer", "wheels",
+    "interrupts", "offline", "process", "protocol", "recipe", "schema", "transfer", "wheels",
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
@@ -52,10 +52,12 @@ ALLOWED = {
     "schedule_check": {"job", "schedule", "stages", "traits"},
     "hygiene": {"errors", "hygiene"},
     "process": {"errors", "protocol"},
-    "engine_env": {"errors", "process", "installer", "wheels"},
+    "engine_env": {"errors", "process", "installer", "offline", "recipe", "wheels"},
     "installer": {"errors", "process"},
     "transfer": {"errors"},
-    "wheels": {"errors", "installer", "transfer"},
+    "offline": {"errors", "installer", "recipe", "wheels"},
+    "recipe": set(),
+    "wheels": {"errors", "installer", "recipe", "transfer"},
     "engine_call": {"errors", "process"},
     "diagnosis": {"engine_call", "errors"},
     "interrupts": set(),
@@ -68,7 +70,7 @@ ALLOWED = {
     "interface": set(),
     "event_pump": {"errors", "interface", "session"},
     "printed_progress": {"local_job"},
-    "installation": {"engine_env", "errors"},
+    "installation": {"engine_env", "errors", "offline", "recipe"},
     "preferences": {"diagnosis", "engine_env", "installation", "process"},
     "properties": TIMELINE,
     "hygiene_view": TIMELINE | {"engine_call", "interface", "library", "mask_view", "properties"},

@@ -62,3 +62,9 @@ def test_close_ends_a_running_installation(monkeypatch, tmp_path):
     installation.close()
     assert ended == [True]
     assert installation.current() is None
+
+
+def test_what_was_made_is_told_after_the_end():
+    task = installation.Installation(lambda tell, cancelled: "The folder is complete.")
+    task.wait()
+    assert (task.made, task.error) == ("The folder is complete.", None)

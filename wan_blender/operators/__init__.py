@@ -7,6 +7,7 @@ from .add_lora import WAN_OT_add_lora
 from .add_matte import WAN_OT_add_matte
 from .add_model_folder import WAN_OT_add_model_folder
 from .add_sampling_preset import WAN_OT_add_sampling_preset
+from .bundle_engine import WAN_OT_bundle_engine
 from .cancel import WAN_OT_cancel
 from .clear_hygiene import WAN_OT_clear_hygiene
 from .compare_hygiene import WAN_OT_compare_hygiene
@@ -53,6 +54,7 @@ from .use_model_defaults import WAN_OT_use_model_defaults
 from .use_stages import WAN_OT_use_stages
 
 CLASSES = (
+    WAN_OT_bundle_engine,
     WAN_OT_add_hygiene_matte,
     WAN_OT_add_item,
     WAN_OT_add_lora,

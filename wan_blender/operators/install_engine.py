@@ -25,7 +25,7 @@ class WAN_OT_install_engine(WanOperator, bpy.types.Operator):
             return False
         if not bpy.app.online_access and not preferences.get().wheels:
             cls.poll_message_set(
-                "Allow online access in Preferences > System, or choose a folder of wheels"
+                "Allow online access in Preferences > System, or choose an offline folder"
             )
             return False
         return True

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import bpy
+from bpy.props import BoolProperty, StringProperty
+
+from .. import installation, preferences
+from ..errors import BadRequest
+from .install_engine import follow
+from .operator import WanOperator
+
+
+class WAN_OT_bundle_engine(WanOperator, bpy.types.Operator):
+    """Fetch what an installation without a network needs, Python and packages, into a new folder
+    inside the one you choose, for machines with this one's system and processor"""
+
+    bl_idname = "wan.bundle_engine"
+    bl_label = "Make Offline Folder"
+
+    directory: StringProperty(
+        name="Inside", description="Where the folder is made", subtype="DIR_PATH",
+        options={"SKIP_SAVE"},
+    )  # fmt: skip
+    filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        task = installation.current()
+        if task and task.running:
+            cls.poll_message_set("An installation is running")
+            return False
+        cls.poll_message_set("Allow online access in Preferences > System > Network")
+        return bpy.app.online_access
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def run(self, context: bpy.types.Context) -> None:
+        if not self.directory:
+            raise BadRequest("No folder is named.", "Give one as directory.")
+        name = f"wan_engine_{platform.system()}_{platform.machine()}".lower()
+        inside = Path(bpy.path.abspath(self.directory)).absolute()
+        follow(installation.make_bundle(inside / name, preferences.get().backend))
