@@ -5,7 +5,9 @@ stdlib only."""
 from __future__ import annotations
 
 import configparser
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,10 @@ from .process import child_environment
 LOCK = Path(__file__).with_name("engine") / "installer.lock"
 
 Tell = Callable[[str], None]
+_PIN = re.compile(r"^uv==(\S+)", re.M)
+# Programs with windows are often started without the PATH of the user's shell.
+_USUAL = (Path.home() / ".local/bin", Path.home() / ".cargo/bin", Path("/opt/homebrew/bin"))
+_BY_HAND = "Install uv yourself (docs.astral.sh/uv), and try again."
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
 
 
@@ -71,22 +77,56 @@ class Runner:
 
 
 def find_uv(tools: Path, run: Runner) -> str:
-    """uv on the PATH or in the tools folder; else this Python's pip fetches it, pinned."""
-    found = shutil.which("uv", path=str(tools / "bin")) or shutil.which("uv")
-    if found:
-        return found
+    """uv in the tools folder, on the PATH or where its own installer puts it, if it is not older
+    than the pinned one; else this Python's pip fetches that into the tools folder."""
+    wanted = _numbers(_PIN.search(LOCK.read_text(encoding="utf-8"))[1])
+    own = str(tools / "bin")
+    for places in (own, None, os.pathsep.join(map(str, _USUAL))):
+        found = shutil.which("uv", path=places)
+        if found and _version(found) >= wanted:
+            return found
     try:
-        run([sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes",
+        run([*_pip(), "install", "--no-deps", "--require-hashes", "--upgrade",
              "--target", str(tools), "-r", str(LOCK)])  # fmt: skip
     except UserError as error:
         raise EngineMissing(
-            f"uv, which installs the engine, could not be fetched. {error.message}",
-            "Install uv yourself, so that it is found on the PATH, and try again.",
+            f"uv, which installs the engine, could not be fetched. {error.message}", _BY_HAND
         ) from error
-    found = shutil.which("uv", path=str(tools / "bin"))
+    found = shutil.which("uv", path=own)
     if not found:
-        raise EngineMissing(f"uv was fetched but is not in {tools / 'bin'}.")
+        raise EngineMissing(f"uv was fetched but is not in {own}.", _BY_HAND)
     return found
+
+
+def _pip() -> list[str]:
+    """How to run this Python's pip. Blender's often comes without; then it is run from the wheel
+    that it would be installed from. Raises EngineMissing where that is not there either."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    ensurepip = importlib.util.find_spec("ensurepip")
+    folder = Path(ensurepip.origin).with_name("_bundled") if ensurepip else Path()
+    wheels = sorted(folder.glob("pip-*.whl"))
+    if not wheels:
+        raise EngineMissing(
+            f"uv, which installs the engine, is not there, and {sys.executable} has neither pip "
+            "nor ensurepip to fetch it with.",
+            _BY_HAND,
+        )
+    return [sys.executable, str(wheels[-1] / "pip")]
+
+
+def _version(uv: str) -> list[int]:
+    """Its numbers; none where it cannot be run."""
+    try:
+        done = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return []
+    return _numbers(done.stdout)
+
+
+def _numbers(version: str) -> list[int]:
+    found = re.search(r"\d+(\.\d+)+", version)
+    return [int(number) for number in found[0].split(".")] if found else []
 
 
 def python_in(folder: Path) -> Path:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uv is found, or fetched with what Blender's Python has."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from wan_blender import installer
+from wan_blender.errors import EngineMissing
+from wan_blender.installer import Runner, find_uv
+
+
+def script(path: Path, version: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho uv {version} '(linux)'\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """A machine without uv, and a folder with the wheel of uv 2.0.1, which is the pinned one:
+    the tools folder and the runner."""
+    info, wheels = "uv-2.0.1.dist-info", tmp_path / "wheels"
+    files = {
+        "uv-2.0.1.data/scripts/uv": script(tmp_path / "uv", "2.0.1").read_text(),
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: uv\nVersion: 2.0.1\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    digests = {
+        name: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().strip("=")
+        for name, text in files.items()
+    }
+    record = "".join(f"{name},sha256={digest},\n" for name, digest in digests.items())
+    wheel = wheels / "uv-2.0.1-py3-none-any.whl"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o100755 << 16
+            archive.writestr(entry, text)
+    lock = tmp_path / "installer.lock"
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock.write_text(f"# pinned\nuv==2.0.1 --hash=sha256:{digest}\n")
+    monkeypatch.setattr(installer, "LOCK", lock)
+    monkeypatch.setattr(installer, "_USUAL", (tmp_path / "usual",))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    run = Runner(tmp_path / "cache", wheels, lambda _line: None, threading.Event())
+    return tmp_path / "tools", run
+
+
+@pytest.mark.parametrize("lacks", [(), ("pip",)])
+def test_uv_is_fetched_pinned_also_where_there_is_no_pip(tools, monkeypatch, lacks):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        installer.importlib.util, "find_spec", lambda name: None if name in lacks else find(name)
+    )
+    folder, run = tools
+    assert find_uv(folder, run) == str(folder / "bin" / "uv")
+    assert find_uv(folder, None) == str(folder / "bin" / "uv")  # fetched once
+
+
+def test_neither_pip_nor_ensurepip_is_told(tools, monkeypatch):
+    monkeypatch.setattr(installer.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineMissing, match="neither pip nor ensurepip") as told:
+        find_uv(*tools)
+    assert "Install uv yourself" in told.value.hint
+
+
+@pytest.mark.parametrize("place", ["bin", "usual"])
+def test_uv_that_is_there_is_used_unless_it_is_older(tools, tmp_path, place):
+    folder, run = tools
+    uv = script(tmp_path / place / "uv", "2.0.10")
+    assert find_uv(folder, None) == str(uv)
+    script(uv, "2.0.0")
+    script(folder / "bin" / "uv", "1.9")
+    assert find_uv(folder, run) == str(folder / "bin" / "uv")
+    assert installer._version(str(folder / "bin" / "uv")) == [2, 0, 1]
+
+
+def test_uv_that_cannot_be_run_is_passed_over(tools, tmp_path):
+    broken = script(tmp_path / "bin" / "uv", "3")
+    broken.write_bytes(b"\x7fELF no program")
+    folder, run = tools
+    assert find_uv(folder, run) == str(folder / "bin" / "uv")
