@@ -45,9 +45,10 @@ from wan_blender.engine.models.finding import (
     scan,
     write_candidate,
 )
-from wan_blender.engine.models.identify import expert_of, identify, stem_of
+from wan_blender.engine.models.identify import identify
 from wan_blender.engine.models.layout import CLIP
 from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.names import expert_of, model_of, name_of, stem_of
 from wan_blender.engine.models.shelf import describe, look
 from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
 from wan_blender.traits import CONDITIONED
@@ -367,6 +368,103 @@ def test_pair_of_a_public_name_is_one_model(comfy, encoders, tmp_path):
     assert {"transformer", "transformer_2"} < set(pair.components)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Wan2.2-T2V-A14B-HighNoise-Q2_K", "wan2.2_t2v_low_noise_14B_fp16", True),
+        ("Wan2_2-T2V-A14B_HIGH_fp8_e4m3fn_scaled_KJ", "Wan2.2-T2V-A14B-LowNoise-IQ4_XS", True),
+        ("wan22-i2v-HN-Q8_0", "Wan2.2_I2V_LN_bf16", True),
+        ("wan2.2_t2v_high_noise_14B_fp16", "wan2.2_i2v_low_noise_14B_fp16", False),
+        ("wan2.2_t2v_high_noise_14B_Q4_K_M", "wan2.2_t2v_lightning_low_noise_14B_fp16", False),
+        ("wan2.2_fun_inpaint_high_noise_14B_fp8", "wan2.2_i2v_low_noise_14B_fp8", False),
+        ("wan22Remix_i2vHighV20_Q4_0", "wan22Remix_i2vLowV21_fp16", False),
+    ],
+)
+def test_a_model_has_one_word_in_every_precision(one, other, same):
+    words = [model_of(Path("models") / f"{name}.gguf") for name in (one, other)]
+    assert (words[0] == words[1]) == same
+    assert all(words)
+
+
+@pytest.mark.parametrize("place", ["high_noise.gguf", "high_noise_fp16.safetensors"])
+def test_a_name_without_a_model_tells_none(place):
+    assert model_of(Path("/models/unet") / place) == ""
+
+
+@pytest.fixture
+def copies(encoders, wide):
+    """``copies(name, ...)`` writes one transformer under each name, in the type it says."""
+    state = renamed(wide.state_dict(), official_transformer_name)
+
+    def write(*names):
+        for name in names:
+            path = encoders / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".gguf":
+                write_gguf(path, state, path.stem[path.stem.index("Q") :][:4])
+            else:
+                save(path, {n: t.half() for n, t in state.items()})
+        return candidates(scan([encoders]))
+
+    return write
+
+
+def pairs_of(made) -> dict[str, list[str]]:
+    """Name -> the files of both experts, "" for one that is missing."""
+    parts = ("transformer", "transformer_2")
+    return {c.name: [Path(c.components.get(p, "")).name for p in parts] for c in made}
+
+
+Q2, Q5, F16 = (
+    "T2V-HighNoise-Q2_K.gguf",
+    "T2V-LowNoise-Q5_K_S.gguf",
+    "T2V_low_noise_fp16.safetensors",
+)
+
+
+def test_experts_of_two_precisions_are_a_pair(copies, tmp_path):
+    (pair,) = copies(f"HighNoise/{Q2}", f"LowNoise/{Q5}")
+    assert pairs_of([pair]) == {"T2V (Q2_K high, Q5_K low)": [Q2, Q5]}
+    assert (pair.missing, pair.boundary) == ((), 0.875)
+    folder = write_candidate(pair, tmp_path / "made")
+    assert describe(str(folder)).precision == "Q2_K, Q5_K"
+    bundle = open_model(folder, "cpu")
+    assert [e.part.files[0].name for e in bundle.experts] == [Q2, Q5]
+
+
+def test_one_pair_of_two_precisions_stands_beside_those_of_one(copies):
+    high = F16.replace("low", "high")
+    assert pairs_of(copies(Q2, high, F16)) == {
+        "T2V (Q2_K high, fp16 low)": [Q2, F16],
+        "T2V_fp16": [high, F16],
+    }
+    more = pairs_of(copies(Q5, "T2V-LowNoise-Q3_K_S.gguf"))
+    assert more == {
+        "T2V (Q2_K high, Q5_K low)": [Q2, Q5],
+        "T2V_fp16": [high, F16],
+        "T2V-Q3_K_S": ["", "T2V-LowNoise-Q3_K_S.gguf"],
+    }
+
+
+@pytest.mark.parametrize(
+    "low",
+    [
+        "T2V-Lightning-LowNoise-Q5_K_S.gguf",
+        "Fun-T2V-LowNoise-Q5_K_S.gguf",
+        "lightx2v/T2V-LowNoise-Q5_K_S.gguf",
+    ],
+)
+def test_experts_of_two_models_are_no_pair(copies, low):
+    made = copies(Q2, low)
+    assert sorted(pairs_of(made).values()) == [["", Path(low).name], [Q2, ""]]
+
+
+def test_experts_of_two_kinds_are_no_pair(copies, encoders):
+    state = load_file(GOLDEN / "wan22_i2v_tiny_official_keys.safetensors")
+    save(encoders / Q5.replace(".gguf", ".safetensors"), state)
+    assert {len(c.components.keys() & {"transformer", "transformer_2"}) for c in copies(Q2)} == {1}
+
+
 def test_vace_modules_of_a_pair_are_of_one_name(folders, tmp_path):
     state = renamed(component(folders["vace"] / "transformer"), official_transformer_name)
     module = {n: t for n, t in state.items() if n.startswith("vace_")}
@@ -563,8 +661,8 @@ def test_pickle_of_a_model_is_told(tmp_path):
 
 def test_shards_at_the_root_of_the_cache_are_named_by_their_repository(tmp_path):
     cached = tmp_path / "models--Wan-AI--Wan2.1-T2V-14B" / "snapshots" / ("0" * 40)
-    assert finding._name(cached) == "Wan2.1-T2V-14B"
-    assert finding._name(cached / "model.safetensors") == "Wan2.1-T2V-14B"
+    assert name_of(cached) == "Wan2.1-T2V-14B"
+    assert name_of(cached / "model.safetensors") == "Wan2.1-T2V-14B"
 
 
 def test_tokenizers_of_other_models_are_passed_over(tmp_path):

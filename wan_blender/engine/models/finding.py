@@ -18,8 +18,10 @@ from pathlib import Path
 
 from ...errors import BadRequest, WanError, WrongModel
 from ...traits import CONDITIONED
-from .identify import Identity, identify, stem_of, without_expert
+from .identify import Identity, identify
 from .layout import CLIP, read_json
+from .names import MODEL_FILES, name_of
+from .pairs import name_of_pair, pair_experts, partner
 from .tensor_files import PICKLES, refuse_pickle, whole
 
 _DEPTH = 5
@@ -27,12 +29,10 @@ _PARTS = (
     "transformer", "transformer_2", "vace", "vace_2", "text_encoder", "tokenizer", "vae",
     "image_encoder",
 )  # fmt: skip
-_MODEL_FILES = (".safetensors", ".gguf")
 _MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
 BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
 TOKENIZER = "the tokenizer of google/umt5-xxl"
 _PIECES = "spiece.model"  # of a tokenizer
-_GENERIC = ("model", "diffusion_pytorch_model", "transformer", "diffusion_model", "")  # no names
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _is_model(path: Path) -> bool:
     kind = path.suffix.lower()
     if kind in PICKLES and path.is_file() and path.stat().st_size >= _MODEL_BYTES:
         refuse_pickle(path)
-    return kind in _MODEL_FILES and path.is_file()
+    return kind in MODEL_FILES and path.is_file()
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
@@ -132,41 +132,13 @@ def candidates(found: Scan) -> list[Candidate]:
         by_role.setdefault(identity.role, []).append(identity)
     tokenizer = next(map(str, found.tokenizers), "")
     made = []
-    for high, low in _pairs(by_role.get("transformer", [])):
+    for high, low in pair_experts(by_role.get("transformer", [])):
         made.append(_candidate(high, low, by_role, tokenizer))
         if high and high.kind == "t2v":
             for module in by_role.get("vace", []):
                 if module.width == high.width and module.expert == high.expert:
                     made.append(_with_vace(high, low, module, by_role, tokenizer))
     return made
-
-
-def _pairs(transformers: list[Identity]) -> list[tuple[Identity | None, Identity | None]]:
-    """(high, low) of experts whose names differ in nothing else, one of them None where the other
-    is alone, and (single, None)."""
-    lows = [t for t in transformers if t.expert == "low"]
-    pairs: list[tuple[Identity | None, Identity | None]] = []
-    for one in transformers:
-        if one.expert == "high":
-            pairs.append((one, _twin(one, lows)))
-        elif not one.expert:
-            pairs.append((one, None))
-    taken = [low for _, low in pairs]
-    return pairs + [(None, low) for low in lows if low not in taken]
-
-
-def _twin(high: Identity, lows: list[Identity]) -> Identity | None:
-    """The other one of a pair: beside it, else under the same name elsewhere."""
-    same = [low for low in lows if (low.kind, low.width) == (high.kind, high.width)]
-    for name in (str, _short):
-        for low in same:
-            if stem_of(name(low.path)) == stem_of(name(high.path)):
-                return low
-    return None
-
-
-def _short(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
 
 
 def _candidate(
@@ -204,7 +176,8 @@ def _candidate(
         take("image_encoder", clips, "vision_h", CLIP)
     boundary = BOUNDARY.get(one.kind) if one.expert else None
     missing += unsupported(one.kind, one.foreign)
-    return Candidate(_name(one.path), one.kind, components, boundary, tuple(missing), tuple(notes))
+    name = name_of_pair(high, low)
+    return Candidate(name, one.kind, components, boundary, tuple(missing), tuple(notes))
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -224,21 +197,6 @@ def unsupported(kind: str, foreign: Iterable[str]) -> list[str]:
     if names := ", ".join(foreign):
         lacks.append(f"support for {names}, which no Wan of a known kind has")
     return lacks
-
-
-def _name(path: Path) -> str:
-    """What a transformer's file or folder is called; for a name that all models have, its
-    folder's."""
-    if path.parent.name == "snapshots":  # of the Hugging Face cache, which names them by commits
-        return path.parents[1].name.rpartition("--")[2]
-    stem = path.stem if path.suffix.lower() in _MODEL_FILES else path.name
-    name = re.sub(r"([\W_])[\W_]+", r"\1", without_expert(stem)).strip("_-. ")
-    if name.lower() not in _GENERIC:
-        return name
-    folder = path.parent
-    if folder.parent.name == "snapshots":
-        return folder.parents[1].name.rpartition("--")[2]
-    return without_expert(folder.name).strip("_-. ") or stem
 
 
 def _transformers(
@@ -269,12 +227,12 @@ def _with_vace(
     components["transformer"] = [str(high.path), str(module.path)]
     missing = list(base.missing)
     if low is not None:
-        other = _twin(module, [m for m in by_role["vace"] if m.expert == "low"])
+        other = partner(module, [m for m in by_role["vace"] if m.expert == "low"])
         if other is None:
             missing.append("the VACE module of the low-noise expert")
         else:
             components["transformer_2"] = [str(low.path), str(other.path)]
-    name = f"{base.name} + {_name(module.path)}"
+    name = f"{base.name} + {name_of(module.path)}"
     return replace(base, name=name, kind="vace", components=components, missing=tuple(missing))
 
 

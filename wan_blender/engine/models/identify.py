@@ -15,20 +15,10 @@ from ...traits import model_kind
 from .configs import infer_config
 from .dialects import foreign, piece, roles, transformer_name, translate
 from .gguf_files import read_infos
+from .names import expert_of
 from .tensor_files import TensorInfo, component_files, whole
 
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-# "high_noise", "A14B_HIGH_fp8", "-HN-", "i2vHighV20"; not "high_quality", "HighRes", "low-rank64".
-_OF_SOMETHING_ELSE = r"(?![\W_]*(?i:quality|res|poly|vram|mem|rank|detail))"
-_EXPERT = re.compile(
-    r"(?P<word>(?i:high|low))[\W_]*(?i:noise)"
-    r"|(?<=[\W_])(?P<apart>(?i:high|low))(?=[\W_])"
-    + _OF_SOMETHING_ELSE
-    + r"|(?<=[A-Za-z0-9])(?P<camel>High|Low)(?![a-z])"
-    + _OF_SOMETHING_ELSE
-    + r"|(?<=[\W_])(?P<short>HN|LN)(?=[\W_])"
-)
-_EXPERTS = {"high": "high", "low": "low", "hn": "high", "ln": "low"}
 
 
 @dataclass(frozen=True)
@@ -136,23 +126,6 @@ def _text_kind(infos: Mapping[str, TensorInfo], layers: int) -> str:
     """UMT5 has a relative attention bias in every block, T5 in the first one only."""
     biases = sum(name.endswith("relative_attention_bias.weight") for name in infos)
     return "umt5" if biases >= layers else "t5"
-
-
-def expert_of(path: Path) -> str:
-    """ "high", "low" or "". Two experts of a pair have the same tensors; only names tell them
-    apart."""
-    found = _EXPERT.search(f"/{path.parent.name}/{path.name}/")
-    return _EXPERTS[found[found.lastgroup].lower()] if found else ""
-
-
-def without_expert(text: str) -> str:
-    """``text`` with the expert left out."""
-    return _EXPERT.sub("_", f"/{text}/")[1:-1]
-
-
-def stem_of(text: str) -> str:
-    """A path or name as it is the same for both of a pair, however they are punctuated."""
-    return re.sub(r"[\W_]+", "_", without_expert(text)).lower()
 
 
 def _lora_width(infos: Mapping[str, TensorInfo]) -> int:

@@ -115,7 +115,8 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
     index, settings = read_settings(folder)
     boundary = settings.get("boundary", index.get("boundary_ratio"))
     where = places(folder, settings, boundary)
-    missing, files, configs, count, stored = [], {}, {}, 0, ""
+    missing, files, configs, count = [], {}, {}, 0
+    stored: dict[str, None] = {}  # precisions of the transformers
     others: dict[str, None] = {}  # modules that no Wan has
     tokenizer = place_of(folder, settings, "tokenizer")
     for part, place in where.items():
@@ -126,7 +127,7 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
             continue
         if part.startswith("transformer"):
             count += sum(math.prod(info.shape) for info in infos.values())
-            stored = stored or precision(infos)
+            stored[precision(infos)] = None
             others |= dict.fromkeys(foreign(infos))
         carries = any(name.endswith("spiece_model") for name in infos)
         if part == "text_encoder" and not carries and not tokenizer.exists():
@@ -135,7 +136,7 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
         path,
         name,
         parameters_b=round(count / 1e9, 3),
-        precision=stored,
+        precision=", ".join(stored),
         boundary=boundary,
         parts={part: [str(file) for file in paths] for part, paths in files.items()},
         missing=tuple(missing),
@@ -240,14 +241,15 @@ def _files(candidate: Candidate, part: str) -> tuple[str, ...]:
 
 
 def _candidate(candidate: Candidate, found: Scan) -> Shown:
-    used = {*_files(candidate, "transformer"), *_files(candidate, "transformer_2")}
-    files = [file for file in found.files if str(file.path) in used]
+    used = [*_files(candidate, "transformer"), *_files(candidate, "transformer_2")]
+    ours = [file for file in found.files if file.role in ("transformer", "vace")]
+    files = [file for name in used for file in ours if str(file.path) == name]
     shown = Shown(
         "",
         candidate.name,
         candidate.kind,
         parameters_b=round(sum(file.parameters_b for file in files), 3),
-        precision=files[0].precision if files else "",
+        precision=", ".join(dict.fromkeys(file.precision for file in files)),
         boundary=candidate.boundary,
         components=candidate.components,
         missing=candidate.missing,
