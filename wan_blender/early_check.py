@@ -4,24 +4,53 @@ cost the export of a whole shot. numpy only."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from . import job as jobs
 from .errors import WeightsMissing
-from .stages import plan_stages
+from .stages import expert_at, loras_for, plan_stages
+
+_NANO = Path(__file__).parent / "engine" / "nano"
 
 
 def check_settings(settings: jobs.Job, frames: range) -> None:
-    """Raise WeightsMissing for a model or LoRA that is not there, InvalidJob for a schedule that
-    cannot be had and for mask.frames outside of the shot's ``frames`` on the timeline."""
+    """Raise WeightsMissing for a model or LoRA that the run would read and that is not there,
+    InvalidJob for a schedule that cannot be had and for mask.frames outside of the shot's
+    ``frames`` on the timeline."""
     jobs.frames_in(settings.mask.frames, frames.start, frames.stop - 1)
-    plan_stages(settings.sampling, settings.stages, None)
-    _check_model("model.path", settings.model.path)
-    _check_loras("loras", settings.loras)
+    run_model = settings.model.path
+    _check_model("model.path", run_model)
+    plan = plan_stages(settings.sampling, settings.stages, _boundary(run_model))
+    reached = [(span.stage, plan.sigmas[span.start]) for span in plan.spans]
+    read = []
+    for stage, sigma in reached:
+        expert = expert_at(stage, _boundary(stage.model or run_model), sigma)
+        read += loras_for(settings.loras, stage, expert)
+    _check_loras("loras", settings.loras, read)
     for index, stage in enumerate(settings.stages):
-        _check_model(f"stages[{index}].model", stage.model)
-        _check_loras(f"stages[{index}].loras", stage.loras)
+        if any(stage is other for other, _ in reached):
+            _check_model(f"stages[{index}].model", stage.model)
+            _check_loras(f"stages[{index}].loras", stage.loras, read)
+
+
+def _boundary(path: str) -> float | None:
+    """Between the two experts of a model, as its folder tells it; None for a single model, as the
+    bundled one of an empty ``path`` is, and where it does not."""
+    if not path:
+        return None
+    folder = Path(os.path.expanduser(path))
+    if path.startswith(jobs.BUNDLED):
+        folder = _NANO / path.removeprefix(jobs.BUNDLED)
+    told: dict[str, Any] = {}
+    for name in ("model_index.json", "wan_blender.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            told |= json.loads((folder / name).read_text(encoding="utf-8"))
+    boundary = told.get("boundary", told.get("boundary_ratio"))
+    return boundary if isinstance(boundary, (int, float)) else None
 
 
 def _check_model(name: str, path: str) -> None:
@@ -32,9 +61,10 @@ def _check_model(name: str, path: str) -> None:
         )
 
 
-def _check_loras(name: str, loras: list[jobs.Lora]) -> None:
+def _check_loras(name: str, loras: list[jobs.Lora], read: list[jobs.Lora]) -> None:
+    """Of ``loras`` those that are also in ``read``."""
     for index, lora in enumerate(loras):
-        if not lora.file or not _exists(lora.file):
+        if any(lora is other for other in read) and not (lora.file and _exists(lora.file)):
             raise WeightsMissing(
                 f"There is no LoRA file {lora.file!r} ({name}[{index}].file).",
                 "Choose a file that is there, or take the LoRA off the list.",

@@ -68,6 +68,24 @@ def plan_stages(
     return StagePlan(sigmas, spans)
 
 
+def expert_at(stage: jobs.Stage, boundary: float | None, sigma: float) -> str:
+    """Which expert a stage uses that begins at ``sigma``: "high", "low", or "auto" where a single
+    model, without a ``boundary``, is used by a stage that names none."""
+    if stage.expert != "auto" or boundary is None:
+        return stage.expert
+    return "high" if sigma >= boundary else "low"
+
+
+def loras_for(run: list[jobs.Lora], stage: jobs.Stage, expert: str) -> list[jobs.Lora]:
+    """Those of ``run`` and of the stage that are read for it: of its expert, "auto" takes them
+    all, and of a strength that does something."""
+    return [
+        use
+        for use in run + stage.loras
+        if use.weight and (expert == "auto" or use.expert in ("both", expert))
+    ]
+
+
 def _experts(boundary: float | None) -> list[jobs.Stage]:
     if boundary is None:
         return [jobs.Stage()]

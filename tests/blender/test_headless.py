@@ -293,6 +293,41 @@ def test_what_can_be_known_before_the_export_is_refused_before_it(
     assert not (tmp_path / "jobs").exists()
 
 
+NO_LORA = '"file": "/no.safetensors"'
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [f'loras=[{{{NO_LORA}, "weight": 0}}]'],
+        [f'stages=[{{"expert": "low", "loras": [{{{NO_LORA}, "expert": "high"}}]}}]'],
+        # a run that begins below where its first stage ends
+        [
+            "sampling.strength=0.1",
+            f'stages=[{{"end": 0.9, "model": "/nope", "loras": [{{{NO_LORA}}}]}}, {{}}]',
+        ],
+        # a run of a pair that has no step above its boundary
+        [
+            "model.path=nano/experts", "sampling.strength=0.1",
+            f'loras=[{{{NO_LORA}, "expert": "high"}}]',
+        ],
+    ],
+    ids=["strength 0", "other expert", "stage not reached", "expert not reached"],
+)  # fmt: skip
+def test_what_the_run_does_not_read_may_be_absent(command, settings):
+    options = [word for setting in settings for word in ("--set", setting)]
+    code, answer, _ = command("--strip", "plate", *options)
+    assert (code, answer["ok"]) == (0, True), answer
+
+
+def test_lora_of_an_expert_that_is_reached_may_not_be_absent(command):
+    lora = f'loras=[{{{NO_LORA}, "expert": "low"}}]'
+    options = ("--set", "model.path=nano/experts", "--set", lora)
+    code, answer, _ = command("--strip", "plate", *options)
+    assert (code, answer["ok"]) == (2, False)
+    assert "no LoRA file '/no.safetensors'" in answer["error"]["message"]
+
+
 def test_out_folder_in_use_is_refused_untouched(command, tmp_path):
     (tmp_path / "note.txt").write_text("mine")
     code, answer, _ = command("--strip", "plate", "--out", tmp_path)

@@ -106,6 +106,23 @@ def test_check_and_run_refuse_alike(job, monkeypatch, capsys, spoil, error, word
 
 
 @pytest.mark.parametrize(
+    "groups",
+    [
+        {"loras": [{"file": "/no.safetensors", "weight": 0}]},
+        {"loras": [{"file": "/no.safetensors", "expert": "high"}], "stages": [{"expert": "low"}]},
+        {"sampling": {"strength": 0.1}, "stages": [
+            {"end": 0.9, "model": "/nope", "loras": [{"file": "/no.safetensors"}]}, {},
+        ]},
+    ],
+    ids=["strength 0", "other expert", "stage not reached"],
+)  # fmt: skip
+def test_what_the_run_does_not_read_may_be_absent(job, groups):
+    _set(job, **groups)
+    check(job)
+    assert generate(job, Watch(job))["schedule"]
+
+
+@pytest.mark.parametrize(
     "refuse",
     [
         lambda place: jobs.read(place),

@@ -125,8 +125,9 @@ def fit_memory(
     machine = measure_machine(bundle.device)
     latents = _check_length(region, bundle, machine, conditions)
     size = (region.grid.padded_height, region.grid.padded_width)
-    tokens, loras = _tokens_at_once(region, windows), _loras_gb(job, stages)
+    tokens = _tokens_at_once(region, windows)
     models = StageModels(bundle, job.model, job.loras, stages)
+    loras = _loras_gb(models, stages)
     models.check_loras()
     sizes = measure_run(bundle, tokens, *size, loras, latents)
     for other in models.bundles:
@@ -139,11 +140,11 @@ def fit_memory(
     return machine, sizes, plan_memory(machine, sizes, guided)
 
 
-def _loras_gb(job: jobs.Job, stages: StagePlan) -> float:
+def _loras_gb(models: StageModels, stages: StagePlan) -> float:
     """What the LoRAs of one stage take, where they take most. Raises WeightsMissing or
     UnsafeWeights for a file that cannot be used."""
     sizes = [
-        sum(lora_file(use.file).stat().st_size for use in job.loras + span.stage.loras)
+        sum(lora_file(use.file).stat().st_size for use in models.loras(span))
         for span in stages.spans
     ]
     return max(sizes, default=0) / 1e9

@@ -10,7 +10,7 @@ from typing import Any
 
 from ... import job as jobs
 from ...errors import WrongModel
-from ...stages import Span, StagePlan
+from ...stages import Span, StagePlan, expert_at, loras_for
 from .loading import KIND, Bundle, open_model
 from .lora import Lora, set_loras
 from .lora_files import check_lora, lora_file, read_lora
@@ -78,13 +78,12 @@ class StageModels:
         self._read.clear()
 
     def loras(self, span: Span) -> list[jobs.Lora]:
-        """Those of the run and of the stage that are for this stage's expert; a single model
-        whose stage names no expert takes them all."""
-        expert = span.stage.expert
-        if expert == "auto" and self._bundle(span.stage).traits.boundary is not None:
-            expert = "low" if self._part(span).name == "transformer_2" else "high"
-        both = self._loras + span.stage.loras
-        return [use for use in both if expert == "auto" or use.expert in ("both", expert)]
+        """Those of the run and of the stage that are read for it."""
+        return loras_for(self._loras, span.stage, self._expert(span))
+
+    def _expert(self, span: Span) -> str:
+        boundary = self._bundle(span.stage).traits.boundary
+        return expert_at(span.stage, boundary, self._plan.sigmas[span.start])
 
     def _bundle(self, stage: jobs.Stage) -> Bundle:
         if not stage.model and stage.dtype == "auto":
@@ -96,10 +95,8 @@ class StageModels:
         return self._bundles[path, dtype]
 
     def _part(self, span: Span) -> Part:
-        bundle = self._bundle(span.stage)
-        if bundle.traits.boundary is None or span.stage.expert == "auto":
-            return bundle.expert(self._plan.sigmas[span.start]).part
-        return bundle.experts[0 if span.stage.expert == "high" else 1].part
+        experts = self._bundle(span.stage).experts
+        return experts[-1 if self._expert(span) == "low" else 0].part
 
     def _lora(self, use: jobs.Lora, model: Any) -> Lora:
         key = (use.file, id(model))
