@@ -12,8 +12,9 @@ import bpy
 
 from . import crop, job, mask_view, properties
 from .errors import InvalidJob, WanError
+from .file_names import is_distilled, telling_name
 from .library import library
-from .schedule_check import Finding, check_schedule, is_distilled, telling_name
+from .schedule_check import Finding, check_schedule
 from .stages import StagePlan, plan_stages
 from .timeline import shot, span
 from .traits import Traits

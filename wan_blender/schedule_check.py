@@ -8,28 +8,16 @@ set of assignments to settings, so that a button can apply it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from . import job as jobs
+from .file_names import is_distilled
 from .schedule import unshift
 from .stages import Span, StagePlan, plan_stages
 from .traits import Traits
 
-# In a name with "_" for "-". Short words count only apart: "dmd" is in "admdesign" too.
-_DISTILLED = re.compile(
-    r"(?<!no)(?<!no_)lightning|lightx2v|distill|causvid|accvid|fastwan|fusionx|self_?forcing"
-    r"|(?<!\d)[48]_?steps?(?![a-z])|turbo_?(wan|diffusion)|rapid\w*aio"
-    r"|(?<![a-z])(turbo|dmd2?|rcm)(?![a-z])"
-)
-# Names that every model's or LoRA's file has; its folder's name says more.
-_PLAIN = {
-    "adapter", "default", "diffusion", "high", "lora", "low", "model", "noise", "of", "pytorch",
-    "safetensors", "snapshots", "transformer", "weights",
-}  # fmt: skip
 _LAYOUT = 0.875  # above this noise level motion and layout are made: Wan 2.2's boundary
 _TOLERANCE = 2.5  # a shift this many times off its recommended value is worth a word
 
@@ -127,21 +115,6 @@ def check_schedule(
     seen = min(frames, job.windows.frames or traits.native_frames)
     run = Run(job.sampling, plan, job.stages, traits, distilled, width, height, seen)
     return [finding for rule in _RULES for finding in rule(run)]
-
-
-def is_distilled(file: str) -> bool:
-    """Whether a LoRA's or a model's name says that it was made for few steps."""
-    return bool(_DISTILLED.search(telling_name(file).lower().replace("-", "_")))
-
-
-def telling_name(file: str) -> str:
-    """The name of a file, or of the nearest folder around it, that not every model has: "" for
-    nothing but such names."""
-    for name in reversed(Path(file).parts):
-        words = set(re.findall(r"[a-z]+", name.lower()))
-        if not words <= _PLAIN and not re.fullmatch(r"[0-9a-f]{40}", name):  # a commit
-            return name
-    return ""
 
 
 def recommended_shift(traits: Traits, width: int, height: int) -> float:

@@ -16,16 +16,18 @@ BPY_PARTS = {
     "timeline",
 }  # fmt: skip
 STDLIB_ONLY = {
-    "claim", "diagnosis", "engine_call", "engine_env", "errors", "installation", "installer",
-    "interrupts", "offline", "process", "protocol", "recipe", "schema", "transfer", "wheels",
+    "claim", "diagnosis", "engine_call", "engine_env", "errors", "file_names", "installation",
+    "installer", "interrupts", "offline", "process", "protocol", "recipe", "schema", "transfer",
+    "wheels",
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
     "early_check", "stages", "traits",
 }  # fmt: skip
 SHARED = {
-    "claim", "crop", "errors", "hygiene", "job", "latent_grid", "mask_notes", "mask_preview",
-    "protocol", "schedule", "schedule_check", "schema", "stages", "traits", "transfer",
+    "claim", "crop", "errors", "file_names", "hygiene", "job", "latent_grid", "mask_notes",
+    "mask_preview", "protocol", "schedule", "schedule_check", "schema", "stages", "traits",
+    "transfer",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {
@@ -49,7 +51,8 @@ ALLOWED = {
     "schedule": {"errors"},
     "stages": {"errors", "job", "schedule"},
     "traits": {"crop", "errors"},
-    "schedule_check": {"job", "schedule", "stages", "traits"},
+    "file_names": set(),
+    "schedule_check": {"file_names", "job", "schedule", "stages", "traits"},
     "hygiene": {"errors", "hygiene"},
     "process": {"errors", "protocol"},
     "engine_env": {"errors", "process", "installer", "offline", "recipe", "wheels"},

@@ -48,9 +48,9 @@ from wan_blender.engine.models.finding import (
 from wan_blender.engine.models.identify import identify
 from wan_blender.engine.models.layout import CLIP
 from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.names import expert_of, model_of, name_of, stem_of
 from wan_blender.engine.models.shelf import describe, look
 from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
+from wan_blender.file_names import expert_of, model_of, name_of, stem_of
 from wan_blender.traits import CONDITIONED
 
 

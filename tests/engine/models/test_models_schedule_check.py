@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan_blender.crop import ModelSizes, plan_crop
+from wan_blender.file_names import is_distilled
 from wan_blender.job import Job, Lora, Region, Sampling, Shot, Stage
-from wan_blender.schedule_check import check_schedule, is_distilled
+from wan_blender.schedule_check import check_schedule
 from wan_blender.traits import Traits
 
 T2V = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480, 81)
@@ -228,6 +229,19 @@ def test_shift_that_the_model_recommends_is_believed():
         ("turbovision_style.safetensors", False),
         ("DetailEnhancerV1_4stepper.safetensors", False),
         ("wan22EnhancedPrompt_nolightningHigh.safetensors", False),
+        ("WanNoLightning.safetensors", False),
+        ("Wan14BT2VFusioniX_fp16_.safetensors", True),
+        ("Wan22_A14B_T2V_LOW_Lightning_4steps_lora_250928_rank64_fp16.safetensors", True),
+        ("Wan22_TI2V_5B_Turbo_lora_rank_64_fp16.safetensors", True),
+        ("wan22Lightning_i2vHigh.safetensors", True),
+        ("models--Somebody--Wan2.2-Lightning/lora.safetensors", True),
+        ("force_lightning_wan21_14b.safetensors", False),
+        ("WAN-2.2-T2V_Thor_Lightning_Bolt.safetensors", False),
+        ("porsche_911_turbo_wan22_i2v_A14B_high_noise_rank32.safetensors", False),
+        ("8step_dance_choreo.safetensors", False),
+        ("4-step-morph_wan22_14b_high_noise.safetensors", False),
+        ("wan_undistilled_fp16.safetensors", False),
+        ("wan2.2_non-distilled_fp16.safetensors", False),
     ],
 )
 def test_what_is_distilled_is_known_by_name(name, expected):

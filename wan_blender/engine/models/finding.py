@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import BadRequest, WanError, WrongModel
+from ...file_names import MODEL_FILES, name_of
 from ...traits import CONDITIONED
 from .identify import Identity, identify
 from .layout import CLIP, read_json
-from .names import MODEL_FILES, name_of
 from .pairs import name_of_pair, pair_experts, partner
 from .tensor_files import PICKLES, refuse_pickle, whole
 

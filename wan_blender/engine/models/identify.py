@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import WeightsMissing, WrongModel
+from ...file_names import expert_of
 from ...traits import model_kind
 from .configs import infer_config
 from .dialects import foreign, piece, roles, transformer_name, translate
 from .gguf_files import read_infos
-from .names import expert_of
 from .tensor_files import TensorInfo, component_files, whole
 
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}

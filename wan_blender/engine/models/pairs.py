@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...schedule_check import is_distilled
+from ...file_names import is_distilled, model_of, name_of, stem_of, without_precision
 from .identify import Identity
-from .names import model_of, name_of, stem_of, without_precision
 
 Pair = tuple[Identity | None, Identity | None]  # high noise, low noise
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only the names of files tell: which of two experts one is, and of which model."""
+"""What only the names of files tell: which of two experts one is, of which model, and whether it
+was made for few steps."""
 
 from __future__ import annotations
 
@@ -26,6 +27,33 @@ _PRECISION = re.compile(
 )
 _GENERIC = ("model", "diffusion_pytorch_model", "transformer", "diffusion_model", "")  # no names
 _SHELVES = ("diffusion_models", "unet", "checkpoints", "models")  # folders of many models
+# Names that every model's or LoRA's file has; its folder's name says more.
+_PLAIN = {
+    "adapter", "default", "diffusion", "high", "lora", "low", "model", "noise", "of", "pytorch",
+    "safetensors", "snapshots", "transformer", "weights",
+}  # fmt: skip
+# In a name with "_" for "-": methods of step distillation, and what is made with them. Short words
+# count only apart: "dmd" is in "admdesign" too.
+_METHOD = re.compile(
+    r"lightx2v|distill|causvid|accvid|fastwan|fusioni?x|self_?forcing|turbowan"
+    r"|turbo_?diffusion|rapid\w*aio|(?<![a-z])(dmd2?|rcm)(?![a-z])"
+)
+# Words that effects and styles are called by too: "force lightning", "911 turbo", "8 step dance".
+_WORDS = (r"lightning", r"(?<![a-z])turbo(?![a-z])", r"(?<!\d)[48]_?steps?(?![a-z])")
+_NEGATED = re.compile(
+    r"((?<![A-Za-z])(?i:un|non?|not|de|without)|(?<=[a-z])(No|Non|Not|Without))[-_]?"
+    r"(?i:distill|lightning|turbo|lightx2v)[a-z]*"
+)
+# What the name of a release is made of besides; any other word says what a LoRA shows.
+_OF_RELEASES = {
+    "adaptive", "aio", "alpha", "animate", "attn", "base", "bf", "camera", "cfg", "comfy",
+    "comfyui", "control", "diffusers", "dim", "dyno", "extracted", "final", "fixed", "flf",
+    "fn", "for", "fp", "from", "full", "fun", "gguf", "high", "hn", "inp", "inpaint", "int",
+    "kijai", "kj", "lightning", "ln", "lora", "loras", "low", "mega", "merged", "model",
+    "noise", "nvfp", "of", "official", "phantom", "rank", "resized", "safetensors", "scaled",
+    "seko", "skyreels", "step", "steps", "ti", "transformer", "turbo", "vace", "wan", "xl",
+    "xs", "xxs",
+}  # fmt: skip
 
 
 def expert_of(path: Path) -> str:
@@ -33,6 +61,27 @@ def expert_of(path: Path) -> str:
     apart."""
     found = _EXPERT.search(f"/{path.parent.name}/{path.name}/")
     return _EXPERTS[found[found.lastgroup].lower()] if found else ""
+
+
+def is_distilled(file: str) -> bool:
+    """Whether a LoRA's or a model's name says that it was made for few steps."""
+    name = _NEGATED.sub("", telling_name(file).rpartition("--")[2])  # of the cache: no author
+    plain = name.lower().replace("-", "_")
+    if _METHOD.search(plain):
+        return True
+    found = sum(bool(re.search(word, plain)) for word in _WORDS)
+    words = re.findall(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])", name)
+    return found > 1 or (found == 1 and {word.lower() for word in words} <= _OF_RELEASES)
+
+
+def telling_name(file: str) -> str:
+    """The name of a file, or of the nearest folder around it, that not every model has: "" for
+    nothing but such names."""
+    for name in reversed(Path(file).parts):
+        words = set(re.findall(r"[a-z]+", name.lower()))
+        if not words <= _PLAIN and not re.fullmatch(r"[0-9a-f]{40}", name):  # a commit
+            return name
+    return ""
 
 
 def without_expert(text: str) -> str:
