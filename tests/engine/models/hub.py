@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OLDER = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 @dataclass
 class Hub:
-    """``files`` maps "owner/name" to {path: bytes}. ``drop_after`` cuts every answer short after
+    """``files`` maps "owner/name" to {path: bytes}, at COMMIT, which is main; ``older`` what was
+    there at OLDER. ``drop_after`` cuts every answer short after
     that many bytes, ``drops`` times."""
 
     files: dict[str, dict[str, bytes]]
+    older: dict[str, dict[str, bytes]] = field(default_factory=dict)
     drop_after: int = 0
     drops: int = 0
     corrupt: str = ""
@@ -29,9 +32,12 @@ class Hub:
     asked: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
-    def listing(self, repository: str) -> list[dict]:
+    def at(self, revision: str) -> dict[str, dict[str, bytes]]:
+        return {"main": self.files, COMMIT: self.files, OLDER: self.older}[revision]
+
+    def listing(self, repository: str, revision: str) -> list[dict]:
         made = []
-        for path, data in self.files[repository].items():
+        for path, data in self.at(revision)[repository].items():
             item = {"type": "file", "path": path, "size": len(data), "oid": "x" * 40}
             if len(data) > 1000:
                 item["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data)}
@@ -47,24 +53,25 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
         def do_GET(self):
             hub.asked.append(self.path)
             hub.tokens.append(self.headers.get("Authorization", ""))
-            if m := re.match(r"/api/models/([^/]+/[^/]+)/revision/", self.path):
-                return self.answer(m[1], {"sha": COMMIT})
-            if m := re.match(r"/api/models/([^/]+/[^/]+)/tree/", self.path):
-                return self.answer(m[1], lambda: hub.listing(m[1]))
+            if m := re.match(r"/api/models/([^/]+/[^/]+)/revision/(.*)", self.path):
+                commit = COMMIT if m[2] == "main" else m[2]
+                return self.answer(m[1], m[2], lambda: {"sha": commit})
+            if m := re.match(r"/api/models/([^/]+/[^/]+)/tree/(\w+)", self.path):
+                return self.answer(m[1], m[2], lambda: hub.listing(m[1], m[2]))
             m = re.match(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.*)", self.path)
-            return self.send(m[1], m[3])
+            return self.send(hub.at(m[2])[m[1]], m[3])
 
-        def answer(self, repository, data):
-            if repository not in hub.files:
+        def answer(self, repository, revision, data):
+            if repository not in hub.at(revision):
                 return self.send_error(404)
-            body = json.dumps(data() if callable(data) else data).encode()
+            body = json.dumps(data()).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             return self.wfile.write(body)
 
-        def send(self, repository, path):
-            data = hub.files[repository][path]
+        def send(self, files, path):
+            data = files[path]
             if path == hub.corrupt:
                 data = bytes([data[0] ^ 1]) + data[1:]
             asked = self.headers.get("Range", "")

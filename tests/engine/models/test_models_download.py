@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import ssl
@@ -19,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hub import COMMIT, Hub, serve
+from hub import COMMIT, OLDER, Hub, serve
+from huggingface_hub._local_folder import read_download_metadata
 from layouts import velocity
 
 from wan_blender import transfer
@@ -35,6 +37,7 @@ from wan_blender.engine.models.catalogue import (
     part_catalogue,
 )
 from wan_blender.engine.models.download import fetch, fetch_files, list_repository
+from wan_blender.engine.models.layout import commit_of
 from wan_blender.engine.models.loading import open_model
 from wan_blender.errors import BadRequest, Cancelled, DiskFull, UserError
 
@@ -63,7 +66,7 @@ def test_dropped_connections_are_continued(hub, tmp_path):
     told = []
     fetch_files({big(): tmp_path / "m" / "big.safetensors"}, told.append)
     assert (tmp_path / "m" / "big.safetensors").read_bytes() == BIG
-    assert [p.name for p in (tmp_path / "m").iterdir()] == ["big.safetensors"]
+    assert [p.name for p in (tmp_path / "m").glob("*.*") if p.is_file()] == ["big.safetensors"]
     assert hub.ranges[:3] == ["", "bytes=400000-", "bytes=800000-"]
     assert told[-1].done == told[-1].total == len(BIG)
     assert all(a.done <= b.done for a, b in itertools.pairwise(told))
@@ -206,6 +209,34 @@ def test_hash_in_the_catalogue_must_agree(hub):
     assert download.complete(RemoteFile("a/b", "big.safetensors")).size == len(BIG)
 
 
+def test_entry_may_name_a_commit(hub, tmp_path, monkeypatch):
+    hub.older = {"a/b": {"big.safetensors": BIG[::-1]}}
+    told = {"repository": "a/b", "path": "big.safetensors", "revision": OLDER}
+    words = {"title": "Old", "licence": "MIT", "expert": "both", "fills": "x"}
+    data = {"loras": {"old": told | words}, "shared": {"old": told | words}, "models": {}}
+    monkeypatch.setattr(shelf, "_read", lambda: data)
+    lora = download.lora_places(shelf.lora_catalogue.__wrapped__()["old"], tmp_path / "lora")
+    part = download.part_places(shelf.part_catalogue.__wrapped__()["old"], tmp_path / "part")
+    whole = download.model_places(entry(repository="a/b", revision=OLDER), tmp_path / "whole")
+    for places in (lora, part, whole):
+        fetch_files(places)
+        assert [place.read_bytes() for place in places.values()] == [BIG[::-1]]
+        assert {commit_of(place) for place in places.values()} == {OLDER}
+
+
+def test_the_commit_that_main_was_is_noted_beside_a_download(hub, tmp_path):
+    hub.files["a/b"]["vae/big.safetensors"] = BIG
+    places = download.model_places(entry(repository="a/b"), tmp_path)
+    fetch_files(places)
+    assert {commit_of(place) for place in places.values()} == {COMMIT}
+    for file in places:
+        noted = read_download_metadata(tmp_path / "tiny", file.path)
+        assert (noted.commit_hash, noted.etag) == (COMMIT, file.sha256)
+    changed = next(iter(places.values()))
+    os.utime(changed, (time.time() + 60, time.time() + 60))
+    assert commit_of(changed) == ""
+
+
 def test_token_is_sent(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     fetch_files({big(): tmp_path / "b.safetensors"})
@@ -235,7 +266,9 @@ def test_fetched_repository_opens(hub, tmp_path, folders):
     }
     hub.drop_after, hub.drops = 50_000, 3
     folder = fetch(entry(repository="tiny/model"), tmp_path)
-    assert open_model(folder, "cpu").traits == open_model(folders["t2v"], "cpu").traits
+    bundle = open_model(folder, "cpu")
+    assert bundle.traits == open_model(folders["t2v"], "cpu").traits
+    assert bundle.revision == COMMIT
 
 
 def test_fetched_files_make_a_model_that_opens(hub, tmp_path, folders):
@@ -252,7 +285,9 @@ def test_fetched_files_make_a_model_that_opens(hub, tmp_path, folders):
         tmp_path / "files" / "tiny--files" / "split" / "config.json",
     )
     shutil.copytree(folders["t2v"] / "tokenizer", folder / "tokenizer")
-    part = open_model(folder, "cpu").parts["transformer"]
+    bundle = open_model(folder, "cpu")
+    assert bundle.revision == COMMIT
+    part = bundle.parts["transformer"]
     reference = open_model(folders["t2v"], "cpu").transformer(1.0)
     assert (velocity(part.model) - velocity(reference)).abs().max() < 2e-6
 
@@ -292,6 +327,8 @@ def test_catalogue_is_complete_and_speaks_of_what_exists():
             named = {file.part for file in model.files}
             needed = {"transformer", "vae", "text_encoder"}
             assert named == needed | ({"transformer_2"} if model.boundary else set()), key
+        for file in (model, *model.files):
+            assert re.fullmatch(r"main|[0-9a-f]{40}", file.revision), key
         for file in model.files:
             assert len(file.sha256) in (0, 64)
             assert file.path.endswith((".safetensors", ".gguf"))

@@ -172,6 +172,22 @@ def test_revision_is_the_commit_in_the_hugging_face_cache(folders, tmp_path):
     assert open_model(snapshot, "cpu").revision == "0123abcd"
 
 
+def test_single_file_in_the_hugging_face_cache_opens(folders, tmp_path):
+    """There it is a link to a file that is named by its hash."""
+    cache = tmp_path / "models--a--b"
+    snapshot = cache / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    state = component(folders["t2v"] / "transformer")
+    save(cache / "blobs" / "5e6f", state)
+    (snapshot / "wan.safetensors").symlink_to("../../blobs/5e6f")
+    shutil.copy(folders["t2v"] / "transformer" / "config.json", snapshot)
+    parts = {name: str(folders["t2v"] / name) for name in ("vae", "text_encoder", "tokenizer")}
+    made = describe(tmp_path / "made", parts | {"transformer": str(snapshot / "wan.safetensors")})
+    bundle = open_model(made, "cpu")
+    assert bundle.revision == "0123abcd"
+    assert torch.isfinite(velocity(bundle.transformer(1.0))).all()
+
+
 def test_shared_components_are_found_beside_the_folder(folders, tmp_path):
     folder = copied(folders, tmp_path)
     shutil.move(folder / "vae", tmp_path / "base_vae")

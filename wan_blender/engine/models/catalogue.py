@@ -16,7 +16,8 @@ _FILE = Path(__file__).with_name("catalogue.toml")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a Hugging Face repository. Size 0 and an empty hash are not known beforehand."""
+    """A file of a Hugging Face repository; ``revision`` is a branch, tag or commit. Size 0 and an
+    empty hash are not known beforehand."""
 
     repository: str
     path: str
@@ -86,7 +87,7 @@ def lora_catalogue() -> dict[str, LoraEntry]:
             entry["title"],
             entry["licence"],
             entry["expert"],
-            RemoteFile(entry["repository"], entry["path"]),
+            _file(entry),
         )
         for key, entry in _read()["loras"].items()
     }

@@ -4,10 +4,12 @@ and HF_TOKEN are honoured; transfer.py says how a file is resumed and verified. 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import shutil
+import time
 import urllib.parse
 import urllib.request
 from dataclasses import replace
@@ -19,6 +21,7 @@ from ...errors import DiskFull, UserError
 from ...transfer import Progress, Source, Tell, part_of
 from .catalogue import Entry, LoraEntry, PartEntry, RemoteFile
 from .finding import Candidate, write_candidate
+from .layout import note_of
 from .tensor_files import PICKLES
 
 _SPARE = 1 << 30  # bytes left free on the disk
@@ -83,6 +86,16 @@ def fetch_files(places: dict[RemoteFile, Path], tell: Tell = lambda _transfer: N
     progress = Progress(total, tell)
     for file, place in wanted.items():
         transfer.fetch(_source(file), place, progress)
+        _note(file, place)
+
+
+def _note(file: RemoteFile, place: Path) -> None:
+    """Write down the commit, as huggingface_hub would have."""
+    path = file.path if place.as_posix().endswith(f"/{file.path}") else place.name
+    note = note_of(place.parents[path.count("/")], path)
+    with contextlib.suppress(OSError):  # the file is there, which counts
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{file.revision}\n{file.sha256}\n{time.time()}\n", encoding="utf-8")
 
 
 def list_repository(repository: str, revision: str = "main") -> list[RemoteFile]:

@@ -4,6 +4,7 @@ headers of its weights. No torch."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -100,10 +101,11 @@ def _check_settings(settings: dict[str, Any], path: Path) -> None:
 
 
 def place_of(folder: Path, settings: dict[str, Any], part: str) -> Path | list[Path]:
+    """Links of files are not followed: the Hugging Face cache links to files without an ending."""
     entry = settings.get("components", {}).get(part, part)
-    if isinstance(entry, list):
-        return [(folder / name).resolve() for name in entry]
-    return (folder / entry).resolve()
+    several = entry if isinstance(entry, list) else [entry]
+    found = [(folder / name).parent.resolve() / Path(name).name for name in several]
+    return found if isinstance(entry, list) else found[0]
 
 
 def places(
@@ -132,10 +134,26 @@ def places(
     return {name: place_of(folder, settings, name) for name in names}
 
 
-def revision(folder: Path) -> str:
-    """The commit, when ``folder`` is a snapshot in the Hugging Face cache."""
-    snapshot = folder.absolute()
-    return snapshot.name if snapshot.parent.name == "snapshots" else ""
+def commit_of(file: Path) -> str:
+    """The commit of its repository that ``file`` was downloaded at, "" where nothing tells it. In
+    the Hugging Face cache a folder is named by it; elsewhere a note tells it, ours or that of
+    ``hf download --local-dir``, which does not count for a file changed since."""
+    file = file.absolute()
+    for folder in file.parents:
+        if folder.parent.name == "snapshots":
+            return folder.name
+        with contextlib.suppress(OSError, ValueError):
+            note = note_of(folder, str(file.relative_to(folder))).read_text(encoding="utf-8")
+            commit, _etag, written_s = note.split("\n")[:3]
+            if file.stat().st_mtime - 1 <= float(written_s):
+                return commit
+    return ""
+
+
+def note_of(folder: Path, path: str) -> Path:
+    """Where huggingface_hub notes how it came by ``path`` in ``folder``: a line each for commit,
+    ETag (SHA-256 of a large file) and time in seconds."""
+    return folder / ".cache" / "huggingface" / "download" / f"{path}.metadata"
 
 
 def locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:

@@ -32,7 +32,7 @@ from transformers import CLIPVisionModel
 
 from ...errors import BadRequest, WeightsMissing, WrongModel
 from ...traits import Traits, read_traits
-from .layout import CLIP, find_folder, place_of, places, read_settings, revision
+from .layout import CLIP, commit_of, find_folder, place_of, places, read_settings
 from .memory import MemoryPlan
 from .parts import Part, Watch
 from .tensor_files import digest, fingerprint
@@ -70,7 +70,7 @@ class Bundle:
         self._tokenizer: Any = None
         files = [file for part in parts.values() for file in part.files]
         self.fingerprint = fingerprint(files)
-        self.revision = revision(folder) or self.fingerprint[:12]
+        self.revision = commit_of(parts["transformer"].files[0]) or self.fingerprint[:12]
 
     @property
     def device(self) -> torch.device:
