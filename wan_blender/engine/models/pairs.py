@@ -62,10 +62,9 @@ def _mix(pairs: list[Pair], model: tuple) -> list[Pair]:
     )
     if not (high and low):
         return pairs
-    first = next(at for at, pair in enumerate(pairs) if pair in ((high, None), (None, low)))
-    rest = [None if pair in ((high, None), (None, low)) else pair for pair in pairs]
-    rest[first] = (high, low)
-    return [pair for pair in rest if pair]
+    lone = [(high, None), (None, low)]
+    first = min(pairs.index(pair) for pair in lone if pair in pairs)
+    return [pair for pair in [*pairs[:first], (high, low), *pairs[first:]] if pair not in lone]
 
 
 def _twin(high: Identity, lows: list[Identity]) -> Identity | None:
@@ -92,6 +91,10 @@ def _model(one: Identity) -> tuple:
 
 
 def _finest(experts: Iterable[Identity]) -> Identity | None:
-    """The one with most bits a weight."""
-    return max(experts, key=lambda one: int((re.findall(r"\d+", one.precision) or [0])[0]),
-               default=None)  # fmt: skip
+    return max(experts, key=_bits, default=None)
+
+
+def _bits(one: Identity) -> int:
+    """Of a weight; 0 when unknown."""
+    found = re.search(r"\d+", one.precision)
+    return int(found[0]) if found else 0
