@@ -47,9 +47,9 @@ _NEGATED = re.compile(
 # What the name of a release is made of besides; any other word says what a LoRA shows.
 _OF_RELEASES = {
     "adaptive", "aio", "alpha", "animate", "attn", "base", "bf", "camera", "cfg", "comfy",
-    "comfyui", "control", "diffusers", "dim", "dyno", "extracted", "final", "fixed", "flf",
-    "fn", "for", "fp", "from", "full", "fun", "gguf", "high", "hn", "inp", "inpaint", "int",
-    "kijai", "kj", "lightning", "ln", "lora", "loras", "low", "mega", "merged", "model",
+    "comfyui", "control", "diffusers", "dim", "dyno", "enhanced", "extracted", "final", "fixed",
+    "flf", "fn", "for", "fp", "from", "full", "fun", "gguf", "high", "hn", "inp", "inpaint",
+    "int", "kijai", "kj", "lightning", "ln", "lora", "loras", "low", "mega", "merged", "model",
     "noise", "nvfp", "of", "official", "phantom", "rank", "resized", "safetensors", "scaled",
     "seko", "skyreels", "step", "steps", "ti", "transformer", "turbo", "vace", "wan", "xl",
     "xs", "xxs",
@@ -72,6 +72,11 @@ def is_distilled(file: str) -> bool:
     found = sum(bool(re.search(word, plain)) for word in _WORDS)
     words = re.findall(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])", name)
     return found > 1 or (found == 1 and {word.lower() for word in words} <= _OF_RELEASES)
+
+
+def is_of_lightx2v(file: str) -> bool:
+    """Whether it is one of lightx2v's step-distilled files, by name."""
+    return bool(re.search(r"lightx2v|lightning|seko", telling_name(file).lower()))
 
 
 def telling_name(file: str) -> str:

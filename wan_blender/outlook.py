@@ -99,5 +99,4 @@ def _check(
     grid = crop.plan_crop(frames, canvas, (0, 0, *canvas), settings.region, sizes).grid
     size = (grid.width, grid.height, grid.padded_frames)
     parts = (library().model(settings.model.path) or {}).get("parts", {})
-    files = parts.get("transformer_2") or parts.get("transformer", ())
-    return check_schedule(settings, traits, *size, files)
+    return check_schedule(settings, traits, *size, parts)

@@ -54,7 +54,7 @@ def plan_stages(
         sampling.schedule, sampling.steps, sampling.shift, sampling.strength, sampling.sigmas
     ).tolist()
     if not stages:
-        stages = _experts(boundary)
+        stages = experts(boundary)
     sigmas, spans = grid[:1], []
     for index, stage in enumerate(stages):
         end = 0.0 if index == len(stages) - 1 else stage.end
@@ -86,7 +86,7 @@ def loras_for(run: list[jobs.Lora], stage: jobs.Stage, expert: str) -> list[jobs
     ]
 
 
-def _experts(boundary: float | None) -> list[jobs.Stage]:
+def experts(boundary: float | None) -> list[jobs.Stage]:
     if boundary is None:
         return [jobs.Stage()]
     return [
@@ -133,7 +133,7 @@ def _one(boundary: float | None, fast: tuple[str, str]) -> Changes:
 
 
 def _two_experts(boundary: float | None, fast: tuple[str, str]) -> Changes:
-    return {"stages": _experts(boundary)}
+    return {"stages": experts(boundary)}
 
 
 def _distilled(boundary: float | None, fast: tuple[str, str]) -> Changes:

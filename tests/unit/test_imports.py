@@ -22,7 +22,7 @@ STDLIB_ONLY = {
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
-    "early_check", "stages", "traits",
+    "schedule_rules", "schedule_run", "early_check", "stages", "traits",
 }  # fmt: skip
 SHARED = {
     "claim", "crop", "errors", "file_names", "hygiene", "job", "latent_grid", "mask_notes",
@@ -52,7 +52,9 @@ ALLOWED = {
     "stages": {"errors", "job", "schedule"},
     "traits": {"crop", "errors"},
     "file_names": set(),
-    "schedule_check": {"file_names", "job", "schedule", "stages", "traits"},
+    "schedule_check": {"errors", "job", "schedule_rules", "schedule_run", "stages", "traits"},
+    "schedule_rules": {"file_names", "schedule", "schedule_run", "stages"},
+    "schedule_run": {"file_names", "job", "schedule", "stages", "traits"},
     "hygiene": {"errors", "hygiene"},
     "process": {"errors", "protocol"},
     "engine_env": {"errors", "process", "installer", "offline", "recipe", "wheels"},

@@ -91,7 +91,7 @@ def check_plan(plan: Plan) -> list[Finding]:
         grid.width,
         grid.height,
         grid.padded_frames,
-        map(str, plan.bundle.experts[-1].part.files),
+        {expert.part.name: list(map(str, expert.part.files)) for expert in plan.bundle.experts},
     )
 
 
