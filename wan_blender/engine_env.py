@@ -35,8 +35,8 @@ from .process import child_environment
 from .recipe import Recipe
 from .wheels import gather
 
-_NEEDED_GB = {"cpu": 5}  # the CUDA and ROCm builds of torch are much larger
-_NEEDED_GB_GPU = 17  # wheels, what uv unpacks of them, and the environment
+_NEEDED_GB = 5  # wheels, what uv unpacks of them, and the environment
+_NEEDED_GB_GPU = 17  # with a CUDA or ROCm build of torch
 
 
 @dataclass(frozen=True)
@@ -240,11 +240,19 @@ def _remove_unfinished(home: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _is_for_gpu(backend: str) -> bool:
+    """Whether torch's build may be a large one; that of an index on Linux mostly is."""
+    if backend == "cpu" or sys.platform == "darwin":
+        return False
+    has_card = shutil.which("nvidia-smi") or Path("/dev/kfd").exists()
+    return backend != "auto" or bool(has_card)
+
+
 def _check_space(home: Path, recipe: Recipe) -> None:
     if recipe.torch == "none":
         return
     arrived = sum(p.stat().st_size for p in (_engines(home) / "wheels").rglob("*") if p.is_file())
-    needed = _NEEDED_GB.get(recipe.backend, _NEEDED_GB_GPU) - arrived / 1e9
+    needed = (_NEEDED_GB_GPU if _is_for_gpu(recipe.backend) else _NEEDED_GB) - arrived / 1e9
     folder = home
     while not folder.exists():
         folder = folder.parent

@@ -25,6 +25,7 @@ _PIN = re.compile(r"^uv==(\S+)", re.M)
 # Programs with windows are often started without the PATH of the user's shell.
 _USUAL = (Path.home() / ".local/bin", Path.home() / ".cargo/bin", Path("/opt/homebrew/bin"))
 _BY_HAND = "Install uv yourself (docs.astral.sh/uv), and try again."
+_REASON = 600  # letters of it that are shown
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
 
 
@@ -63,8 +64,7 @@ class Runner:
             raise Cancelled
         if code:
             raise UserError(
-                f"{Path(command[0]).stem} failed ({code}) while installing the engine:\n"
-                + "\n".join(lines),
+                f"{Path(command[0]).stem} failed ({code}): {_reason(lines)}",
                 "Check the connection, the package index and the free space, then try again; "
                 "packages that have arrived are kept.",
             )
@@ -74,6 +74,13 @@ class Runner:
             if self._cancelled.wait(0.2):
                 child.terminate()
                 return
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """What uv or pip said from its error on."""
+    starts = [at for at, line in enumerate(lines) if line.lower().startswith("error")]
+    said = [line.removeprefix("cause: ").rstrip(".") for line in lines[min(starts, default=0) :]]
+    return "; ".join(said)[:_REASON] + "."
 
 
 def find_uv(tools: Path, run: Runner) -> str:

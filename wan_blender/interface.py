@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blender's interface as the parts that run beside it need it: timers, redraws, a window."""
+"""Blender's interface as the other parts need it: timers, redraws, a window, text that fits."""
 
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import bpy
+
+POINTS_PER_LETTER = 6.2  # of Blender's interface font, on average
+MARGIN_POINTS = 60
 
 
 def start_timer(tick: Callable[[], float | None]) -> None:
@@ -56,3 +60,20 @@ def push_undo(message: str) -> None:
     """Make what a timer changed a step that can be undone, as an operator's change is."""
     with in_a_window():
         bpy.ops.ed.undo_push(message=message)
+
+
+def draw_wrapped(
+    layout: bpy.types.UILayout,
+    context: bpy.types.Context,
+    text: str,
+    icon: str = "NONE",
+) -> None:
+    """Labels, one a line, as long as the region is wide. The icon stands by the first."""
+    points = context.region.width / context.preferences.system.ui_scale - MARGIN_POINTS
+    letters = max(20, int(points / POINTS_PER_LETTER))
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for paragraph in text.splitlines():
+        for line in textwrap.wrap(paragraph, letters) or [""]:
+            column.label(text=line, icon=icon)
+            icon = "BLANK1" if icon != "NONE" else "NONE"

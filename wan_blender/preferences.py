@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, StringProperty
 
 from . import diagnosis, engine_env, installation, process
+from .interface import draw_wrapped
 
 # "bl_ext.<repository>.wan_blender": what Blender calls the extension this package is in.
 ADDON_ID = __package__.rpartition(".")[0]
@@ -45,13 +48,14 @@ class WanPreferences(bpy.types.AddonPreferences):
     jobs: StringProperty(
         name="Job Folder",
         description="Where shots and results are kept. Empty is the folder wan_jobs beside the "
-        "saved file, or the extension's own folder while the file is not saved",
+        "saved file, or one among your own data while the file is not saved",
         subtype="DIR_PATH",
     )
 
     models: StringProperty(
         name="Model Folder",
-        description="Where downloaded models are kept. Empty is the extension's own folder",
+        description="Where downloaded models are kept. Empty is a folder among your own data that "
+        "all versions of Blender share and that stays when the extension is removed",
         subtype="DIR_PATH",
     )
     model_folders: CollectionProperty(type=WAN_PG_model_folder, name="More Models")
@@ -87,7 +91,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         self._draw_diagnosis(box)
 
     def _draw_models(self, layout: bpy.types.UILayout) -> None:
-        layout.prop(self, "models")
+        layout.prop(self, "models", placeholder=str(data_folder() / "models"))
         for index, folder in enumerate(self.model_folders):
             row = layout.row(align=True)
             row.prop(folder, "path", text="Look Also In" if index == 0 else " ")
@@ -104,7 +108,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         layout.label(text=f"{status.says} {status.remedy}", icon=ICONS[status.state])
         if task and (task.running or task.error or task.made):
             icon = "ERROR" if task.error else "SORTTIME" if task.running else "CHECKMARK"
-            layout.label(text=str(task.error or task.made or task.says)[-160:], icon=icon)
+            draw_wrapped(layout, bpy.context, str(task.error or task.made or task.says), icon)
         if not bpy.app.online_access and not self.wheels:
             layout.label(
                 text="Blender is offline: allow online access under System, or choose a folder",
@@ -135,8 +139,21 @@ def get() -> WanPreferences:
 
 
 def home() -> Path:
-    """The extension's own folder for small things: log, environments, jobs of unsaved files."""
+    """The extension's own folder: log, engine, what was found. Blender removes it with the
+    extension."""
     return Path(bpy.utils.extension_path_user(ADDON_ID, create=True))
+
+
+def data_folder() -> Path:
+    """The user's folder for what outlasts the extension, for all versions of Blender: models, and
+    the jobs of unsaved files."""
+    if sys.platform == "win32":
+        among = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        among = Path.home() / "Library" / "Application Support"
+    else:
+        among = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(among) / "wan_blender"
 
 
 def engine_python() -> Path:
@@ -152,7 +169,7 @@ def folder(path: str) -> Path | None:
 def model_places() -> list[Path]:
     """The folders to look for models in; the first is the one that downloads go to."""
     chosen = get()
-    own = folder(chosen.models) or home() / "models"
+    own = folder(chosen.models) or data_folder() / "models"
     return [own, *(folder(item.path) for item in chosen.model_folders if item.path)]
 
 
@@ -162,9 +179,9 @@ def jobs_root() -> Path:
         return Path(bpy.path.abspath(get().jobs))
     if bpy.data.filepath:
         return Path(bpy.data.filepath).parent / "wan_jobs"
-    return home() / "jobs"
+    return data_folder() / "jobs"
 
 
 def jobs_roots() -> list[Path]:
     """The folders that may hold jobs of this file: it may not have been saved when they ran."""
-    return list(dict.fromkeys([jobs_root(), home() / "jobs"]))
+    return list(dict.fromkeys([jobs_root(), data_folder() / "jobs"]))

@@ -20,6 +20,7 @@ MODULE = "bl_ext.user_default.wan_blender"
 # Blender reads it once, when bpy is imported, so it is set before any test can.
 _resources = tempfile.TemporaryDirectory(prefix="wan-blender-user-")
 os.environ["BLENDER_USER_RESOURCES"] = _resources.name
+os.environ["XDG_DATA_HOME"] = str(Path(_resources.name) / "data")
 _extension = Path(_resources.name) / "extensions" / "user_default" / "wan_blender"
 _extension.parent.mkdir(parents=True)
 _extension.symlink_to(REPO)

@@ -28,6 +28,18 @@ def test_failed_install_is_told_and_changes_nothing(addon, part, tmp_path):
         addon.ops.wan.roll_back_engine()
 
 
+def test_models_and_jobs_outlast_the_extension(addon, part, tmp_path, monkeypatch):
+    """Blender removes the extension's own folder with it."""
+    preferences = part("preferences")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    own = preferences.home()
+    assert preferences.model_places() == [tmp_path / "data" / "wan_blender" / "models"]
+    assert preferences.jobs_roots() == [tmp_path / "data" / "wan_blender" / "jobs"]
+    assert not preferences.data_folder().is_relative_to(own.parents[2])
+    preferences.get().models = str(tmp_path / "mine")
+    assert preferences.model_places() == [tmp_path / "mine"]
+
+
 def test_offline_folder_needs_a_network_and_a_place(addon, part, tmp_path, monkeypatch):
     system = addon.context.preferences.system
     was = system.use_online_access

@@ -291,9 +291,9 @@ def test_result_of_a_file_that_was_not_saved_yet_is_found_once_it_is(
 ):
     preferences = part("preferences")
     preferences.get().jobs = ""
-    monkeypatch.setattr(preferences, "home", lambda: tmp_path / "home")
+    monkeypatch.setattr(preferences, "data_folder", lambda: tmp_path / "data")
     failed_job(addon, session)
-    assert session.jobs[0].folder.parent == tmp_path / "home" / "jobs"
+    assert session.jobs[0].folder.parent == tmp_path / "data" / "jobs"
     addon.ops.wm.save_as_mainfile(filepath=str(tmp_path / "cut.blend"))
     failed_job(addon, session)
     assert session.jobs[1].folder.parent == tmp_path / "wan_jobs"
@@ -314,12 +314,14 @@ def test_job_of_another_blender_is_neither_found_nor_run(addon, scene, session, 
         stdout=subprocess.PIPE,
     )
     with other:
-        assert other.stdout.readline() == b"held\n"
-        addon.ops.wan.find_results()
-        assert not session.jobs
-        with pytest.raises(RuntimeError, match=r"works on the job in .*Wait for its end"):
-            addon.ops.wan.run_job(folder=str(local.folder))
-        other.kill()
+        try:
+            assert other.stdout.readline() == b"held\n"
+            addon.ops.wan.find_results()
+            assert not session.jobs
+            with pytest.raises(RuntimeError, match=r"works on the job in .*Wait for its end"):
+                addon.ops.wan.run_job(folder=str(local.folder))
+        finally:
+            other.kill()
     addon.ops.wan.find_results()
     assert [j.folder for j in session.jobs] == [local.folder]
 

@@ -251,14 +251,27 @@ def test_uninstall_leaves_the_rest_of_the_home(tmp_path, recipe):
 
 
 def test_small_disk_is_told_before_anything_is_made(tmp_path, recipe, monkeypatch):
-    monkeypatch.setitem(engine_env._NEEDED_GB, "cpu", 10**9)
+    monkeypatch.setattr(engine_env, "_NEEDED_GB", 10**9)
     with pytest.raises(DiskFull, match="1000000000 GB"):
         install(tmp_path / "home", recipe)
     assert not (tmp_path / "home").exists()
 
 
+def test_room_for_a_gpu_is_asked_where_there_is_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine_env.sys, "platform", "linux")
+    asks = engine_env._is_for_gpu
+    assert [asks(name) for name in ("auto", "cpu", "cu128", "index")] == [False, False, True, True]
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert asks("auto")
+    monkeypatch.setattr(engine_env.sys, "platform", "darwin")
+    assert not asks("auto")
+    assert not asks("index")
+
+
 def test_wheels_that_have_arrived_need_no_room(tmp_path, recipe, monkeypatch):
-    monkeypatch.setitem(engine_env._NEEDED_GB, "cpu", 10**6)
+    monkeypatch.setattr(engine_env, "_NEEDED_GB", 10**6)
     arrived = tmp_path / "home" / "engines" / "wheels" / "torch" / "t.whl.part"
     arrived.parent.mkdir(parents=True)
     with open(arrived, "wb") as file:

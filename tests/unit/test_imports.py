@@ -17,8 +17,8 @@ BPY_PARTS = {
 }  # fmt: skip
 STDLIB_ONLY = {
     "claim", "diagnosis", "engine_call", "engine_env", "errors", "file_names", "installation",
-    "installer", "interrupts", "offline", "process", "protocol", "recipe", "schema", "transfer",
-    "wheels",
+    "installer", "interrupts", "network", "offline", "process", "protocol", "recipe", "schema",
+    "transfer", "wheels",
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
@@ -26,8 +26,8 @@ NUMPY_ONLY = {
 }  # fmt: skip
 SHARED = {
     "claim", "crop", "errors", "file_names", "hygiene", "job", "latent_grid", "mask_notes",
-    "mask_preview", "protocol", "schedule", "schedule_check", "schema", "stages", "traits",
-    "transfer",
+    "mask_preview", "network", "protocol", "schedule", "schedule_check", "schema", "stages",
+    "traits", "transfer",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {
@@ -59,7 +59,8 @@ ALLOWED = {
     "process": {"errors", "protocol"},
     "engine_env": {"errors", "process", "installer", "offline", "recipe", "wheels"},
     "installer": {"errors", "process"},
-    "transfer": {"errors"},
+    "network": {"errors"},
+    "transfer": {"claim", "errors", "network"},
     "offline": {"errors", "installer", "recipe", "wheels"},
     "recipe": set(),
     "wheels": {"errors", "installer", "recipe", "transfer"},
@@ -76,7 +77,7 @@ ALLOWED = {
     "event_pump": {"errors", "interface", "session"},
     "printed_progress": {"local_job"},
     "installation": {"engine_env", "errors", "offline", "recipe"},
-    "preferences": {"diagnosis", "engine_env", "installation", "process"},
+    "preferences": {"diagnosis", "engine_env", "installation", "interface", "process"},
     "properties": TIMELINE,
     "hygiene_view": TIMELINE | {"engine_call", "interface", "library", "mask_view", "properties"},
     "library": {"crop", "engine_call", "errors", "interface", "job", "traits"},

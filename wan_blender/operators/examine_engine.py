@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import bpy
 
-from .. import __version__, diagnosis, engine_env, event_pump, preferences
+from .. import __version__, diagnosis, engine_env, event_pump, installation, preferences
 from ..interface import redraw, start_timer
 from .operator import WanOperator
 
@@ -41,6 +41,9 @@ def _facts() -> Iterator[str]:
     if not preferences.get().python:
         status = engine_env.status(preferences.home())
         yield f"{'ok' if status.state == 'ready' else '!!'}  {status.says} {status.remedy}".strip()
+        task = installation.current()
+        if task and task.error:
+            yield f"!!  Last installation: {task.error}"
     session = event_pump.session()
     yield f"ok  Log: {session.log}"
     if session.error:

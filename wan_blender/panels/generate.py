@@ -10,12 +10,13 @@ import bpy
 
 from .. import event_pump, forecast, outlook, preferences
 from ..errors import EngineMissing, WanError
+from ..interface import draw_wrapped
 from ..library import library
 from ..local_job import LocalJob, Phase
 from ..process import State
 from ..session import Session
 from ..timeline import compat
-from .layout import WanPanel, draw_wrapped, duration
+from .layout import WanPanel, duration
 from .results import draw_waiting
 from .stages import draw_findings
 

@@ -10,9 +10,10 @@ import bpy
 from .. import event_pump, hygiene_view, job, mask_view
 from ..errors import WanError
 from ..hygiene.matrix import traffic_light
+from ..interface import draw_wrapped
 from ..timeline import compat, shot
 from ..timeline.place import read_recipe
-from .layout import WanPanel, draw_wrapped
+from .layout import WanPanel
 
 LIGHTS = {
     "green": ("STRIP_COLOR_04", "leave it"),

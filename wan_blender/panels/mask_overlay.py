@@ -11,9 +11,10 @@ import numpy as np
 from gpu_extras.batch import batch_for_shader
 
 from .. import mask_view
+from ..interface import draw_wrapped
 from ..mask_preview import MaskPreview, Rect
 from ..timeline import compat
-from .layout import WanPanel, draw_wrapped
+from .layout import WanPanel
 
 GENERATED = (1.0, 0.45, 0.1)
 FAINTEST, STRONGEST = 0.12, 0.5  # opacity of a cell of value 0 and 1

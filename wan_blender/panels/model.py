@@ -8,9 +8,10 @@ from typing import Any
 
 import bpy
 
+from ..interface import draw_wrapped
 from ..library import is_bundled, library
 from ..timeline import compat
-from .layout import WanPanel, draw_wrapped, duration
+from .layout import WanPanel, duration
 
 PART_NAMES = {
     "transformer": "Transformer",

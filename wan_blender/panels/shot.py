@@ -7,10 +7,11 @@ import bpy
 
 from .. import properties, tasks
 from ..errors import WanError
+from ..interface import draw_wrapped
 from ..timeline import compat, mattes, shot
 from ..timeline.place import read_recipe
 from ..timeline.span import Span, lay_out
-from .layout import WanPanel, draw_wrapped
+from .layout import WanPanel
 
 # Of each kind of frames, the settings that matter.
 SPAN_SETTINGS = {

@@ -9,11 +9,12 @@ import bpy
 
 from .. import job, outlook, properties, schema
 from ..errors import WanError
+from ..interface import draw_wrapped
 from ..library import library
 from ..stages import StagePlan
 from ..timeline import compat
 from . import schedule_plot
-from .layout import WanPanel, draw_wrapped
+from .layout import WanPanel
 from .model import draw_models
 from .settings import draw_list, draw_settings
 
