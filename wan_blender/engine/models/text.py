@@ -62,8 +62,8 @@ class PieceTokenizer:
 
 
 def open_tokenizer(place: Path, encoder: Weights) -> Any:
-    """From a folder, a SentencePiece file, or the one that ComfyUI's text encoders carry. Raises
-    WeightsMissing."""
+    """From a folder, a SentencePiece file, or the one that the text encoder carries (ComfyUI's and
+    GGUF do). Raises WeightsMissing."""
     if place.is_dir() and not (place / "tokenizer.json").is_file():
         place = place / "spiece.model"  # without either, transformers would make up a vocabulary
     try:
@@ -76,9 +76,8 @@ def open_tokenizer(place: Path, encoder: Weights) -> Any:
             return tokenizer
         if place.is_file():
             return PieceTokenizer(place.read_bytes())
-        pieces = encoder.extra("spiece_model")
-        if pieces is not None:
-            return PieceTokenizer(pieces.numpy().tobytes())
+        if pieces := encoder.tokenizer():
+            return PieceTokenizer(pieces)
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise WeightsMissing(
             f"The tokenizer {place} cannot be read: {error}.", "Download it again."

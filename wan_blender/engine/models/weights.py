@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ from safetensors import SafetensorError, safe_open
 
 from ...errors import WeightsMissing, WrongModel
 from .dialects import piece
-from .gguf_files import read_gguf
+from .gguf_files import PIECES, GgufFile, GgufTensor, read_gguf
 from .layout import tensor_names
 from .stored import Fp8, Gguf, Stored, can_stay_packed
 from .tensor_files import TensorInfo, read_header
 
 _FP8 = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+_PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}  # of GGUF
 _SCALES = (".scale_weight", ".weight_scale")  # beside "<layer>.weight"
 # Bookkeeping of fp8 files that is no tensor of the model.
 _BESIDE = (
     *_SCALES, ".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2", "scaled_fp8",
-    "spiece_model", "position_ids",
+    PIECES, "position_ids",
 )  # fmt: skip
 
 
@@ -37,7 +39,7 @@ class Weights:
         self._raw: dict[str, TensorInfo] = {}
         self._names: dict[str, str] = {}
         self._safe: dict[Path, Any] = {}
-        self._gguf: dict[Path, dict[str, gguf.ReaderTensor]] = {}
+        self._gguf: dict[Path, GgufFile] = {}
         headers = {path: self._header(path) for path in files}
         for infos in headers.values():
             self._raw |= infos
@@ -49,8 +51,8 @@ class Weights:
     def _header(self, path: Path) -> Mapping[str, TensorInfo]:
         if path.suffix.lower() != ".gguf":
             return read_header(path)
-        infos, self._gguf[path] = read_gguf(path)
-        return infos
+        self._gguf[path] = read_gguf(path)
+        return self._gguf[path].infos
 
     def read(self, name: str) -> torch.Tensor | Stored:
         """The tensor ``name``; matrices in fp8 or GGUF types come packed."""
@@ -65,7 +67,7 @@ class Weights:
     def _read_whole(self, raw: str) -> torch.Tensor | Stored:
         info = self._raw[raw]
         if info.file in self._gguf:
-            return self._from_gguf(info, self._gguf[info.file][raw])
+            return self._from_gguf(info, self._gguf[info.file].tensors[raw])
         tensor = self._from_safetensors(raw, info)
         if info.dtype not in _FP8:
             return tensor
@@ -73,12 +75,15 @@ class Weights:
         stored = Stored(tensor.view(torch.int8), Fp8(tensor.dtype), scale)
         return stored if tensor.ndim == 2 else stored.unpack(torch.float32)
 
-    def extra(self, name: str) -> torch.Tensor | None:
-        """A tensor that is in the file and no part of the model, as the file names it."""
+    def tokenizer(self) -> bytes:
+        """The SentencePiece model that is in the file beside the encoder, or b"". Raises ValueError
+        or KeyError when it cannot be made of what is there."""
         for raw, info in self._raw.items():
-            if raw.endswith(name) and info.file not in self._gguf:
-                return self._from_safetensors(raw, info)
-        return None
+            if raw.endswith(PIECES):
+                if info.file in self._gguf:
+                    return self._gguf[info.file].pieces()
+                return self._from_safetensors(raw, info).numpy().tobytes()
+        return b""
 
     def _scale(self, raw: str) -> torch.Tensor | None:
         layer = raw.removesuffix(".weight")
@@ -99,17 +104,20 @@ class Weights:
                 f"{info.file} cannot be read at {raw}: {error}.", "Download the file again."
             ) from error
 
-    def _from_gguf(self, info: TensorInfo, tensor: gguf.ReaderTensor) -> torch.Tensor | Stored:
-        quant = tensor.tensor_type
-        if info.dtype in ("F32", "F16"):
-            return torch.from_numpy(np.array(tensor.data)).reshape(info.shape)
-        if info.dtype == "BF16":
-            bits = torch.from_numpy(np.array(tensor.data).view(np.int16))
-            return bits.view(torch.bfloat16).reshape(info.shape)
+    def _from_gguf(self, info: TensorInfo, tensor: GgufTensor) -> torch.Tensor | Stored:
+        quant, packed = tensor.quant, _mapped(tensor.data)
+        if info.dtype in _PLAIN:
+            return packed.clone().view(_PLAIN[info.dtype]).reshape(info.shape)
         if len(info.shape) == 2 and can_stay_packed(quant):
-            packed = torch.from_numpy(np.array(tensor.data).view(np.int8))
             return Stored(packed.reshape(info.shape[0], -1), Gguf(quant))
         return torch.from_numpy(gguf.dequantize(tensor.data, quant)).reshape(info.shape)
+
+
+def _mapped(data: np.ndarray) -> torch.Tensor:
+    """Bytes of a file as int8, in its read-only map still: not to be written to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is not writable
+        return torch.from_numpy(data.view(np.int8))
 
 
 def _known(info: TensorInfo, raw: str) -> TensorInfo:
