@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GGUF beyond its tensors' types: a text encoder with its vocabulary."""
+"""GGUF beyond its tensors' types: a text encoder with its vocabulary, and what unpacking takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sentencepiece
 import torch
 from layouts import component, describe, open_part, random_blocks, renamed, text_name
 
-from wan_blender.engine.models import shelf
+from wan_blender.engine.models import shelf, stored
 from wan_blender.engine.models.gguf_files import read_gguf
 from wan_blender.engine.models.identify import identify
 from wan_blender.engine.models.loading import open_model
@@ -190,3 +190,36 @@ def test_vocabulary_is_passed_over_without_an_object_for_each_piece(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < count
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["Q4_K", "Q6_K", "fp8"])
+def test_matrix_is_unpacked_some_rows_at_a_time(monkeypatch, form):
+    shape, rng = (50, 512), np.random.default_rng(0)
+    if form == "fp8":
+        packed = torch.from_numpy(rng.integers(0, 50, shape, dtype=np.int8))
+        matrix = stored.Stored(packed, stored.Fp8(torch.float8_e4m3fn), torch.rand(50, 1))
+        expected = packed.view(torch.float8_e4m3fn).float() * matrix.scale
+    else:
+        kind, data = gguf.GGMLQuantizationType[form], random_blocks(shape, form, rng)
+        matrix = stored.Stored(torch.from_numpy(data.view(np.int8)), stored.Gguf(kind))
+        expected = torch.from_numpy(gguf.dequantize(data, kind))
+    whole, rows = type(matrix.form).unpack, []
+
+    def unpack(self, packed, scale, dtype):
+        rows.append(len(packed))
+        return whole(self, packed, scale, dtype)
+
+    monkeypatch.setattr(stored, "SLICE", 8 * shape[1])
+    monkeypatch.setattr(type(matrix.form), "unpack", unpack)
+    torch.testing.assert_close(matrix.unpack(torch.float32), expected, rtol=1e-6, atol=1e-9)
+    assert rows == [8, 8, 8, 8, 8, 8, 2]
+    assert matrix.unpack(torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_embedding_under_two_names_is_unpacked_once(state, tmp_path):
+    part = open_part("text_encoder", write_umt5(tmp_path / "a.gguf", state), torch.bfloat16)
+    real, names = part.weights.read, []
+    part.weights.read = lambda name: names.append(name) or real(name)
+    model = part.model
+    assert names.count("shared.weight") == 1
+    assert model.encoder.embed_tokens.weight is model.shared.weight

@@ -54,7 +54,11 @@ def assemble(
     state, packed = {}, {}
     for done, name in enumerate(expected):
         on_tensor(done, len(expected))
-        value = weights.read(name if name in weights.infos else _ALIASES[name])
+        raw = name if name in weights.infos else _ALIASES[name]
+        if raw in state:
+            state[name] = state[raw]  # two gigabytes, in UMT5
+            continue
+        value = weights.read(raw)
         target = torch.float32 if exact.intersection(name.split(".")) else dtype
         if isinstance(value, Stored):
             keep = keep_packed and can_hold(device, isinstance(value.form, Fp8))
