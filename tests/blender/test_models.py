@@ -227,8 +227,31 @@ def test_distilled_preset_takes_the_loras_that_fit(looked, engine, part, monkeyp
         ("t2v_lightx2v_high_noise.safetensors", "high"),
         ("t2v_lightx2v_low_noise.safetensors", "low"),
     ]
-    engine.ops.wan.add_lora(path="loras", file=loras[1]["path"])
-    assert looked.wan.loras[2].expert == "low"
+
+
+@pytest.mark.parametrize(
+    ("name", "expert"),
+    [("wan22_rain_HIGH_v2", "high"), ("wan22-rain-low_noise", "low"), ("high_quality", "both")],
+)
+def test_lora_from_anywhere_is_for_the_expert_its_name_says(addon, scene, name, expert):
+    addon.ops.wan.use_stages(preset="three")
+    for path in ("loras", "stages[1].loras"):
+        addon.ops.wan.add_lora(path=path, filepath=f"/elsewhere/{name}.safetensors")
+    for added in (scene.wan.loras[0], scene.wan.stages[1].loras[0]):
+        assert (Path(added.file).stem, added.expert) == (name, expert)
+    with pytest.raises(RuntimeError, match="no LoRA"):
+        addon.ops.wan.add_lora(path="loras", filepath="/elsewhere")
+
+
+def test_button_of_a_finding_says_which_stage_it_changes(looked, part):
+    describe, view = part("panels.stages")._describe, part("outlook").outlook(looked)
+    assert describe({"sampling.shift": 5.0, "sampling.steps": 6}, view) == "Shift 5, steps 6"
+    looked.wan.model.path = "nano/experts"
+    view = part("outlook").outlook(looked)
+    high, low = part("stages").experts(0.875)
+    high.guidance, high.steps = 1.0, 4
+    assert describe({"stages": [high, low]}, view) == "High noise: steps 4 and guidance 1"
+    assert describe({"windows.frames": 0}, view) == "Windows of 17 frames"
 
 
 def test_model_of_a_stage_is_chosen_apart(looked, engine):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -11,7 +12,7 @@ from .. import job, outlook, properties, schema
 from ..errors import WanError
 from ..interface import draw_wrapped
 from ..library import library
-from ..stages import StagePlan
+from ..stages import Changes, StagePlan, experts
 from ..timeline import compat
 from . import schedule_plot
 from .layout import WanPanel
@@ -55,9 +56,9 @@ class LoraMenu:
         for lora in library().files("lora"):
             text = Path(lora["path"]).stem
             add = self.layout.operator("wan.add_lora", text=text, icon="ADD")
-            add.path, add.file = path, lora["path"]
+            add.path, add.filepath = path, lora["path"]
         self.layout.separator()
-        self.layout.operator("wan.add_item", text="Choose a File", icon="FILE_FOLDER").path = path
+        self.layout.operator("wan.add_lora", text="Choose a File", icon="FILE_FOLDER").path = path
 
 
 class WAN_MT_loras(LoraMenu, bpy.types.Menu):
@@ -166,18 +167,31 @@ def draw_findings(
         box = layout.box()
         draw_wrapped(box, context, finding.message, "INFO")
         if finding.fix:
-            text = f"Fix: {_describe(finding.fix)}"
+            text = f"Fix: {_describe(finding.fix, view)}"
             box.operator("wan.fix_schedule", text=text, icon="CHECKMARK").rule = finding.rule
 
 
-def _describe(fix: dict[str, object]) -> str:
-    """{"sampling.shift": 5.0} as "Shift 5"."""
-    return ", ".join(
-        f"{path.rpartition('.')[2].capitalize()}"
-        + (f" {value}" if isinstance(value, int) else "")
-        + (f" {value:g}" if isinstance(value, float) else "")
-        for path, value in fix.items()
-    )
+def _describe(fix: Changes, view: outlook.Outlook) -> str:
+    """{"sampling.shift": 5.0} as "Shift 5", changes of stages as "High noise: steps 4"."""
+    words = []
+    for path, value in fix.items():
+        if path == "stages":
+            words += _describe_stages(value, view)
+        elif path == "windows.frames" and value == 0:
+            words.append(f"windows of {view.traits.native_frames} frames")
+        else:
+            words.append(f"{path.rpartition('.')[2]} {value:g}")
+    text = ", ".join(words)
+    return text[:1].upper() + text[1:]
+
+
+def _describe_stages(stages: list[job.Stage], view: outlook.Outlook) -> Iterator[str]:
+    before = view.settings.stages or experts(view.traits.boundary)
+    for number, (old, new) in enumerate(zip(before, stages), 1):
+        changed = [name for name in UNSET if getattr(new, name) != getattr(old, name)]
+        if changed:
+            values = " and ".join(f"{name} {getattr(new, name):g}" for name in changed)
+            yield f"{new.name or f'stage {number}'}: {values}"
 
 
 CLASSES = (
