@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One process at a time works in a job folder. stdlib only.
+"""One process at a time: works in a job folder, or fetches a file. stdlib only.
 
-The claim is a lock of the operating system on the folder's file ``lock``: it ends with the process
-that holds it, however that ends. The file itself stays and means nothing.
+A claim is a lock of the operating system on a file: it ends with the process that holds it,
+however that ends. The file ``lock`` of a job folder stays and means nothing.
 """
 
 from __future__ import annotations
@@ -25,22 +25,14 @@ class Claim:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._file = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held
+            self._file = hold(folder / LOCK)
+        except BlockingIOError as error:
+            raise JobBusy(
+                f"{error.strerror} works on the job in {folder}.",
+                "Wait for its end, or end it there.",
+            ) from error
         except OSError as error:
             raise from_os_error(error, "claiming the job folder") from error
-        try:
-            _lock(self._file)
-            self._file.truncate(0)
-            self._file.write(f"Process {os.getpid()} on {socket.gethostname()}")
-            self._file.flush()
-        except OSError as error:
-            owner = _read_owner(self._file)
-            self.close()
-            if error.errno not in TAKEN:
-                raise from_os_error(error, "claiming the job folder") from error
-            raise JobBusy(
-                f"{owner} works on the job in {folder}.", "Wait for its end, or end it there."
-            ) from error
 
     def close(self) -> None:
         self._file.close()
@@ -50,6 +42,24 @@ class Claim:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def hold(path: Path) -> IO[str]:
+    """Lock the file ``path``, which is made, until what this returns is closed. Raises
+    BlockingIOError, whose ``strerror`` says who holds it, or another OSError."""
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held
+    try:
+        _lock(file)
+        file.truncate(0)
+        file.write(f"Process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+    except OSError as error:
+        owner = _read_owner(file)
+        file.close()
+        if error.errno not in TAKEN:
+            raise
+        raise BlockingIOError(errno.EAGAIN, owner, str(path)) from error
+    return file
 
 
 def is_claimed(folder: Path) -> bool:

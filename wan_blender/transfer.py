@@ -3,32 +3,39 @@
 
 A file grows as ``<name>.part`` and gets its name when its size and SHA-256 are right. The hash
 is computed while it arrives; what a killed download left is hashed first and then continued.
-Proxies of the environment are honoured. stdlib only: the engine fetches models with it, Blender
-the engine's packages.
+An answer is looked at before its first byte is kept: a login page or another range than was asked
+for is no part of the file. One process at a time fetches to a place (claim.py). stdlib only: the
+engine fetches models with it, Blender the engine's packages.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import hashlib
 import http.client
 import os
-import ssl
+import re
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from .claim import hold
 from .errors import UserError, from_os_error
+from .network import (
+    LONGEST_WAIT_S,
+    OddAnswer,
+    ask,
+    is_final,
+    is_network,
+    network_error,
+    pause_s,
+    server_of,
+)
 
-TIMEOUT_S = 30
 _CHUNK = 1 << 20  # bytes; cancel is seen after each
-_TRIES = 8  # in a row without a byte
-_NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET}
+_TRIES = 8  # in a row without a byte more than ever before
 
 
 @dataclass(frozen=True)
@@ -83,59 +90,90 @@ class Progress:
         self._tell(Transfer(file, self.done, self.total, speed / 1e6, max(eta, -1.0)))
 
 
-def request(
-    url: str, token: str = "", start: int = 0, method: str = "GET"
-) -> urllib.request.Request:
-    made = urllib.request.Request(url, headers={"User-Agent": "wan_blender"}, method=method)
-    if token:
-        made.add_unredirected_header("Authorization", f"Bearer {token}")
-    if start:
-        made.add_header("Range", f"bytes={start}-")
-    return made
-
-
 def measure(source: Source) -> int:
     """Bytes of a file as its server says. Raises UserError."""
-    asked = request(source.url, source.token, method="HEAD")
     try:
-        with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
-            return int(answer.headers["Content-Length"])
-    except (OSError, http.client.HTTPException, TypeError, ValueError) as error:
+        with ask(source.url, source.token, method="HEAD") as answer:
+            told = answer.headers.get("Content-Length", "")
+            if not told.isdecimal():
+                raise OddAnswer("an answer without its size")
+            return int(told)
+    except (OSError, http.client.HTTPException) as error:
         raise network_error(source.url, source.name, error) from error
 
 
 def fetch(source: Source, place: Path, progress: Progress) -> None:
-    """Download ``source`` to ``place``. Raises UserError when the network fails or what arrived is
-    damaged, DiskFull, and what ``progress`` raises to stop."""
-    part = part_of(place)
+    """Download ``source`` to ``place``. Raises UserError when the network fails, what arrived is
+    damaged or another process fetches it, DiskFull, and what ``progress`` raises to stop."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        digest, size = _hash(part)
-        progress.start(size)
-        tries = 0
-        while not source.size or size < source.size:
-            progress.check()
-            try:
-                got = _stream(source, part, size, digest, progress)
-                size += got
-                if not source.size:
-                    break
-                tries = 0 if got else tries + 1
-            except (OSError, http.client.HTTPException) as error:
-                if not _is_network(error):
-                    raise
-                moved = part.stat().st_size - size if part.exists() else 0
-                size += moved
-                tries = 0 if moved else tries + 1
-                if tries >= _TRIES or _is_final(error):
-                    raise network_error(source.url, source.name, error) from error
-            if tries >= _TRIES:
-                raise UserError(f"{_server(source.url)} sends nothing more of {source.name}.")
-            if tries:
-                time.sleep(min(0.1 * 2**tries, 5))
+        with _alone(source, place):
+            if source.size and place.is_file() and place.stat().st_size == source.size:
+                progress.start(source.size)  # another process was faster
+                return
+            part = _Part(part_of(place), source.size)
+            progress.start(part.size)
+            _fetch(source, part, progress)
+            part.finish(source, place)
     except OSError as error:
         raise from_os_error(error, f"downloading {source.name}") from error
-    _finish(source, part, place, digest.hexdigest(), size)
+
+
+def _fetch(source: Source, part: _Part, progress: Progress) -> None:
+    """Ask until all is there, or nothing more comes. Raises as fetch does."""
+    best, tries = part.size, 0
+    while not source.size or part.size < source.size:
+        progress.check()
+        try:
+            _stream(source, part, progress)
+            if not source.size:
+                return
+            error = None
+        except (OSError, http.client.HTTPException) as failure:
+            if not is_network(failure):
+                raise
+            error = failure
+        tries = 0 if part.size > best else tries + 1
+        best = max(best, part.size)
+        wait_s = pause_s(error, tries)
+        if error and (tries >= _TRIES or is_final(error) or wait_s > LONGEST_WAIT_S):
+            raise network_error(source.url, source.name, error) from error
+        if tries >= _TRIES:
+            raise UserError(f"{server_of(source.url)} sends nothing more of {source.name}.")
+        while wait_s > 0:
+            progress.check()
+            time.sleep(min(wait_s, 0.5))
+            wait_s -= 0.5
+
+
+@contextlib.contextmanager
+def _alone(source: Source, place: Path) -> Iterator[None]:
+    """Raises UserError while another process fetches to ``place``. The lock's file goes with the
+    lock: one that was locked when its name was gone already is made anew."""
+    path = place.with_name(place.name + ".part.lock")
+    try:
+        while not _has_name(file := hold(path), path):
+            file.close()
+    except BlockingIOError as error:
+        raise UserError(
+            f"{source.name} is being downloaded to {place.parent} already: {error.strerror}.",
+            "Wait for its end, or end it there, then try again.",
+        ) from error
+    try:
+        yield
+    finally:
+        if os.name == "nt":  # which removes no open file, nor one that another has opened
+            file.close()
+        with contextlib.suppress(OSError):
+            path.unlink()
+        file.close()
+
+
+def _has_name(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def part_of(place: Path) -> Path:
@@ -143,77 +181,101 @@ def part_of(place: Path) -> Path:
     return place.with_name(place.name + ".part")
 
 
-def network_error(url: str, what: str, error: Exception) -> UserError:
-    if isinstance(error, urllib.error.HTTPError):
-        if error.code in (401, 403):
-            return UserError(
-                f"{_server(url)} refuses {what} ({error.code}).",
-                "Accept the model's licence on its page and set HF_TOKEN, then try again.",
-            )
-        return UserError(f"{_server(url)} answers {error.code} to {what}.", "Try again later.")
-    reason = getattr(error, "reason", None) or error
-    return UserError(
-        f"{_server(url)} cannot be reached: {reason}.",
-        "Check the connection and the proxy, then try again; what has arrived is kept.",
-    )
+def _stream(source: Source, part: _Part, progress: Progress) -> None:
+    """Append what the server sends of the rest. Raises OddAnswer, and then nothing of it is kept,
+    for what cannot be of this file."""
+    start, mark = part.size, part.mark()
+    with ask(source.url, source.token, start) as answer:
+        begins, total = _told(answer, start)
+        if begins > start:
+            raise OddAnswer(f"bytes from {begins} on instead of from {start} on")
+        if source.size and total is not None and total != source.size:
+            raise OddAnswer(f"{total} bytes instead of {source.size}")
+        whole = _append(source, part, start - begins, answer, progress)
+    if not whole or (source.size and total is None and part.size < source.size):
+        progress.start(start - part.size)
+        part.back_to(mark)
+        raise OddAnswer(f"{'fewer' if whole else 'more'} than its {source.size} bytes")
 
 
-def _server(url: str) -> str:
-    parts = urllib.parse.urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+def _told(answer: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
+    """Where in the file the answer begins, and how long the file is; None if it does not say."""
+    if answer.status != 206:
+        return 0, answer.length
+    said = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    begins = int(said[1]) if said else start
+    if said and said[2] != "*":
+        return begins, int(said[2])
+    return begins, None if answer.length is None else begins + answer.length
 
 
-def _is_network(error: Exception) -> bool:
-    """Whether the connection failed, and not the disk."""
-    known = (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError,
-             ssl.SSLError)  # fmt: skip
-    return isinstance(error, known) or getattr(error, "errno", None) in _NETWORK
+def _append(
+    source: Source, part: _Part, skip: int, answer: http.client.HTTPResponse, progress: Progress
+) -> bool:
+    """Append all but the first ``skip`` bytes, which are there already. False if there is more of
+    it than of the file."""
+    with part.open() as target:
+        while chunk := answer.read1(_CHUNK):
+            new, skip = chunk[skip:], max(0, skip - len(chunk))
+            if source.size and part.size + len(new) > source.size:
+                return False
+            part.append(new, target)
+            progress.add(len(new), source.name)
+    return True
 
 
-def _is_final(error: Exception) -> bool:
-    return isinstance(error, urllib.error.HTTPError) and error.code < 500
+class _Part:
+    """What has arrived of a file, with its size and hash. What is larger than the file can be is
+    of another one, and forgotten."""
 
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path, self.size, self._digest = path, 0, hashlib.sha256()
+        if path.exists():
+            if limit and path.stat().st_size > limit:
+                os.truncate(path, 0)
+            with open(path, "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    self._count(chunk)
 
-def _hash(part: Path) -> tuple[Any, int]:
-    """Digest and size of what is already there."""
-    digest, size = hashlib.sha256(), 0
-    if part.exists():
-        with open(part, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-    return digest, size
+    def _count(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        self.size += len(chunk)
 
-
-def _stream(source: Source, part: Path, start: int, digest: Any, progress: Progress) -> int:
-    """Append what the server sends from ``start`` on; returns the bytes received."""
-    received = 0
-    asked = request(source.url, source.token, start)
-    with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
-        if start and answer.status != 206:
+    def open(self) -> IO[bytes]:
+        """To append to. Raises UserError where another process writes too, as it can where the
+        file system has no locks."""
+        file = open(self.path, "ab")  # noqa: SIM115 - given away
+        if file.tell() != self.size:
+            file.close()
             raise UserError(
-                f"{_server(source.url)} cannot continue {source.name}.",
-                f"Delete {part} and try again.",
+                f"{self.path} changes while it is downloaded: another process writes to it.",
+                "End the other download, then try again.",
             )
-        with open(part, "ab") as target:
-            while chunk := answer.read1(_CHUNK):
-                target.write(chunk)
-                target.flush()
-                digest.update(chunk)
-                received += len(chunk)
-                progress.add(len(chunk), source.name)
-    return received
+        return file
 
+    def append(self, chunk: bytes, file: IO[bytes]) -> None:
+        file.write(chunk)
+        file.flush()
+        self._count(chunk)
 
-def _finish(source: Source, part: Path, place: Path, sha256: str, size: int) -> None:
-    wrong = ""
-    if source.size and size != source.size:
-        wrong = f"{size} bytes instead of {source.size}"
-    elif source.sha256 and sha256 != source.sha256:
-        wrong = f"SHA-256 {sha256} instead of {source.sha256}"
-    if wrong:
-        part.unlink(missing_ok=True)
-        raise UserError(
-            f"{source.name} arrived damaged: {wrong}. It was deleted.", "Download it again."
-        )
-    os.replace(part, place)
+    def mark(self) -> tuple[int, Any]:
+        return self.size, self._digest.copy()
+
+    def back_to(self, mark: tuple[int, Any]) -> None:
+        """Forget what came after ``mark``."""
+        self.size, self._digest = mark
+        os.truncate(self.path, self.size)
+
+    def finish(self, source: Source, place: Path) -> None:
+        """Give it its name if it is the file; else remove it. Raises UserError."""
+        on_disk, sha256, wrong = self.path.stat().st_size, self._digest.hexdigest(), ""
+        if on_disk != (source.size or self.size):
+            wrong = f"{on_disk} bytes instead of {source.size or self.size}"
+        elif source.sha256 and sha256 != source.sha256:
+            wrong = f"SHA-256 {sha256} instead of {source.sha256}"
+        if wrong:
+            self.path.unlink()
+            raise UserError(
+                f"{source.name} arrived damaged: {wrong}. It was deleted.", "Download it again."
+            )
+        os.replace(self.path, place)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A local server that speaks as much of the Hugging Face hub as downloads need, and misbehaves on
-request: drops connections, ignores ranges, sends wrong bytes."""
+request: drops connections, sends wrong bytes, or answers as a test says."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OLDER = "89abcdef0123456789abcdef0123456789abcdef"
@@ -20,7 +22,8 @@ OLDER = "89abcdef0123456789abcdef0123456789abcdef"
 class Hub:
     """``files`` maps "owner/name" to {path: bytes}, at COMMIT, which is main; ``older`` what was
     there at OLDER. ``drop_after`` cuts every answer short after
-    that many bytes, ``drops`` times."""
+    that many bytes, ``drops`` times. ``odd`` may answer for a file in its place: it gets the
+    handler, the file and where it is asked to begin, and says whether it did."""
 
     files: dict[str, dict[str, bytes]]
     older: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -28,6 +31,7 @@ class Hub:
     drops: int = 0
     corrupt: str = ""
     pause_s: float = 0.0  # between the pieces of a file
+    odd: Callable[[Any, bytes, int], bool] = lambda *_: False
     ranges: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -64,7 +68,8 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
         def answer(self, repository, revision, data):
             if repository not in hub.at(revision):
                 return self.send_error(404)
-            body = json.dumps(data()).encode()
+            data = data()
+            body = data if isinstance(data, bytes) else json.dumps(data).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -77,6 +82,8 @@ def serve(hub: Hub) -> ThreadingHTTPServer:
             asked = self.headers.get("Range", "")
             start = int(re.match(r"bytes=(\d+)-", asked)[1]) if asked else 0
             hub.ranges.append(asked)
+            if hub.odd(self, data, start):
+                return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()

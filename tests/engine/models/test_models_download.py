@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import errno
 import hashlib
 import itertools
@@ -15,8 +17,10 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -40,6 +44,7 @@ from wan_blender.engine.models.download import fetch, fetch_files, list_reposito
 from wan_blender.engine.models.layout import commit_of
 from wan_blender.engine.models.loading import open_model
 from wan_blender.errors import BadRequest, Cancelled, DiskFull, UserError
+from wan_blender.network import network_error
 
 ROOT = Path(__file__).parents[3]
 BIG = random.Random(0).randbytes(3_000_000)
@@ -54,6 +59,11 @@ def hub(monkeypatch):
     yield hub
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def no_pause(monkeypatch):
+    monkeypatch.setattr(transfer.time, "sleep", lambda _s: None)
 
 
 def big(**told):
@@ -71,6 +81,222 @@ def test_dropped_connections_are_continued(hub, tmp_path):
     assert told[-1].done == told[-1].total == len(BIG)
     assert all(a.done <= b.done for a, b in itertools.pairwise(told))
     assert told[-1].speed_mb_s > 0
+
+
+def answer(handler, code, body=b"", length=None, **headers):
+    """``length`` None is not told; an answer that is shorter ends the connection."""
+    handler.send_response(code)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), str(value))
+    if length is not None:
+        handler.send_header("Content-Length", str(length))
+    handler.end_headers()
+    with contextlib.suppress(ConnectionError):
+        handler.wfile.write(body)
+    handler.close_connection = True
+
+
+def once(*odd):
+    """A Hub's ``odd`` that answers once with each of these, then as it should."""
+    left = list(odd)
+
+    def take(handler, data, start):
+        if left:
+            left.pop(0)(handler, data, start)
+            return True
+        return False
+
+    return take
+
+
+PAGE = b"<html>Sign in to the hotel's network</html>"
+
+
+@pytest.mark.parametrize("arrived", [0, 30, 1_500_000])
+@pytest.mark.parametrize("length", [len(PAGE), None])
+def test_login_page_is_no_part_of_a_file(hub, tmp_path, no_pause, arrived, length):
+    place = tmp_path / "big.safetensors"
+    transfer.part_of(place).write_bytes(BIG[:arrived])
+    hub.odd = lambda handler, *_: not answer(handler, 200, PAGE, length)
+    with pytest.raises(UserError, match=r"something else than big.*login page .*what has arrived"):
+        fetch_files({big(): place})
+    assert transfer.part_of(place).read_bytes() == BIG[:arrived]
+    hub.odd = once(lambda handler, *_: answer(handler, 200, PAGE, length))
+    told = []
+    fetch_files({big(): place}, told.append)
+    assert place.read_bytes() == BIG
+    assert hub.ranges[-1] == (f"bytes={arrived}-" if arrived else "")
+    assert told[-1].done == len(BIG)
+
+
+def whole_file(handler, data, _start):
+    answer(handler, 200, data, len(data))
+
+
+def whole_file_as_range(handler, data, _start):
+    told = f"bytes 0-{len(data) - 1}/{len(data)}"
+    answer(handler, 206, data, len(data), Content_Range=told)
+
+
+@pytest.mark.parametrize("odd", [whole_file, whole_file_as_range])
+def test_file_from_its_beginning_is_taken_from_where_the_download_stopped(hub, tmp_path, odd):
+    place, told = tmp_path / "big.safetensors", []
+    transfer.part_of(place).write_bytes(BIG[:1_500_000])
+    hub.odd = once(odd)
+    fetch_files({big(): place}, told.append)
+    assert place.read_bytes() == BIG
+    assert hub.ranges == ["bytes=1500000-"]
+    assert told[-1].done == len(BIG)
+
+
+def test_file_that_always_breaks_off_at_its_beginning_is_given_up_and_kept(
+    hub, tmp_path, no_pause, monkeypatch
+):
+    monkeypatch.setattr(transfer, "_TRIES", 3)
+    place = tmp_path / "big.safetensors"
+    hub.odd = lambda handler, data, _: not answer(handler, 200, data[:1_000_000], len(data))
+    with pytest.raises(UserError, match="sends nothing more"):
+        fetch_files({big(): place})
+    assert transfer.part_of(place).read_bytes() == BIG[:1_000_000]
+    assert len(hub.ranges) == 4
+
+
+def test_range_from_further_on_is_not_appended(hub, tmp_path, no_pause):
+    place = tmp_path / "big.safetensors"
+    transfer.part_of(place).write_bytes(BIG[:1_000])
+    told = f"bytes 2000-{len(BIG) - 1}/{len(BIG)}"
+    hub.odd = once(
+        lambda h, data, _: answer(h, 206, data[2000:], len(BIG) - 2000, Content_Range=told)
+    )
+    fetch_files({big(): place})
+    assert place.read_bytes() == BIG
+
+
+def test_endless_answer_writes_no_more_than_the_file(hub, tmp_path, no_pause, monkeypatch):
+    monkeypatch.setattr(transfer, "_TRIES", 2)
+    place, largest = tmp_path / "big.safetensors", [0]
+
+    def watch(_transfer):
+        largest[0] = max(largest[0], transfer.part_of(place).stat().st_size)
+
+    hub.odd = lambda handler, data, _: not answer(handler, 200, data * 5)
+    with pytest.raises(UserError, match="more than its 3000000 bytes"):
+        fetch_files({big(): place}, watch)
+    assert 0 < largest[0] <= len(BIG)
+    assert transfer.part_of(place).stat().st_size == 0
+
+
+def test_file_without_a_told_length_is_taken_when_it_is_whole(hub, tmp_path):
+    hub.odd = once(lambda handler, data, _: answer(handler, 200, data))
+    fetch_files({big(): tmp_path / "big.safetensors"})
+    assert (tmp_path / "big.safetensors").read_bytes() == BIG
+    assert len(hub.ranges) == 1
+
+
+def test_leftover_that_is_larger_than_the_file_is_forgotten(hub, tmp_path):
+    (tmp_path / "big.safetensors.part").write_bytes(bytes(len(BIG) + 1))
+    fetch_files({big(): tmp_path / "big.safetensors"})
+    assert (tmp_path / "big.safetensors").read_bytes() == BIG
+
+
+def test_server_that_is_asked_too_often_is_asked_again_when_it_says(hub, tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr(transfer.time, "sleep", slept.append)
+    date = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=100))
+    hub.odd = once(
+        *(
+            lambda handler, *_, code=code, after=after: answer(
+                handler, code, b"", 0, Retry_After=after
+            )
+            for code, after in ((429, "7"), (408, "nonsense"), (503, date))
+        )
+    )
+    fetch_files({big(): tmp_path / "big.safetensors"})
+    assert (tmp_path / "big.safetensors").read_bytes() == BIG
+    assert sum(slept[:14]) == 7
+    assert 90 < sum(slept[15:]) <= 101
+
+
+@pytest.mark.parametrize(
+    ("code", "after", "words"),
+    [
+        (429, 3600, r"answers 429 to big\.safetensors.*try again in 60 min.*what has arrived"),
+        (404, 0, "answers 404 .*update the extension"),
+        (503, 3600, "answers 503 .*Try again later"),
+    ],
+)
+def test_refusal_says_what_to_do(hub, tmp_path, monkeypatch, code, after, words):
+    monkeypatch.setattr(transfer.time, "sleep", lambda _s: pytest.fail("waits"))
+    hub.odd = lambda handler, *_: not answer(handler, code, b"", 0, Retry_After=after)
+    with pytest.raises(UserError, match=words):
+        fetch_files({big(): tmp_path / "big.safetensors"})
+
+
+def test_refused_certificate_is_no_odd_answer():
+    """ssl's error is a ValueError too."""
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    assert "cannot be reached" in str(network_error("https://hub/a", "big", error))
+
+
+@pytest.mark.parametrize("odd", [PAGE, {"sha": {}}, [{"type": "file", "path": 3}], 5])
+def test_listing_that_is_none_is_told(hub, monkeypatch, odd):
+    monkeypatch.setattr(Hub, "listing", lambda *_: odd)
+    with pytest.raises(UserError, match=r"something else than .*a/b"):
+        list_repository("a/b")
+
+
+def test_second_process_does_not_fetch_into_the_same_place(hub, tmp_path):
+    """While the first one waits for a silent server; afterwards it finds the file there."""
+    place, reached, go = tmp_path / "m" / "big.safetensors", threading.Event(), threading.Event()
+
+    def silent(handler, data, _start):
+        reached.set()
+        assert go.wait(60)
+        answer(handler, 200, data, len(data))
+
+    hub.odd = once(silent)
+    first = threading.Thread(target=fetch_files, args=({big(): place},))
+    first.start()
+    assert reached.wait(60)
+    with pytest.raises(UserError, match=rf"downloaded to .* already: Process {os.getpid()} on"):
+        fetch_files({big(): place})
+    go.set()
+    first.join()
+    assert place.read_bytes() == BIG
+    assert list(place.parent.glob("*.part*")) == []
+    assert len(hub.ranges) == 1
+
+
+def test_lock_whose_name_is_gone_is_made_anew(hub, tmp_path, monkeypatch):
+    """As when the one who held it removes it just before it is locked."""
+    holds = []
+
+    def hold_late(path):
+        file = hold(path)
+        if not holds:
+            path.unlink()
+        holds.append(path.exists())
+        return file
+
+    hold = transfer.hold
+    monkeypatch.setattr(transfer, "hold", hold_late)
+    fetch_files({big(): tmp_path / "big.safetensors"})
+    assert holds == [False, True]
+
+
+def test_file_that_another_process_writes_to_is_not_called_right(hub, tmp_path, monkeypatch):
+    """As on a file system without locks."""
+    place = tmp_path / "big.safetensors"
+    hub.drop_after, hub.drops = 1_000_000, 1
+
+    def meddle(told):
+        if told.done == 1_000_000:
+            with open(transfer.part_of(place), "ab") as file:
+                file.write(b"meddled")
+
+    with pytest.raises(UserError, match="another process writes to it"):
+        fetch_files({big(): place}, meddle)
+    assert not place.exists()
 
 
 def test_cancelled_download_goes_on_where_it_stopped(hub, tmp_path):
@@ -143,8 +369,7 @@ def test_leftover_of_another_file_is_found_and_removed(hub, tmp_path):
 
 def test_server_that_sends_nothing_is_given_up(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "_TRIES", 2)
-    hub.drop_after, hub.drops = 1, 0
-    hub.files["a/b"]["big.safetensors"] = BIG[:500_000]
+    hub.odd = lambda handler, _data, _start: not answer(handler, 200, b"", len(BIG))
     with pytest.raises(UserError, match="sends nothing more"):
         fetch_files({big(): tmp_path / "big.safetensors"})
 

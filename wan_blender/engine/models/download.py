@@ -11,13 +11,13 @@ import os
 import shutil
 import time
 import urllib.parse
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ... import transfer
 from ...errors import DiskFull, UserError
+from ...network import ask, network_error
 from ...transfer import Progress, Source, Tell, part_of
 from .catalogue import Entry, LoraEntry, PartEntry, RemoteFile
 from .finding import Candidate, write_candidate
@@ -101,21 +101,11 @@ def _note(file: RemoteFile, place: Path) -> None:
 def list_repository(repository: str, revision: str = "main") -> list[RemoteFile]:
     """The files a diffusers model needs, with sizes and hashes, pinned to one commit. Pickles and
     code are left out."""
-    commit = _ask(f"/api/models/{repository}/revision/{revision}")["sha"]
-    files = []
-    for item in _ask(f"/api/models/{repository}/tree/{commit}?recursive=1"):
-        name = item["path"]
-        if item.get("type") != "file" or not name.lower().endswith(_WANTED):
-            continue
-        if name.lower().endswith(PICKLES) or not _inside(name):
-            continue
-        lfs = item.get("lfs") or {}
-        files.append(
-            RemoteFile(
-                repository, name, commit, int(lfs.get("size", item["size"])), lfs.get("oid", "")
-            )
-        )
-    return files
+    return [
+        file
+        for file in _tree(repository, revision)
+        if file.path.lower().endswith(_WANTED) and not file.path.lower().endswith(PICKLES)
+    ]
 
 
 def complete(file: RemoteFile) -> RemoteFile:
@@ -137,12 +127,22 @@ def complete(file: RemoteFile) -> RemoteFile:
 
 def list_files(repository: str, revision: str = "main") -> list[RemoteFile]:
     """Every weight file of a repository."""
-    commit = _ask(f"/api/models/{repository}/revision/{revision}")["sha"]
-    return [
-        RemoteFile(repository, item["path"], commit, int(lfs["size"]), lfs["oid"])
-        for item in _ask(f"/api/models/{repository}/tree/{commit}?recursive=1")
-        if (lfs := item.get("lfs")) and _inside(item["path"])
-    ]
+    return [file for file in _tree(repository, revision) if file.sha256]
+
+
+def _tree(repository: str, revision: str) -> list[RemoteFile]:
+    """The files of a repository that stay inside it, of one commit."""
+    try:
+        commit = _ask(f"/api/models/{repository}/revision/{revision}")["sha"]
+        files = []
+        for item in _ask(f"/api/models/{repository}/tree/{commit}?recursive=1"):
+            if item.get("type") == "file" and _inside(item["path"]):
+                lfs = item.get("lfs") or {}
+                size = int(lfs.get("size", item["size"]))
+                files.append(RemoteFile(repository, item["path"], commit, size, lfs.get("oid", "")))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise network_error(endpoint(), f"the list of {repository}", error) from error
+    return files
 
 
 def _inside(name: str) -> bool:
@@ -160,12 +160,11 @@ def _token() -> str:
 
 
 def _ask(path: str) -> Any:
-    request = transfer.request(endpoint() + path, _token())
     try:
-        with urllib.request.urlopen(request, timeout=transfer.TIMEOUT_S) as answer:
+        with ask(endpoint() + path, _token()) as answer:
             return json.load(answer)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise transfer.network_error(endpoint(), path, error) from error
+        raise network_error(endpoint(), path, error) from error
 
 
 def _source(file: RemoteFile) -> Source:
