@@ -24,6 +24,7 @@ Tell = Callable[[str], None]
 _PIN = re.compile(r"^uv==(\S+)", re.M)
 # Programs with windows are often started without the PATH of the user's shell.
 _USUAL = (Path.home() / ".local/bin", Path.home() / ".cargo/bin", Path("/opt/homebrew/bin"))
+_CERTIFICATES = (Path("/etc/ssl/certs"), Path("/etc/pki/tls/certs"))
 _BY_HAND = "Install uv yourself (docs.astral.sh/uv), and try again."
 _REASON = 600  # letters of it that are shown
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
@@ -160,6 +161,8 @@ def tool_environment(cache: Path, offline: Path | None) -> dict[str, str]:
             kept[f"{name}_FIND_LINKS"] = between.join(places)
         kept["UV_OFFLINE"] = "1"
         return kept
+    if _system_trusts():
+        kept.setdefault("UV_SYSTEM_CERTS", "1")
     for ours, theirs, setting in (
         (("UV_DEFAULT_INDEX", "UV_INDEX_URL"), "PIP_INDEX_URL", "index-url"),
         (("UV_INDEX", "UV_EXTRA_INDEX_URL"), "PIP_EXTRA_INDEX_URL", "extra-index-url"),
@@ -172,6 +175,14 @@ def tool_environment(cache: Path, offline: Path | None) -> dict[str, str]:
         if value and not any(name in kept for name in ours):
             kept[ours[0]] = _for_uv(setting, value)
     return kept
+
+
+def _system_trusts() -> bool:
+    """Whether the system says whom to trust: a company's proxy is known there, and not to uv, which
+    finds no one trustworthy where it is told to ask a system that says nothing."""
+    return sys.platform != "linux" or any(
+        place.is_dir() and any(place.iterdir()) for place in _CERTIFICATES
+    )
 
 
 def proxy_is_pips_alone() -> bool:

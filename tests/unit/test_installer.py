@@ -90,3 +90,15 @@ def test_uv_that_cannot_be_run_is_passed_over(tools, tmp_path):
     broken.write_bytes(b"\x7fELF no program")
     folder, run = tools
     assert find_uv(folder, run) == str(folder / "bin" / "uv")
+
+
+def test_system_is_asked_whom_to_trust_where_it_says(tmp_path, monkeypatch):
+    monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
+    monkeypatch.setattr(installer, "_CERTIFICATES", (tmp_path / "no", tmp_path / "certs"))
+    monkeypatch.setattr(installer.sys, "platform", "linux")
+    (tmp_path / "certs").mkdir()
+    assert "UV_SYSTEM_CERTS" not in installer.tool_environment(tmp_path, None)
+    (tmp_path / "certs" / "company.pem").write_text("")
+    assert installer.tool_environment(tmp_path, None)["UV_SYSTEM_CERTS"] == "1"
+    monkeypatch.setenv("UV_SYSTEM_CERTS", "0")
+    assert installer.tool_environment(tmp_path, None)["UV_SYSTEM_CERTS"] == "0"
