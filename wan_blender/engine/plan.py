@@ -132,7 +132,9 @@ def fit_memory(
     sizes = measure_run(bundle, tokens, *size, loras, latents)
     for other in models.bundles:
         needed = measure_run(other, tokens, *size, loras)
-        sizes = replace(sizes, call=max(needed.call, sizes.call))
+        larger = ("call", "work", "quantised_work")
+        most = {name: max(getattr(needed, name), getattr(sizes, name)) for name in larger}
+        sizes = replace(sizes, **most)
         if needed.transformer > sizes.transformer:
             held = {"transformer": needed.transformer, "quantised": needed.quantised}
             sizes = replace(sizes, blocks=needed.blocks, **held)

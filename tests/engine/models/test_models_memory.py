@@ -29,7 +29,7 @@ from wan_blender.engine.models.memory import (
 )
 
 # Wan 14B at 832x480, 81 frames, bf16: 32760 tokens
-WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 5.1, 7.6, 2.2, 15.7)
+WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 5.1, 7.6, 2.2, 15.7, quantised_work=0.24)
 
 
 def card(gb: float, ram: float = 64.0) -> Machine:
@@ -126,6 +126,30 @@ def test_packed_text_encoder_counts_as_it_lies(folders, tmp_path, form):
     held = sum(t.numel() * t.element_size() for t in tensors) / 1e9
     assert part.model.shared.weight.dtype == torch.bfloat16
     assert weights_gb(part, 2) == pytest.approx(held, rel=0.02)
+
+
+@pytest.mark.parametrize("form", ["fp8", "Q4_K", "full"])
+def test_product_with_a_packed_matrix_counts_in_its_phase(folders, tmp_path, wide, form):
+    from layouts import describe, fp8_scaled, official_transformer_name, renamed, save, write_gguf
+
+    official = renamed(wide.state_dict(), official_transformer_name)
+    if form == "Q4_K":
+        write_gguf(tmp_path / "wan.gguf", official, form)
+    else:
+        save(tmp_path / "wan.safetensors", fp8_scaled(official) if form == "fp8" else official)
+    others = {part: str(folders["t2v"] / part) for part in ("vae", "text_encoder", "tokenizer")}
+    file = "wan.gguf" if form == "Q4_K" else "wan.safetensors"
+    bundle = open_model(describe(tmp_path / "m", {"transformer": f"../{file}", **others}), "cpu")
+    sizes = measure_run(bundle, 100, 64, 64)
+    largest = max(t.numel() for n, t in wide.named_parameters() if "blocks" in n and t.ndim == 2)
+    unpacked = largest * (4 + 24) / 1e9
+    assert sizes.work == pytest.approx(0 if form == "full" else unpacked)
+    assert sizes.quantised_work == pytest.approx(unpacked)
+    plan = plan_memory(card(80), sizes)
+    with_it, without = (
+        predict_phases(plan, replace(sizes, work=work))["denoising"] for work in (sizes.work, 0.0)
+    )
+    assert with_it - without == pytest.approx(sizes.work)
 
 
 def test_apple_gpus_hold_no_float8_as_it_lies():

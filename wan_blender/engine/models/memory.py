@@ -3,8 +3,9 @@
 set of measures that brings the one under the other.
 
 The prediction is a formula with constants measured on the CPU (docs/recipes.md has the table):
-weights as they lie in memory, activations of one transformer block per token and channel, and
-the VAE's top layer per pixel and channel. It errs on the large side.
+weights as they lie in memory, the largest packed matrix unpacked, activations of one transformer
+block per token and channel, and the VAE's top layer per pixel and channel. It errs on the large
+side.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from ...errors import OutOfMemory
 from ..vae import HALO, TILE
 from .assemble import Source
+from .stored import SLICE
 
 if TYPE_CHECKING:
     from .loading import Bundle
@@ -32,7 +34,7 @@ _BYTES = {
     "Q6_K": 0.8203, "Q5_K": 0.6875, "Q5_0": 0.6875, "Q5_1": 0.75, "Q4_K": 0.5625, "Q4_0": 0.5625,
     "Q4_1": 0.625, "Q3_K": 0.4297, "Q2_K": 0.3281, "IQ4_NL": 0.5625, "IQ4_XS": 0.5313,
 }  # fmt: skip
-
+_UNPACKING = 24  # bytes for each number of the slice that is unpacked
 
 REMEDY = (
     "Use a smaller picture, fewer frames, a smaller model, or a GGUF version of it; close other "
@@ -63,6 +65,8 @@ class Sizes:
     decode: float
     tiled_decode: float
     quantised: float  # the transformer with its matrices in fp8
+    work: float = 0.0  # the transformer's largest packed matrix, unpacked for its product
+    quantised_work: float = 0.0  # the same with all matrices of its blocks in fp8
     base: float = 0.0  # held through all phases: latents, conditions, on the CPU work areas
 
 
@@ -136,6 +140,7 @@ def measure_run(
     channels = config["num_attention_heads"] * config["attention_head_dim"]
     width_bytes = bundle.dtype.itemsize
     held = max(weights_gb(p, width_bytes) for p in experts)
+    text = parts["text_encoder"]
     vae = parts["vae"].config
     base = vae.get("decoder_base_dim") or vae["base_dim"]
     patch = vae.get("patch_size") or 1
@@ -145,13 +150,15 @@ def measure_run(
     return Sizes(
         transformer=held + loras_gb,
         blocks=config["num_layers"],
-        text_encoder=weights_gb(parts["text_encoder"], width_bytes),
+        text_encoder=weights_gb(text, width_bytes) + work_gb(text, width_bytes),
         vae=weights_gb(parts["vae"], 4),
         call=tokens * channels * ((15 + hints) * width_bytes + 12) / _GB,
         encode=_encode_gb(height, width, vae["base_dim"], patch),
         decode=decode,
         tiled_decode=min(decode, _tile_gb(bundle.traits.cell, base, patch)),
         quantised=min(held, _parameters(experts[0].weights) * 1.1 / _GB) + loras_gb,
+        work=max(work_gb(p, width_bytes) for p in experts),
+        quantised_work=max(work_gb(p, width_bytes, quantised=True) for p in experts),
         base=latents_gb + (_CPU_BASE_GB if bundle.device.type == "cpu" else 0.0),
     )
 
@@ -184,11 +191,12 @@ def predict_phases(plan: MemoryPlan, sizes: Sizes) -> dict[str, float]:
     if plan.resident_blocks >= 0:
         # one block at work and one on its way, besides those that stay
         held *= min(1.0, (plan.resident_blocks + 2) / sizes.blocks)
+    work = sizes.quantised_work if plan.quantise else sizes.work
     pixels = sizes.tiled_decode if plan.tiled_decode else sizes.decode
     taken = {
         "text": 0.0 if plan.text_on_cpu else sizes.text_encoder,
         "encoding": 0.0 if plan.vae_on_cpu else sizes.vae + sizes.encode,
-        "denoising": held + sizes.call * (2 if plan.batch_guidance else 1),
+        "denoising": held + work + sizes.call * (2 if plan.batch_guidance else 1),
         "decoding": 0.0 if plan.vae_on_cpu else sizes.vae + pixels,
     }
     return {phase: sizes.base + gb for phase, gb in taken.items()}
@@ -246,10 +254,26 @@ def weights_gb(part: Part, width_bytes: int) -> float:
     """Room the tensors take once they are loaded."""
     total = 0.0
     for name, info in part.weights.infos.items():
-        native = _BYTES.get(info.dtype, 2.0)
-        stays = native < 2 and part.stays_packed(name)
-        total += math.prod(info.shape) * (native if stays else width_bytes)
+        each = _BYTES[info.dtype] if _stays_packed(part, name) else width_bytes
+        total += math.prod(info.shape) * each
     return total / _GB
+
+
+def work_gb(part: Part, width_bytes: int, quantised: bool = False) -> float:
+    """Room a product with the largest packed matrix takes beside it: the matrix in the type of
+    its input, and the steps of unpacking a slice. ``quantised``: with all of the blocks packed."""
+    sizes = [
+        math.prod(info.shape)
+        for name, info in part.weights.infos.items()
+        if _stays_packed(part, name) or (quantised and "blocks." in name and len(info.shape) == 2)
+    ]
+    largest = max(sizes, default=0)
+    return (largest * width_bytes + min(largest, SLICE) * _UNPACKING) / _GB
+
+
+def _stays_packed(part: Part, name: str) -> bool:
+    stored = _BYTES.get(part.weights.infos[name].dtype, 2.0)
+    return stored < 2 and part.stays_packed(name)
 
 
 def _parameters(weights: Source) -> int:
