@@ -38,6 +38,7 @@ from wan_blender.engine.models import finding
 from wan_blender.engine.models.catalogue import part_catalogue
 from wan_blender.engine.models.finding import (
     TOKENIZER,
+    Candidate,
     add_part,
     candidates,
     compose,
@@ -648,6 +649,51 @@ def test_malformed_model_folder_hides_no_other(folders, tmp_path):
     models = {m["path"]: m for m in look([tmp_path, folders["t2v"]])["models"]}
     assert all(models[str(tmp_path / str(number))]["missing"] for number in range(3))
     assert models[str(folders["t2v"])]["missing"] == ()
+
+
+def mxfp8(state):
+    """Block matrices as ComfyUI's mxfp8: float8 with an exponent for each 32 of a row."""
+    out = {}
+    for name, tensor in state.items():
+        if tensor.ndim == 2 and "blocks." in name and name.endswith("weight"):
+            rows, columns = tensor.shape
+            scales = torch.full((rows, columns // 32), 127, dtype=torch.uint8)
+            out[name] = tensor.to(torch.float8_e4m3fn)
+            out[name.removesuffix(".weight") + ".weight_scale"] = scales
+        else:
+            out[name] = tensor
+    return out
+
+
+def integers(state):
+    """Block matrices as int8, with a scale for each row."""
+    out = {}
+    for name, tensor in state.items():
+        if tensor.ndim == 2 and "blocks." in name and name.endswith("weight"):
+            out[name] = tensor.to(torch.int8)
+            out[name.removesuffix(".weight") + ".weight_scale"] = torch.ones(len(tensor), 1)
+        else:
+            out[name] = tensor
+    return out
+
+
+@pytest.mark.parametrize(
+    ("pack", "told"), [(integers, "as I8"), (mxfp8, "F8_E4M3 with scales of shape")]
+)
+def test_quantisation_that_is_not_read_is_told_before_it_is_chosen(
+    folders, encoders, tmp_path, pack, told
+):
+    state = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    path = save(encoders / "wan.safetensors", pack(state))
+    found = scan([encoders])
+    assert candidates(found) == []
+    assert told in found.unusable[path]
+    parts = {"transformer": str(path), "vae": str(encoders / "vae.safetensors"),
+             "text_encoder": str(encoders / "umt5.safetensors")}  # fmt: skip
+    made = write_candidate(Candidate("x", "t2v", parts, None, ()), tmp_path / "made")
+    assert any(told in lack for lack in describe(str(made)).missing)
+    with pytest.raises(WrongModel, match=told):
+        open_model(made, "cpu")
 
 
 def test_pickle_of_a_model_is_told(tmp_path):

@@ -16,7 +16,7 @@ from ...traits import model_kind
 from .configs import infer_config
 from .dialects import foreign, piece, roles, transformer_name, translate
 from .gguf_files import read_infos
-from .tensor_files import TensorInfo, component_files, whole
+from .tensor_files import SCALES, TensorInfo, component_files, refuse_packed, whole
 
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 
@@ -51,7 +51,8 @@ class Identity:
 
 def identify(path: Path) -> list[Identity]:
     """What ``path`` holds: a file, or a folder with a model's shards, which one of them stands for.
-    Raises WeightsMissing for damaged files, UnsafeWeights for pickles."""
+    Raises WeightsMissing for damaged files, UnsafeWeights for pickles, WrongModel for a
+    quantisation that is not read."""
     path = whole(path)
     infos: dict[str, TensorInfo] = {}
     for file in component_files(path) if path.is_dir() else [path]:
@@ -59,6 +60,8 @@ def identify(path: Path) -> list[Identity]:
     found = roles(infos)
     if not found:
         return [Identity(path, "", precision=precision(infos))]
+    if "lora" not in found:
+        refuse_packed(infos)
     try:
         return [_identity(path, role, prefix, infos) for role, prefix in found.items()]
     except (IndexError, ValueError, ZeroDivisionError) as error:
@@ -118,7 +121,7 @@ def precision(infos: Mapping[str, TensorInfo]) -> str:
     if not weight:
         return ""
     word = weight.most_common(1)[0][0]
-    scaled = any(name.endswith((".scale_weight", ".weight_scale")) for name in infos)
+    scaled = any(name.endswith(SCALES) for name in infos)
     return _PRECISIONS.get(word, word) + (" scaled" if scaled and word.startswith("F8") else "")
 
 

@@ -30,7 +30,7 @@ from .layout import (
     read_settings,
     tensor_names,
 )
-from .tensor_files import TensorInfo
+from .tensor_files import TensorInfo, refuse_packed
 
 # What a kind of model is for, when the catalogue has no better words for it.
 _TASKS = {
@@ -163,6 +163,7 @@ def _read_part(
     files, known = locate(place)
     headers = {file: read_infos(file) for file in files}
     raw = {name: info for infos in headers.values() for name, info in infos.items()}
+    refuse_packed(raw)
     names = tensor_names(part.removesuffix("_2"), headers)
     infos = {name: piece(name, inside, raw[inside]) for name, inside in names.items()}
     return files, infos, complete(part, known, infos)

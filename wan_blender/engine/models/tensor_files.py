@@ -14,15 +14,19 @@ import math
 import os
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import UnsafeWeights, WeightsMissing
+from ...errors import UnsafeWeights, WeightsMissing, WrongModel
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
 ABSENT = "Check the path, download the model again, or choose another."
 NAME_LIMIT = 512  # characters of a tensor's name; messages quote it, numbers are read from it
+SCALES = (".scale_weight", ".weight_scale")  # of float8 numbers, beside "<layer>.weight"
+# Types that stand for other numbers than their own, and floats this version does not know.
+_PACKED = re.compile(r"[IU]\d+|F4|F6_\w+|F8_E8M0|F8_\w+FNUZ")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$", re.I)
 _BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
@@ -108,6 +112,30 @@ def _damaged(path: Path, why: str) -> WeightsMissing:
     return WeightsMissing(
         f"{path} is not a usable safetensors file: {why}.", "Download the file again."
     )
+
+
+def refuse_packed(infos: Mapping[str, TensorInfo]) -> None:
+    """Raise WrongModel for weights in a quantisation that is not unpacked: integers, 4-bit floats,
+    and float8 with scales for blocks of a row."""
+    for name, info in infos.items():
+        if not name.endswith("weight"):
+            continue
+        packing = f"as {info.dtype}" if _PACKED.fullmatch(info.dtype) else ""
+        for ending in SCALES if info.dtype.startswith("F8") else ():
+            scale = infos.get(name.removesuffix(".weight") + ending)
+            if scale and (_PACKED.fullmatch(scale.dtype) or not _is_whole(scale, info)):
+                packing = f"as {info.dtype} with scales of shape {scale.shape} ({scale.dtype})"
+        if packing:
+            raise WrongModel(
+                f"{info.file} holds {name} {packing}: a quantisation this version does not read.",
+                "Use an fp16, bf16, fp8 or GGUF version of the model.",
+            )
+
+
+def _is_whole(scale: TensorInfo, weight: TensorInfo) -> bool:
+    """Whether it scales all of the matrix, or each of its rows."""
+    count = math.prod(scale.shape)
+    return count == 1 or (count,) == weight.shape[:1]
 
 
 def refuse_pickle(path: Path) -> None:

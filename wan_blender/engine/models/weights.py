@@ -13,19 +13,18 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ...errors import WeightsMissing, WrongModel
+from ...errors import WeightsMissing
 from .dialects import piece
 from .gguf_files import PIECES, GgufFile, GgufTensor, read_gguf
 from .layout import tensor_names
 from .stored import Fp8, Gguf, Stored, can_stay_packed
-from .tensor_files import TensorInfo, read_header
+from .tensor_files import SCALES, TensorInfo, read_header, refuse_packed
 
 _FP8 = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}  # of GGUF
-_SCALES = (".scale_weight", ".weight_scale")  # beside "<layer>.weight"
 # Bookkeeping of fp8 files that is no tensor of the model.
 _BESIDE = (
-    *_SCALES, ".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2", "scaled_fp8",
+    *SCALES, ".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2", "scaled_fp8",
     PIECES, "position_ids",
 )  # fmt: skip
 
@@ -43,9 +42,10 @@ class Weights:
         headers = {path: self._header(path) for path in files}
         for infos in headers.values():
             self._raw |= infos
+        refuse_packed(self._raw)
         for name, raw in tensor_names(role.removesuffix("_2"), headers).items():
             if not name.endswith(_BESIDE):
-                self.infos[name] = piece(name, raw, _known(self._raw[raw], raw))
+                self.infos[name] = piece(name, raw, self._raw[raw])
                 self._names[name] = raw
 
     def _header(self, path: Path) -> Mapping[str, TensorInfo]:
@@ -87,7 +87,7 @@ class Weights:
 
     def _scale(self, raw: str) -> torch.Tensor | None:
         layer = raw.removesuffix(".weight")
-        for ending in _SCALES:
+        for ending in SCALES:
             if layer + ending in self._raw:
                 name = layer + ending
                 scale = self._from_safetensors(name, self._raw[name]).float()
@@ -118,13 +118,3 @@ def _mapped(data: np.ndarray) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it is not writable
         return torch.from_numpy(data.view(np.int8))
-
-
-def _known(info: TensorInfo, raw: str) -> TensorInfo:
-    """``info``, unless its numbers are packed in a way that no scale beside them explains."""
-    if raw.endswith("weight") and info.dtype in ("I8", "U8", "I32", "U32"):
-        raise WrongModel(
-            f"{info.file} holds {raw} as {info.dtype}: a quantisation this version does not read.",
-            "Use an fp16, bf16, fp8 or GGUF version of the model.",
-        )
-    return info
