@@ -12,7 +12,7 @@ import bpy
 
 from . import crop, job, mask_view, properties
 from .errors import InvalidJob, WanError
-from .file_names import is_distilled, telling_name
+from .file_names import is_distilled, is_of_lightx2v, telling_name
 from .library import library
 from .schedule_check import Finding, check_schedule
 from .stages import StagePlan, plan_stages
@@ -59,7 +59,8 @@ def fix_of(scene: bpy.types.Scene, rule: str) -> dict[str, Any]:
 
 def fast_loras(path: str) -> tuple[str, str]:
     """Step-distill LoRAs that fit the model at ``path``, for high and low noise; "" where none
-    was found. What a LoRA is for is told by its width and its name."""
+    was found, and for one model the same twice. What a LoRA is for is told by its width and its
+    name; lightx2v's, made for four steps, come first."""
     model = library().model(path) or {}
     image = model.get("kind") in ("i2v", "flf2v")
     fitting = [
@@ -70,11 +71,15 @@ def fast_loras(path: str) -> tuple[str, str]:
         and ("i2v" in telling_name(file["path"]).lower()) == image
     ]
 
-    def best(expert: str) -> str:
-        wanted = [expert, ""] if model.get("boundary") is not None else ["", expert]
-        return next((f["path"] for w in wanted for f in fitting if f["expert"] == w), "")
+    fitting.sort(key=lambda file: not is_of_lightx2v(file["path"]))
 
-    return best("high"), best("low")
+    def best(*experts: str) -> str:
+        return next((f["path"] for e in experts for f in fitting if f["expert"] == e), "")
+
+    if model.get("boundary") is None:
+        one = best("", "low", "high")  # the low-noise expert is what came of the older models
+        return one, one
+    return best("high", ""), best("low", "")
 
 
 def _see(scene: bpy.types.Scene) -> tuple[tuple[int, int], int]:

@@ -53,9 +53,13 @@ def guided_though_distilled(run: Run) -> str:
     if not spans:
         return ""
     guidance = " and ".join(dict.fromkeys(f"{span.guidance:g}" for span in spans))
+    part = len(spans) < len(run.spans)
+    where = f" for {run.name(spans)}" if part else ""
     return (
-        f"{run.name(spans)} has guidance {guidance} with {_fast_files(run, spans)}. Guidance is "
-        "built in: more of it burns the picture and doubles the time."
+        f"Guidance is {guidance}{where} with {_fast_files(run, spans)}. It is built into such "
+        "files: more of it burns the picture and doubles the time."
+        + " Set it to 1, or leave the LoRA out there."
+        * part
     )
 
 
@@ -71,19 +75,20 @@ def unguided(run: Run) -> Iterator[Changes]:
 
 
 def _fast_files(run: Run, spans: list[Span]) -> str:
-    names = dict.fromkeys(short_name(run.fast_file(span)) for span in spans)
-    return f"{' and '.join(names)}, step-distilled by name"
+    first, *more = dict.fromkeys(short_name(run.fast_file(span)) for span in spans)
+    return first + f" and {len(more)} more" * bool(more) + ", step-distilled by name"
 
 
 def slow_though_distilled(run: Run) -> str:
     have, share = _count(run.fast), run.share(run.fast)
     if have <= max(_FAST_LIMIT * share, 2 * len(run.fast)) + _LITTLE:
         return ""
-    part = "" if len(run.fast) == len(run.spans) else f" of the run's {run.steps}"
-    here = "" if share > 1 - _LITTLE else f" in a whole run, {_even(8, share)} in this part"
+    part = len(run.fast) < len(run.spans)
+    where = f" of {run.steps} for {run.name(run.fast)}" if part else ""
+    here = f" in a whole run, {_even(8, share)} there" if part else ""
     return (
-        f"{run.name(run.fast)} takes {have} steps{part} with {_fast_files(run, run.fast)}: made "
-        f"for 4 to 8{here}."
+        f"{have} steps{where} with {_fast_files(run, run.fast)}: such files are made for 4 to "
+        f"8{here}."
     )
 
 
@@ -107,23 +112,35 @@ def _count(spans: Iterable[Span]) -> int:
 
 def few_steps(run: Run) -> str:
     have = _count(run.slow)
-    if run.traits.latent_channels < 16 or have >= _SLOW_LIMIT * run.share(run.slow) - _LITTLE:
+    if run.traits.latent_channels < 16 or run.spans[-1] not in run.slow:
+        return ""  # the last part makes the detail, and those before it may be rough
+    if have >= _SLOW_LIMIT * run.share(run.slow) - _LITTLE:
         return ""
     if len(run.slow) == len(run.spans):
-        return f"{have} steps without a step-distill LoRA leave the result blurred."
+        return (
+            f"{have} steps leave the result blurred without a step-distill LoRA, and by name there "
+            "is none. Add one, or take more steps."
+        )
     return (
-        f"{run.name(run.slow)} takes {have} of {run.steps} steps without a step-distill LoRA: "
-        "the result stays blurred. Add one there, or take more steps."
+        f"{have} of {run.steps} steps for {run.name(run.slow)} leave the result blurred without a "
+        "step-distill LoRA, and by name there is none for it. Add one, or take more steps."
     )
 
 
 def more_steps(run: Run) -> Iterator[Changes]:
+    """With guidance where it is off, as it is for a step-distill LoRA."""
+    guidance = 5.0 if run.traits.boundary is None else 3.5
     if len(run.slow) == len(run.spans) and run.follows_schedule:
-        yield {"sampling.steps": _SLOW}
+        off = run.sampling.guidance <= 1
+        yield {"sampling.steps": _SLOW} | ({"sampling.guidance": guidance} if off else {})
     if not run.sampling.sigmas:
-        yield run.with_steps(
-            run.slow, lambda span: max(span.stop - span.start, _even(_SLOW, run.share([span])))
+        longer = run.after(
+            run.with_steps(
+                run.slow, lambda span: max(span.stop - span.start, _even(_SLOW, run.share([span])))
+            )
         )
+        off = [span for span in longer.slow if span.guidance <= 1]
+        yield longer.change(off, lambda span: {"guidance": guidance})
 
 
 def few_decisions(run: Run) -> str:

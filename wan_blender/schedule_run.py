@@ -77,10 +77,8 @@ class Run:
         return sum(self._time(span.start) - self._time(span.stop) for span in spans) / whole
 
     def name(self, spans: list[Span]) -> str:
-        """Who takes these steps, to begin a sentence with."""
-        if len(spans) == len(self.spans):
-            return "The run"
-        return "The " + " and the ".join(self._name(span) for span in spans)
+        """Who takes these steps: "the high-noise expert"."""
+        return "the " + " and the ".join(self._name(span) for span in spans)
 
     def _name(self, span: Span) -> str:
         if self.stages and span.stage.name:

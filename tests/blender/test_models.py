@@ -192,6 +192,25 @@ def test_loras_called_as_all_are_fit_by_their_folder(looked, engine, part, monke
     assert fast == (folder.format("T2V", "high"), folder.format("T2V", "low"))
 
 
+def test_one_model_takes_one_step_distill_lora(looked, engine, part, monkeypatch):
+    """Both of a pair would be applied to it, one on top of the other."""
+    library = part("library").library()
+    width = library.model("")["width"]
+    names = {"a_FusionX": "", "t2v_lightx2v_high": "high", "t2v_lightx2v_low": "low"}
+    loras = [
+        {"role": "lora", "path": f"/l/{name}.safetensors", "expert": expert, "width": width}
+        for name, expert in names.items()
+    ]
+    monkeypatch.setitem(library._found, "files", loras[1:])
+    engine.ops.wan.use_stages(preset="distilled")
+    assert [(Path(u.file).stem, u.expert) for u in looked.wan.loras] == [
+        ("t2v_lightx2v_low", "both")
+    ]
+    loras.append({**loras[0], "path": "/l/t2v_lightx2v.safetensors"})
+    monkeypatch.setitem(library._found, "files", loras)
+    assert part("outlook").fast_loras("") == ("/l/t2v_lightx2v.safetensors",) * 2
+
+
 def test_presets_set_up_the_stages_of_the_chosen_model(looked, engine, part):
     wan, outlook = looked.wan, part("outlook")
     wan.model.path = "nano/experts"

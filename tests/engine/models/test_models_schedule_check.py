@@ -193,8 +193,9 @@ def test_lora_of_one_expert_changes_nothing_about_the_other():
     sick = job([FAST_HIGH], steps=20, shift=12.0, guidance=4.0)
     found = rules(sick, PAIR)
     assert set(found) == {"distilled-guidance", "distilled-steps"}
-    assert "high-noise expert has guidance 4" in found["distilled-guidance"].message
-    assert "takes 13 steps of the run's 20" in found["distilled-steps"].message
+    assert "Guidance is 4 for the high-noise expert" in found["distilled-guidance"].message
+    assert "13 steps of 20 for the high-noise expert" in found["distilled-steps"].message
+    assert "4 to 8 in a whole run, 5 there" in found["distilled-steps"].message
     for rule in list(found):
         apply(rules(sick, PAIR)[rule].fix, sick)
     assert rules(sick, PAIR) == {}
@@ -211,7 +212,7 @@ def test_guidance_of_an_earlier_distilled_stage_is_told_and_cured_there():
     sick = job(stages=stages, steps=4, shift=5.0, guidance=1.0)
     found = rules(sick, PAIR)
     assert set(found) == {"distilled-guidance"}
-    assert "high-noise expert has guidance 5" in found["distilled-guidance"].message
+    assert "Guidance is 5 for the high-noise expert" in found["distilled-guidance"].message
     apply(found["distilled-guidance"].fix, sick)
     assert [stage.guidance for stage in sick.stages] == [1.0, -1.0]
     assert rules(sick, PAIR) == {}
@@ -225,6 +226,15 @@ def test_run_s_guidance_is_left_to_the_stages_that_need_it():
     assert "sampling.guidance" not in fix
 
 
+def test_rough_first_sampler_before_distilled_ones_is_as_practised():
+    stages = [
+        Stage("explore", expert="high", steps=2, end=0.94, guidance=3.5),
+        Stage("decide", expert="high", steps=2, end=0.875, loras=[FAST]),
+        Stage("refine", expert="low", steps=3, loras=[FAST]),
+    ]
+    assert rules(job(stages=stages, steps=6, shift=5.0, guidance=1.0), PAIR) == {}
+
+
 @pytest.mark.parametrize("weight", [-1.0, 0.0, 0.3])
 def test_lora_that_is_off_or_helps_along_is_not_held_to_few_steps(weight):
     sick = job([replace(FAST, weight=weight)], steps=20, shift=12.0, guidance=4.0)
@@ -234,10 +244,21 @@ def test_lora_that_is_off_or_helps_along_is_not_held_to_few_steps(weight):
 
 
 def test_expert_that_was_forgotten_at_few_steps_is_told():
-    finding = rules(job([FAST_HIGH], steps=4, shift=5.0, guidance=1.0), PAIR)["few-steps"]
-    assert "The low-noise expert takes 2 of 4 steps without" in finding.message
+    sick = job([FAST_HIGH], steps=4, shift=5.0, guidance=1.0)
+    finding = rules(sick, PAIR)["few-steps"]
+    assert "2 of 4 steps for the low-noise expert" in finding.message
+    apply(finding.fix, sick)
+    assert [(stage.steps, stage.guidance) for stage in sick.stages] == [(0, -1.0), (10, 3.5)]
+    assert rules(sick, PAIR) == {}
     files = {"transformer_2": ["/m/wan2.2_t2v_low_noise_lightx2v_4step.safetensors"]}
     assert rules(job([FAST_HIGH], steps=4, shift=5.0, guidance=1.0), PAIR, files=files) == {}
+
+
+@pytest.mark.parametrize(("traits", "guidance"), [(T2V, 5.0), (PAIR, 3.5)])
+def test_steps_of_a_forgotten_lora_come_with_the_guidance_it_does_without(traits, guidance):
+    fix = rules(job(steps=4, guidance=1.0), traits)["few-steps"].fix
+    assert fix == {"sampling.steps": 20, "sampling.guidance": guidance}
+    assert rules(job(steps=4, guidance=4.0), traits)["few-steps"].fix == {"sampling.steps": 20}
 
 
 def test_few_distilled_steps_below_many_others_waste_nothing():
@@ -356,7 +377,9 @@ def test_distilled_model_needs_no_lora_for_few_steps(stages):
     fast.sampling.guidance, fast.sampling.steps = 5.0, 20
     found = rules(fast, T2V, files=files)
     assert set(found) == {"distilled-guidance", "distilled-steps"}
-    assert f"guidance 5 with {name}, step-distilled by name" in found["distilled-guidance"].message
+    assert (
+        f"Guidance is 5 with {name}, step-distilled by name" in found["distilled-guidance"].message
+    )
 
 
 def test_shift_of_a_pair_and_of_many_steps_is_judged_otherwise():
