@@ -21,6 +21,7 @@ class Traits:
     vace        96 extra channels: inactive, reactive, mask
     i2v, flf2v  36 channels: 16 noise, 4 mask, 16 image latents (also the inpainting models)
     ti2v        the 5B model: clean latents with a timestep of their own for every token
+    ti2v_inp    the 5B inpainting model: 100 channels as i2v has them, and such timesteps
     control     control latents without mask (32, 48) or with one (52, 148 channels)
     """
 
@@ -76,7 +77,7 @@ def read_traits(
         max_sequence_length=settings.get("max_sequence_length", 512),
         boundary=boundary,
         native_pixels=settings.get("native_pixels") or crop.native_pixels(cell),
-        native_frames=settings.get("native_frames") or (121 if kind == "ti2v" else 81),
+        native_frames=settings.get("native_frames") or (121 if latent_channels == 48 else 81),
         shift=settings.get("shift"),
         known="pixels" if settings.get("known") == "pixels" else "frames",
     )
@@ -91,6 +92,8 @@ def model_kind(transformer: Mapping[str, Any]) -> str:
     if in_channels == latent_channels:
         return "ti2v" if latent_channels == 48 else "t2v"
     if in_channels == 2 * latent_channels + 4:
+        if latent_channels == 48:
+            return "ti2v_inp"
         return "flf2v" if transformer.get("pos_embed_seq_len") else "i2v"
     if in_channels in (32, 48, 52, 148):
         return "control"

@@ -15,6 +15,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 from wan_blender.engine.models.configs import infer_config
 from wan_blender.engine.models.dialects import roles, translate
 from wan_blender.engine.models.tensor_files import TensorInfo
+from wan_blender.errors import WrongModel
 from wan_blender.traits import model_kind
 
 BIG = {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824, "num_layers": 40,
@@ -100,3 +101,54 @@ def test_umt5_xxl_is_read_from_its_shapes(llama):
     told = read_back("text_encoder", state, lambda n: text_name(n, llama))
     for key, value in told.items():
         assert value == getattr(released, key), key
+
+
+def infos_of(model):
+    return {n: TensorInfo("BF16", tuple(t.shape), Path("x")) for n, t in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"num_heads": "12"}, {"num_heads": 7}, {"num_heads": 0}, {"num_heads": True},
+        {"num_heads": [12]}, {"eps": "small"}, {"eps": -1.0}, {"vace_layers": [0, "x"]},
+        {"vace_layers": [0, 10**9]}, {"vace_layers": 3},
+    ],
+)  # fmt: skip
+def test_configuration_that_cannot_be_of_the_model_is_passed_over(odd):
+    with init_empty_weights():
+        model = WanVACETransformer3DModel(**SMALL | {"vace_layers": list(range(0, 30, 2))})
+    infos = infos_of(model)
+    assert infer_config("transformer", infos, odd) == infer_config("transformer", infos)
+
+
+def test_configuration_of_the_model_is_used():
+    with init_empty_weights():
+        model = WanVACETransformer3DModel(**SMALL | {"vace_layers": list(range(0, 30, 2))})
+    told = infer_config(
+        "transformer", infos_of(model), {"num_heads": 24, "eps": 1e-5, "vace_layers": [*range(15)]}
+    )
+    assert (told["num_attention_heads"], told["attention_head_dim"], told["eps"]) == (24, 64, 1e-5)
+    assert told["vace_layers"] == [*range(15)]
+
+
+def test_statistics_of_latents_that_cannot_be_are_passed_over():
+    with init_empty_weights():
+        infos = infos_of(AutoencoderKLWan(**WAN_2_2))
+    for odd in ("x", [0.0] * 16, ["0"] * 48):
+        assert infer_config("vae", infos, {"latents_mean": odd}) == infer_config("vae", infos)
+
+
+def test_vae_that_enlarges_is_refused():
+    with init_empty_weights():
+        infos = infos_of(AutoencoderKLWan())
+    rows, *rest = infos["decoder.conv_out.weight"].shape
+    infos["decoder.conv_out.weight"] = TensorInfo("BF16", (4 * rows, *rest), Path("x"))
+    with pytest.raises(WrongModel, match="takes 3 channels and makes 12"):
+        infer_config("vae", infos)
+
+
+def test_inpainting_5b_is_a_kind_of_its_own():
+    five_b = {"_class_name": "WanTransformer3DModel", "in_channels": 100, "out_channels": 48}
+    assert model_kind(five_b) == "ti2v_inp"
+    assert model_kind(five_b | {"in_channels": 36, "out_channels": 16}) == "i2v"

@@ -3,7 +3,8 @@
 
 Single files carry no configuration. Everything diffusers needs to know can be read from shapes,
 but for the number of attention heads: every released Wan has heads of 128 channels, and an
-official ``config.json`` beside the file may say otherwise.
+official ``config.json`` beside the file may say otherwise. It may also be that of another model:
+what cannot be of this one is passed over.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def infer_config(role: str, infos: Infos, known: Mapping[str, Any] | None = None
                 "Give its folder, with its config.json.",
             ) from error
         raise WrongModel(f"This is not a Wan {role}: it has no tensor {error}.") from error
-    except (IndexError, ValueError, ZeroDivisionError) as error:
+    except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         file = next(iter(infos.values())).file
         raise WeightsMissing(
             f"{file} has tensors of shapes that no Wan {role} has: {error}.",
@@ -69,7 +70,10 @@ def _count(names: Iterable[str], pattern: str) -> int:
 
 def _transformer(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
     dim, in_channels, *patch = infos["patch_embedding.weight"].shape
-    heads = known.get("num_heads") or known.get("num_attention_heads") or max(dim // 128, 1)
+    heads = known.get("num_heads") or known.get("num_attention_heads")
+    if not (type(heads) is int and heads > 0 and dim % (2 * heads) == 0):
+        heads = max(dim // 128, 1)
+    eps = known.get("eps")
     text = infos["condition_embedder.text_embedder.linear_1.weight"].shape
     clip = infos.get("condition_embedder.image_embedder.norm1.weight")
     ends = infos.get("condition_embedder.image_embedder.pos_embed")
@@ -86,7 +90,7 @@ def _transformer(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
         "num_layers": _count(infos, r"blocks\.(\d+)\."),
         "cross_attn_norm": "blocks.0.norm2.weight" in infos,
         "qk_norm": "rms_norm_across_heads",
-        "eps": known.get("eps", 1e-6),
+        "eps": eps if isinstance(eps, float) and 0 < eps < 1 else 1e-6,
         "image_dim": clip.shape[0] if clip else None,
         "added_kv_proj_dim": dim if "blocks.0.attn2.add_k_proj.weight" in infos else None,
         "pos_embed_seq_len": ends.shape[1] if ends else None,
@@ -94,9 +98,12 @@ def _transformer(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
     if "vace_patch_embedding.weight" in infos:
         layers = _count(infos, r"vace_blocks\.(\d+)\.")
         stride = config["num_layers"] // layers
+        places = known.get("vace_layers")
+        if not (len(_numbers(places)) == layers and set(places) <= {*range(config["num_layers"])}):
+            places = [i * stride for i in range(layers)]
         config |= {
             "_class_name": "WanVACETransformer3DModel",
-            "vace_layers": known.get("vace_layers") or [i * stride for i in range(layers)],
+            "vace_layers": places,
             "vace_in_channels": infos["vace_patch_embedding.weight"].shape[1],
         }
     return config
@@ -104,6 +111,14 @@ def _transformer(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
 
 def _vae(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
     base, in_channels = infos["encoder.conv_in.weight"].shape[:2]
+    out_channels = infos["decoder.conv_out.weight"].shape[0]
+    if out_channels != in_channels:
+        file = next(iter(infos.values())).file
+        raise WrongModel(
+            f"{file} is a VAE that takes {in_channels} channels and makes {out_channels}: what "
+            "it decodes has another size than what it encodes.",
+            "Use the VAE that Wan was released with.",
+        )
     z_dim = infos["post_quant_conv.weight"].shape[0]
     nested = any(".downsampler." in name or ".upsampler." in name for name in infos)
     top = infos["encoder.conv_out.weight"].shape[1]
@@ -124,9 +139,15 @@ def _vae(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
     if z_dim == 48:
         config |= {"latents_mean": _MEAN_48, "latents_std": _STD_48}
     for name in ("latents_mean", "latents_std"):
-        if name in known:
-            config[name] = known[name]
+        if len(numbers := _numbers(known.get(name))) == z_dim:
+            config[name] = numbers
     return config
+
+
+def _numbers(told: Any) -> list[float]:
+    """``told`` where it is a list of numbers, else nothing."""
+    right = isinstance(told, list) and all(isinstance(n, (int, float)) for n in told)
+    return told if right else []
 
 
 def _text_encoder(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
