@@ -22,7 +22,7 @@ from wan_blender import job as jobs
 from wan_blender.engine import pipeline
 from wan_blender.engine import vae as codec
 from wan_blender.engine.check import check
-from wan_blender.engine.fitting import Fitting
+from wan_blender.engine.fitting import Fitting, is_out_of_memory
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.memory import REMEDY, Machine
 from wan_blender.engine.pipeline import generate, publish
@@ -412,7 +412,7 @@ def test_out_of_memory_in_any_phase_takes_a_measure_and_loses_nothing(
 
     def short_of_memory(*arguments, **options):
         if next(calls) == at:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            torch.empty(10**15, dtype=torch.uint8)  # as the allocator says it here
         return real(*arguments, **options)
 
     monkeypatch.setattr("wan_blender.engine.plan.measure_machine", lambda _: Machine("cuda", 9, 9))
@@ -471,8 +471,37 @@ def test_out_of_memory_without_a_measure_left_says_what_to_do(tmp_path, monkeypa
     assert not (tmp_path / "result").exists()
 
 
-def test_out_of_memory_that_nothing_caught_is_told_with_advice_that_exists():
-    told = describe(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+LACK_OF_MEMORY = [
+    "HIP out of memory. Tried to allocate 2.00 GiB",
+    "MPS backend out of memory (MPS allocated: 5 GB)",
+    "[enforce fail at alloc_cpu.cpp:127] data. DefaultCPUAllocator: not enough memory: you tried",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "HIP error: hipErrorOutOfMemory",
+    "miopenStatusAllocFailed",
+]
+
+
+@pytest.mark.parametrize("words", LACK_OF_MEMORY)
+def test_lack_of_memory_is_known_in_the_words_of_each_library(words):
+    assert is_out_of_memory(RuntimeError(words))
+    assert not is_out_of_memory(RuntimeError("CUDA error: no kernel image is available"))
+
+
+def test_cudnn_without_room_to_work_in_is_a_lack_of_memory_on_a_card_only(monkeypatch):
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    for present in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda present=present: present)
+        assert is_out_of_memory(error) is present
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError()],
+)
+def test_out_of_memory_that_nothing_caught_is_told_with_advice_that_exists(error):
+    told = describe(error)
     assert (told.code, told.hint) == ("OutOfMemory", REMEDY)
 
 

@@ -16,6 +16,18 @@ from .models.stages import StageModels
 from .plan import Plan
 from .sampling import State
 
+# How a lack of memory is told where it is no error of its own class, in lower case.
+_TOLD = (
+    "out of memory",  # CUDA, HIP, MPS
+    "not enough memory",  # the processor's allocator on Windows
+    "allocate memory",  # the same elsewhere
+    "alloc_failed",  # CUBLAS_STATUS_, CUDNN_STATUS_, HIPBLAS_STATUS_
+    "allocation_failed",  # CUDNN_STATUS_INTERNAL_ERROR_HOST_
+    "outofmemory",  # hipErrorOutOfMemory
+    "allocfailed",  # miopenStatusAllocFailed
+)
+_NO_ENGINE = "unable to find an engine"  # cuDNN, when none of its ways has room to work in
+
 OnStep = Callable[[State], None]
 T = TypeVar("T")
 
@@ -40,7 +52,8 @@ class Fitting:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-            self._step_down(phase)
+                reason = error.with_traceback(None)  # whose frames would hold the tensors
+            self._step_down(phase, reason)
 
     def denoise(
         self, advance: Callable[[State | None, OnStep], State], state: State | None
@@ -54,11 +67,11 @@ class Fitting:
 
         return self.run("denoising", lambda: advance(latest, keep))
 
-    def _step_down(self, phase: str) -> None:
+    def _step_down(self, phase: str, reason: Exception) -> None:
         plan = self._plan
         lower = step_down(self.memory, plan.sizes, plan.machine, phase)
         if lower is None:
-            raise refuse(self.memory)
+            raise refuse(self.memory) from reason
         self.memory = lower
         self.measures += 1
         self.models.fit(lower)
@@ -67,10 +80,10 @@ class Fitting:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's own error, and the allocators that raise a plain RuntimeError (CPU, MPS)."""
+    """CUDA's own error, and what allocators and libraries say in a plain RuntimeError."""
     words = str(error).lower()
     return (
         isinstance(error, (MemoryError, torch.OutOfMemoryError, OutOfMemory))
-        or "out of memory" in words
-        or "not enough memory" in words
+        or any(told in words for told in _TOLD)
+        or (_NO_ENGINE in words and torch.cuda.is_available())
     )

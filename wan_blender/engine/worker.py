@@ -154,10 +154,8 @@ def describe(error: BaseException) -> WanError:
     from .models.memory import REMEDY
 
     if is_out_of_memory(error):
-        return OutOfMemory(
-            f"The run needs more memory than there is ({str(error).splitlines()[0]}).",
-            REMEDY,
-        )
+        words = str(error).partition("\n")[0] or type(error).__name__
+        return OutOfMemory(f"The run needs more memory than there is ({words}).", REMEDY)
     if isinstance(error, OSError):
         return from_os_error(error, "running the job")
     return EngineError(
