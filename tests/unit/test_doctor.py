@@ -111,5 +111,43 @@ def test_card_that_torch_does_not_use_is_told(monkeypatch, card, build, words):
         ),
     )
     monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(doctor, "_multiply", lambda device: None)
     monkeypatch.setattr(doctor, "_card", lambda: card)
     assert doctor._device().line.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("CUDA error: no kernel image is available for execution on the device\nCUDA kernel",
+         "torch 9 has no code for the GeForce GTX 1080 (CUDA error: no kernel image is available "
+         "for execution on the device). Choose another build of torch in the preferences, CUDA "
+         "12.6 for a GeForce GTX"),
+        ("CUDA error: out of memory", "GeForce GTX 1080 does not answer (CUDA error: out of memory"
+         "). End what else uses it"),
+    ],
+)  # fmt: skip
+def test_card_that_cannot_compute_is_told(monkeypatch, error, expected):
+    def fail(device):
+        raise RuntimeError(error)
+
+    torch = SimpleNamespace(
+        __version__="9",
+        cuda=SimpleNamespace(
+            is_available=lambda: True,
+            get_device_name=lambda: "GeForce GTX 1080",
+            mem_get_info=lambda: (2**30, 2**31),
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(doctor, "_multiply", fail)
+    assert doctor._device().line.startswith(f"!!  Device: {expected}")
+
+
+def test_product_that_is_wrong_is_an_error():
+    torch = pytest.importorskip("torch")
+    doctor._multiply("cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "ones", torch.zeros)
+        with pytest.raises(RuntimeError, match="gave 0 instead of 262144"):
+            doctor._multiply("cpu")

@@ -25,6 +25,8 @@ PACKAGES = (
 )  # fmt: skip
 AGAIN = "Install the engine again, or choose its Python in the add-on's preferences."
 
+_NO_KERNELS = ("no kernel image", "invalid device function", "nobinaryforgpu", "code object")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -112,18 +114,45 @@ def _device() -> Finding:
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         try:
+            _multiply("cuda")
             free, total = torch.cuda.mem_get_info()
         except RuntimeError as error:
-            says = f"{name} does not answer ({str(error).splitlines()[0]})."
-            return Finding("Device", says, True, "End what else uses it, or restart the machine.")
+            return _idle(name, str(error).partition("\n")[0], torch.__version__)
         return Finding("Device", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
     if torch.backends.mps.is_available():
+        try:
+            _multiply("mps")
+        except RuntimeError as error:
+            return _idle("The Apple GPU", str(error).partition("\n")[0], torch.__version__)
         return Finding("Device", "Apple GPU")
     if card := _card():
         return _unused(card, torch.__version__, torch.version.cuda or torch.version.hip)
     return Finding(
         "Device", f"processor only, {torch.get_num_threads()} threads; real models need a GPU"
     )
+
+
+def _multiply(device: str) -> None:
+    """A small product: torch names a card that it has no kernels for as readily as any other.
+    Raises RuntimeError."""
+    import torch
+
+    ones = torch.ones(64, 64, device=device)
+    if (total := float((ones @ ones).sum())) != 64**3:
+        raise RuntimeError(f"a product of ones gave {total:g} instead of {64**3}")
+
+
+def _idle(name: str, words: str, version: str) -> Finding:
+    """A card that torch finds and cannot compute on."""
+    if any(told in words.lower() for told in _NO_KERNELS):
+        says = f"torch {version} has no code for the {name} ({words})."
+        remedy = (
+            "Choose another build of torch in the preferences, CUDA 12.6 for a GeForce GTX or "
+            "older, and install the engine again."
+        )
+        return Finding("Device", says, True, remedy)
+    remedy = "End what else uses it, or restart the machine."
+    return Finding("Device", f"{name} does not answer ({words}).", True, remedy)
 
 
 def _card() -> str:
