@@ -53,7 +53,7 @@ RADIUS, START_RADIUS, BLUR_MATTE = "radius.png", "start_radius.png", "blur_matte
 COMPARE_WITH = "compare_with"
 PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
 DTYPES = {
-    "auto": "bfloat16 on a GPU, float32 on the CPU",
+    "auto": "bfloat16 on a GPU, float16 on one without it, float32 on the CPU",
     "float32": "32 bit",
     "bfloat16": "16 bit, wide range",
     "float16": "16 bit",
@@ -109,6 +109,9 @@ class Model:
             "cuda": "NVIDIA or AMD GPU",
             "mps": "Apple GPU",
             "cpu": "Processor",
+            "cuda:1": "The second GPU",
+            "cuda:2": "The third GPU",
+            "cuda:3": "The fourth GPU",
         },
     )
     dtype: str = schema.choice(

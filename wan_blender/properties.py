@@ -31,6 +31,7 @@ from .timeline.span import Span
 
 SPELLINGS = {
     **{word: word.upper() for word in ("cpu", "cuda", "mps", "fps", "vae", "vace", "id")},
+    **{f"cuda:{index}": f"CUDA:{index}" for index in (1, 2, 3)},
     "dtype": "Precision",
     "lora": "LoRA",
     "loras": "LoRAs",

@@ -47,6 +47,49 @@ def test_device_is_the_fastest_that_is_there(monkeypatch, there, picked):
                 pick_device(name)
 
 
+def test_second_gpu_is_taken_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == "cuda:1"
+    with pytest.raises(BadRequest, match=r"'cuda:2'; torch finds 2 GPUs.*one of: cuda, cuda:1\."):
+        pick_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadRequest, match=r"'cuda:1', which torch .* does not find"):
+        pick_device("cuda:1")
+
+
+def test_model_on_the_second_gpu_is_measured_there(folders, monkeypatch):
+    """Peaks and streams are of torch's current device, also after a job on another one."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    for device in ("cuda:1", "cuda"):
+        assert str(open_model(folders["t2v"], device).device) == device
+    assert chosen == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "expected"),
+    [
+        ((6, 1), None, torch.float16),  # GTX 1080
+        ((7, 5), None, torch.float16),  # RTX 2080, T4
+        ((8, 6), None, torch.bfloat16),  # RTX 3090
+        ((7, 5), "6.4", torch.bfloat16),  # AMD counts otherwise
+    ],
+)
+def test_precision_is_one_that_the_card_has(folders, monkeypatch, capability, hip, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    bundle = open_model(folders["t2v"], "cuda")
+    assert bundle.dtype == expected
+    assert bundle.parts["text_encoder"].dtype == torch.bfloat16  # T5 overflows float16
+    assert open_model(folders["t2v"], "cpu").dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("kind", "facts"),
     [

@@ -161,6 +161,8 @@ def open_model(
     there.
     """
     where = torch.device(pick_device(device))
+    if where.type == "cuda":
+        torch.cuda.set_device(where.index or 0)  # whose peak is measured, and streams are made on
     precision = pick_dtype(dtype, where)
     folder, name = find_folder(path)
     index, settings = read_settings(folder)
@@ -228,15 +230,32 @@ def pick_device(device: str) -> str:
     }
     if device == "auto":
         return next(name for name, present in there.items() if present)
-    if not there[torch.device(device).type]:
+    asked = torch.device(device)
+    if not there[asked.type]:
         raise BadRequest(
             f"The model is to run on {device!r}, which torch {torch.__version__} does not find.",
             'Set model.device to "auto", or see what "python -m wan_blender.engine doctor" says.',
+        )
+    if asked.index and asked.index >= (count := torch.cuda.device_count()):
+        names = ", ".join(["cuda", *(f"cuda:{index}" for index in range(1, count))])
+        raise BadRequest(
+            f"The model is to run on {device!r}; torch finds {count} GPU{'s' * (count > 1)}.",
+            f"Set model.device to one of: {names}.",
         )
     return device
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    return _DTYPES[dtype]
+    if dtype != "auto":
+        return _DTYPES[dtype]
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if _has_bfloat16(device) else torch.float16
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """NVIDIA's cards before Ampere (GTX, RTX 20, T4, V100) have no bfloat16 of their own, and go
+    through float32 for it."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return True
+    return torch.cuda.get_device_capability(device) >= (8, 0)
