@@ -134,13 +134,13 @@ class Library:
         """Ask how large a download is; the answer becomes ``offer``. ``into`` is the model folder
         that lacks this part. Uses the network. Raises EngineMissing."""
         self.offer, self._into = None, into
-        self._start("price", self._take_offer, "price", key, "--to", str(self._places()[0]))
+        self._start("price", self._take_offer, "price", key, *self._whereto())
 
     def fetch(self) -> None:
         """Begin or continue the download on offer. Uses the network. Raises EngineMissing."""
         into = ["--into", self._into] if self._into else []
-        to = ["--to", self.offer["to"], *into]
-        self._start("fetch", self._fetched, "fetch", self.offer["key"], *to)
+        to = self._whereto(self.offer["to"])
+        self._start("fetch", self._fetched, "fetch", self.offer["key"], *to, *into)
 
     @property
     def downloads(self) -> bool:
@@ -191,6 +191,11 @@ class Library:
         self.error = None
         self._calls[name] = EngineCall(self._find_python(), "models", *arguments), then
         start_timer(_tick)
+
+    def _whereto(self, chosen: str = "") -> list[str]:
+        """Where a download goes, and where else its files may be already."""
+        first, *others = map(str, self._places())
+        return ["--to", chosen or first, *(word for at in others for word in ("--look", at))]
 
     def _take_offer(self, offer: dict[str, Any]) -> None:
         self.offer = offer

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.blender.drawn import Drawn
 from tests.blender.test_models import chosen, engine  # noqa: F401
 from tests.engine.models.hub import Hub, serve
 
@@ -40,11 +41,15 @@ def test_offline_blender_asks_nobody(engine, chosen, hub):  # noqa: F811
     assert hub.asked == []
 
 
-def test_download_says_its_size_and_licence_first(engine, online, hub, tmp_path):  # noqa: F811
+def test_download_says_its_size_and_licence_first(engine, online, hub, part, tmp_path):  # noqa: F811
     engine.ops.wan.price_model(key=KEY)
     offer = online.offer
     assert (offer["needed"], offer["total"], offer["licence"]) == (len(BIG), len(BIG), "Apache-2.0")
     assert offer["free"] > 0
+    assert offer["found"] == []
+    offer["found"] = ["/ComfyUI/models/vae.safetensors"]
+    drawn = Drawn(part("panels.model").WAN_PT_model)
+    assert "/ComfyUI/models/vae.safetensors" in " ".join(drawn.texts)
     assert hub.ranges == []  # nothing was fetched
     engine.ops.wan.fetch_model()
     online.wait()
@@ -100,8 +105,12 @@ def test_part_that_a_model_lacks_is_fetched_into_it(engine, online, hub, tmp_pat
         engine.ops.wan.price_model(key=key, into=str(tmp_path))  # not the one with the known hash
     asked = []
     monkeypatch.setattr(online, "_start", lambda name, then, *words: asked.append(words))
+    monkeypatch.setattr(online, "_places", lambda: [Path("/first"), Path("/mine")])
     online.offer = {"key": key, "to": "/models"}
     assert online.downloads
     online.fetch()
-    assert asked == [("fetch", key, "--to", "/models", "--into", str(tmp_path))]
+    there = ("--look", "/mine")  # where its files may be already
+    assert asked == [("fetch", key, "--to", "/models", *there, "--into", str(tmp_path))]
+    online.price(key)
+    assert asked[1] == ("price", key, "--to", "/first", *there)
     online.decline()

@@ -228,6 +228,8 @@ def _draw_offer(
     if arrived > 0:
         size += f", {_amount(arrived)} are there"
     draw_wrapped(column, context, f"{size}; {offer['free'] / 1e9:.0f} GB free in {offer['to']}")
+    for path in offer["found"]:
+        draw_wrapped(column, context, f"There already, verified before use: {path}")
     column.label(text=f"Licence: {offer['licence']}")
     row = column.row()
     row.operator("wan.fetch_model", text="Go On" if arrived > 0 else "Download")

@@ -32,8 +32,10 @@ from wan_blender import transfer
 from wan_blender.engine.models import __main__ as models
 from wan_blender.engine.models import catalogue as shelf
 from wan_blender.engine.models import download
+from wan_blender.engine.models.at_hand import find_files
 from wan_blender.engine.models.catalogue import (
     Entry,
+    LoraEntry,
     PartEntry,
     RemoteFile,
     catalogue,
@@ -588,6 +590,135 @@ def test_part_is_fetched_alone_and_given_to_the_model_that_lacks_it(
     assert place.read_bytes() == BIG
     told = json.loads((folder / "wan_blender.json").read_text())
     assert told == {"components": {"vae": "v", "tokenizer": str(place)}, "boundary": 0.9}
+
+
+OTHER = BIG[::-1]
+THIRD = BIG[:2_000_000]
+
+
+@pytest.fixture
+def owned(hub, tmp_path, monkeypatch):
+    """A model of three single files, two of which the user's ComfyUI and Hugging Face cache have:
+    part -> path. Its key is "tiny"."""
+    hub.files["a/b"] |= {"split/vae/other.safetensors": OTHER, "third.gguf": THIRD}
+    files = tuple(
+        RemoteFile("a/b", path, part=part)
+        for part, path in (
+            ("transformer", "third.gguf"),
+            ("vae", "split/vae/other.safetensors"),
+            ("text_encoder", "big.safetensors"),
+        )
+    )
+    monkeypatch.setattr(models, "find_entry", lambda _key: entry(files=files))
+    monkeypatch.setattr(models.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "ComfyUI"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    encoder = tmp_path / "ComfyUI" / "models" / "text_encoders" / "wan" / "big.safetensors"
+    blob = tmp_path / "hub" / "models--a--b" / "blobs" / ("0" * 64)
+    vae = blob.parents[1] / "snapshots" / COMMIT / "split" / "vae" / "other.safetensors"
+    for path, data in ((encoder, BIG), (blob, OTHER)):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+    vae.parent.mkdir(parents=True)
+    vae.symlink_to(blob)
+    return {"vae": vae, "text_encoder": encoder}
+
+
+def price(capsys, *words):
+    assert models.main(["price", "tiny", *map(str, words)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_files_that_others_have_already_are_used_where_they_lie(hub, owned, tmp_path, capsys):
+    told = price(capsys, "--to", tmp_path / "to")
+    assert (told["needed"], told["total"]) == (len(THIRD), len(BIG) + len(OTHER) + len(THIRD))
+    assert set(told["found"]) == {str(path) for path in owned.values()}
+    assert models.main(["fetch", "tiny", "--to", str(tmp_path / "to")]) == 0
+    assert len(hub.ranges) == 1
+    made = json.loads((tmp_path / "to" / "tiny" / "wan_blender.json").read_text())["components"]
+    third = tmp_path / "to" / "files" / "a--b" / "third.gguf"
+    assert made == {"transformer": str(third)} | {k: str(path) for k, path in owned.items()}
+    assert third.read_bytes() == THIRD
+    assert not (third.parent / "big.safetensors").exists()
+
+
+def test_file_of_the_right_name_and_size_only_is_fetched(hub, owned, tmp_path, capsys):
+    """One in a folder that the user names is the right one, among two."""
+    owned["vae"].resolve().write_bytes(OTHER[:-1] + b"!")
+    owned["text_encoder"].write_bytes(bytes(len(BIG)))
+    mine = tmp_path / "disk" / "big.safetensors"
+    mine.parent.mkdir()
+    (mine.parent / "again").symlink_to(mine.parent)
+    shutil.copy(owned["text_encoder"], mine)
+    mine.write_bytes(BIG)
+    words = ["--to", str(tmp_path / "to"), "--look", str(tmp_path / "disk")]
+    assert price(capsys, *words)["needed"] == len(THIRD)
+    assert models.main(["fetch", "tiny", *words]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (said[-1]["done"], said[-1]["total"]) == (len(OTHER) + len(THIRD),) * 2
+    assert len(hub.ranges) == 2
+    made = json.loads((tmp_path / "to" / "tiny" / "wan_blender.json").read_text())["components"]
+    assert made["text_encoder"] == str(mine)
+    assert Path(made["vae"]).read_bytes() == OTHER
+    assert Path(made["vae"]).is_relative_to(tmp_path / "to")
+
+
+def test_files_that_are_at_hand_need_no_room(hub, owned, tmp_path, monkeypatch):
+    room = download._SPARE + len(THIRD)
+    monkeypatch.setattr(download, "free_bytes", lambda _places: room)
+    assert models.main(["fetch", "tiny", "--to", str(tmp_path / "to")]) == 0
+    shutil.rmtree(tmp_path / "to")
+    owned["text_encoder"].unlink()
+    assert models.main(["fetch", "tiny", "--to", str(tmp_path / "to")]) == DiskFull.exit_code
+    assert len(hub.ranges) == 1
+
+
+def test_lora_and_part_that_are_at_hand_are_not_fetched(hub, owned, tmp_path, monkeypatch, capsys):
+    lora = LoraEntry("tiny_lora", "Tiny", "MIT", "both", RemoteFile("a/b", "big.safetensors"))
+    vae = RemoteFile("a/b", "split/vae/other.safetensors", part="vae")
+    monkeypatch.setattr(models, "lora_catalogue", lambda: {"tiny_lora": lora})
+    monkeypatch.setattr(
+        models, "part_catalogue", lambda: {"tiny_vae": PartEntry("tiny_vae", "V", "MIT", "v", vae)}
+    )
+    into = tmp_path / "mine"
+    into.mkdir()
+    for key, words in (("tiny_lora", ()), ("tiny_vae", ("--into", str(into)))):
+        assert models.main(["price", key, "--to", str(tmp_path / "to")]) == 0
+        assert json.loads(capsys.readouterr().out)["needed"] == 0
+        assert models.main(["fetch", key, "--to", str(tmp_path / "to"), *words]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told in ({"lora": str(owned["text_encoder"])}, {"part": str(owned["vae"])})
+    assert hub.ranges == []
+    made = json.loads((into / "wan_blender.json").read_text())
+    assert made == {"components": {"vae": str(owned["vae"])}}
+
+
+def test_search_for_what_is_at_hand_is_stopped(owned, tmp_path):
+    def stop(_transfer):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fetch(models.find_entry(""), tmp_path / "to", stop)
+
+
+def test_search_survives_what_is_odd(tmp_path):
+    """Loops, dangling links, hidden folders, folders of such a name, and one too deep from one
+    place but not from another."""
+    file, deep = big(), tmp_path.joinpath(*"abcdefghi")
+    deep.mkdir(parents=True)
+    for number in range(12):  # 12**8 folders for who goes round
+        (tmp_path / f"loop{number}").symlink_to(tmp_path)
+    (tmp_path / "x" / "short").mkdir(parents=True)
+    (tmp_path / "x" / "short" / file.path).write_bytes(BIG[:-1])
+    (tmp_path / "x" / file.path).symlink_to(tmp_path / "gone")
+    for name in (".hidden", "blobs", "a"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    for folder in (tmp_path / ".hidden", tmp_path / "blobs", deep):
+        (folder / file.path).write_bytes(BIG)
+    (tmp_path / "a" / file.path).mkdir()
+    assert find_files([file], [tmp_path, tmp_path / "absent"]) == {}
+    assert find_files([file], [tmp_path, deep.parent, deep]) == {file: [deep / file.path]}
 
 
 def test_command_line_lists_fetches_and_is_stopped_by_a_signal(hub, tmp_path):

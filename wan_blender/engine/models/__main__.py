@@ -19,14 +19,17 @@ from typing import Any
 
 from ...errors import Cancelled, WanError
 from ...transfer import Transfer
-from .catalogue import catalogue, find_entry, lora_catalogue, part_catalogue
+from .catalogue import Entry, catalogue, find_entry, lora_catalogue, part_catalogue
 from .download import (
     fetch,
     fetch_files,
+    find_at_hand,
+    free_bytes,
     lora_places,
-    measure,
     model_places,
+    needed_bytes,
     part_places,
+    use_at_hand,
 )
 from .finding import add_part, candidates, compose, scan, write_candidate
 from .identify import identify
@@ -50,6 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
     priced = commands.add_parser("price", help="how much a download is, and its licence")
     priced.add_argument("key")
     priced.add_argument("--to", type=Path, required=True, help="folder for models")
+    for command in (fetched, priced):
+        command.add_argument(
+            "--look", type=Path, action="append", default=[], metavar="FOLDER",
+            help="a folder, besides ComfyUI's and the Hugging Face cache, that may hold files of "
+            "it already; repeat for each",
+        )  # fmt: skip
     composed = commands.add_parser("compose", help="make a model folder of files that were found")
     composed.add_argument("name")
     composed.add_argument("folders", type=Path, nargs="*")
@@ -102,18 +111,21 @@ def _fetch(options: argparse.Namespace) -> Any:
     def tell(transfer: Transfer) -> None:
         print(json.dumps(asdict(transfer)), file=sys.stderr, flush=True)
 
+    folders = [options.to, *options.look]
     if options.key in lora_catalogue():
         places = lora_places(lora_catalogue()[options.key], options.to)
+        places = use_at_hand(places, folders, tell)
         fetch_files(places, tell)
         return {"lora": next(iter(places.values()))}
     if options.key in part_catalogue():
         places = part_places(part_catalogue()[options.key], options.to)
+        places = use_at_hand(places, folders, tell)
         fetch_files(places, tell)
         ((file, place),) = places.items()
         if options.into:
             add_part(options.into, file.part, place)
         return {"part": place}
-    return {"model": fetch(find_entry(options.key), options.to, tell)}
+    return {"model": fetch(find_entry(options.key), options.to, tell, folders)}
 
 
 def _price(options: argparse.Namespace) -> Any:
@@ -124,14 +136,18 @@ def _price(options: argparse.Namespace) -> Any:
     else:
         entry = find_entry(options.key)
         places = model_places(entry, options.to)
-    needed, free = measure(places)
+    folders = [options.to, *options.look]
+    whole = isinstance(entry, Entry) and entry.repository
+    found = {} if whole else find_at_hand(places, folders)
+    at_hand = {file: paths[0] for file, paths in found.items()}
     return {
         "key": entry.key,
         "title": entry.title,
         "licence": entry.licence,
         "total": sum(file.size for file in places),
-        "needed": needed,
-        "free": free,
+        "needed": needed_bytes(places | at_hand),
+        "found": list(at_hand.values()),
+        "free": free_bytes(places),
         "to": options.to,
     }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetch models of the catalogue from the Hugging Face hub, never without being asked. HF_ENDPOINT
-and HF_TOKEN are honoured; transfer.py says how a file is resumed and verified. stdlib only."""
+"""Fetch models of the catalogue from the Hugging Face hub, never without being asked, nor what is
+on this machine already. HF_ENDPOINT and HF_TOKEN are honoured; transfer.py says how a file is
+resumed and verified. stdlib only."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import os
 import shutil
 import time
 import urllib.parse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from ... import transfer
 from ...errors import DiskFull, UserError
 from ...network import ask, network_error
 from ...transfer import Progress, Source, Tell, part_of
+from .at_hand import find_files, verify
 from .catalogue import Entry, LoraEntry, PartEntry, RemoteFile
-from .finding import Candidate, write_candidate
+from .finding import Candidate, comfyui_folders, hugging_face_cache, write_candidate
 from .layout import note_of
 from .tensor_files import PICKLES
 
@@ -28,16 +31,21 @@ _SPARE = 1 << 30  # bytes left free on the disk
 _WANTED = (".json", ".safetensors", ".model", ".txt", ".md")
 
 
-def fetch(entry: Entry, root: Path, tell: Tell = lambda _transfer: None) -> Path:
+def fetch(
+    entry: Entry, root: Path, tell: Tell = lambda _transfer: None, folders: Iterable[Path] = ()
+) -> Path:
     """Download ``entry`` under ``root`` and return its model folder.
 
-    Finished files are kept; a second call goes on where the first stopped. ``tell`` may raise
-    Cancelled. Raises UserError when the network fails, DiskFull before anything is fetched.
+    Finished files are kept; a second call goes on where the first stopped. Single files that are
+    in ``folders`` are used where they lie. ``tell`` may raise Cancelled. Raises UserError when the
+    network fails, DiskFull before anything is fetched.
     """
     places = model_places(entry, root)
-    fetch_files(places, tell)
     if entry.repository:
+        fetch_files(places, tell)
         return root / entry.key
+    places = use_at_hand(places, folders, tell)
+    fetch_files(places, tell)
     parts = {file.part: str(place) for file, place in places.items()}
     return write_candidate(Candidate(entry.key, entry.kind, parts, entry.boundary, ()), root)
 
@@ -65,17 +73,39 @@ def lora_places(entry: LoraEntry, root: Path) -> dict[RemoteFile, Path]:
     return {file: root / "loras" / Path(file.path).name}
 
 
-def measure(places: dict[RemoteFile, Path]) -> tuple[int, int]:
-    """Bytes that are still to be fetched, and bytes that are free where they go."""
-    needed = sum(
+def find_at_hand(
+    places: dict[RemoteFile, Path], folders: Iterable[Path]
+) -> dict[RemoteFile, list[Path]]:
+    """Where single files that are not in their places lie already, by name and size: in
+    ``folders``, ComfyUI's usual ones and the Hugging Face cache."""
+    absent = [file for file, place in places.items() if not _complete(file, place)]
+    return find_files(absent, [*folders, *comfyui_folders(), hugging_face_cache()])
+
+
+def use_at_hand(
+    places: dict[RemoteFile, Path],
+    folders: Iterable[Path],
+    tell: Tell = lambda _transfer: None,
+) -> dict[RemoteFile, Path]:
+    """``places``, with those of files that are at hand, and the right ones, in their stead."""
+    return places | verify(find_at_hand(places, folders), tell)
+
+
+def needed_bytes(places: dict[RemoteFile, Path]) -> int:
+    """Still to be fetched."""
+    return sum(
         max(0, file.size - (part.stat().st_size if (part := part_of(place)).exists() else 0))
         for file, place in places.items()
         if not _complete(file, place)
     )
+
+
+def free_bytes(places: dict[RemoteFile, Path]) -> int:
+    """Free on the disk that they go to."""
     folder = next(iter(places.values())).parent
     while not folder.exists():
         folder = folder.parent
-    return needed, shutil.disk_usage(folder).free
+    return shutil.disk_usage(folder).free
 
 
 def fetch_files(places: dict[RemoteFile, Path], tell: Tell = lambda _transfer: None) -> None:
@@ -179,7 +209,7 @@ def _complete(file: RemoteFile, place: Path) -> bool:
 def _check_space(places: dict[RemoteFile, Path]) -> None:
     if not places:
         return
-    needed, free = measure(places)
+    needed, free = needed_bytes(places), free_bytes(places)
     if needed + _SPARE > free:
         raise DiskFull(
             f"The download needs {needed / 1e9:.1f} GB and 1 GB to spare; "
