@@ -156,12 +156,18 @@ def check(home: Path, recipe: Recipe | None = None) -> Status:
     return found
 
 
+def earlier(home: Path) -> str:
+    """The name of the environment before the current one; "" where there is none."""
+    name = _read(home).get("previous", "")
+    return name if name and _read_json(_engines(home) / name / "done.json") else ""
+
+
 def rollback(home: Path, recipe: Recipe | None = None) -> Path:
     """Use the environment before the current one again, once its packages were imported in it.
     Raises EngineMissing when there is none that works; then the current one stays."""
     recipe = recipe or Recipe()
-    previous = _read(home).get("previous", "")
-    if not previous or not _read_json(_engines(home) / previous / "done.json"):
+    previous = earlier(home)
+    if not previous:
         raise EngineMissing(
             "There is no earlier environment to go back to.", "Install the engine again."
         )
@@ -189,8 +195,10 @@ def _fault(python: Path, recipe: Recipe) -> str:
 
 
 def uninstall(home: Path) -> None:
-    """Remove every environment, uv and its cache. Models and jobs are not in there."""
+    """Remove every environment, uv and its cache. Models and jobs are not in there. Takes seconds;
+    from the first moment on no engine is installed."""
     try:
+        (_engines(home) / "current.json").unlink(missing_ok=True)
         if _engines(home).exists():
             shutil.rmtree(_engines(home))
     except OSError as error:
@@ -222,8 +230,8 @@ def _write_json(path: Path, data: dict[str, object]) -> None:
 def _use(home: Path, name: str, recipe: Recipe) -> None:
     """Make ``name`` current, keep the one before it that works for a rollback, remove the rest."""
     names = _read(home)
-    earlier = [n for n in (names.get("current"), names.get("previous")) if n and n != name]
-    working = (n for n in earlier if not _fault(python_in(_engines(home) / n), recipe))
+    others = [n for n in (names.get("current"), names.get("previous")) if n and n != name]
+    working = (n for n in others if not _fault(python_in(_engines(home) / n), recipe))
     before = next(working, "")
     _write_json(_engines(home) / "current.json", {"current": name, "previous": before})
     for folder in _engines(home).iterdir():

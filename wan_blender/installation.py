@@ -89,6 +89,18 @@ def roll_back(home: Path) -> Installation:
     return _current
 
 
+def remove(home: Path) -> Installation:
+    """Remove the engine and all that its installer has fetched: tens of thousands of files."""
+    global _current
+
+    def work(tell: Callable[[str], None], _: threading.Event) -> None:
+        tell("Removing the engine")
+        engine_env.uninstall(home)
+
+    _current = Installation(work)
+    return _current
+
+
 def close() -> None:
     """End a running installation; the environment in use stays as it was."""
     global _current

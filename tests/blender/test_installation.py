@@ -24,8 +24,7 @@ def test_failed_install_is_told_and_changes_nothing(addon, part, tmp_path):
     assert str(tmp_path) in str(told.value) or "uv" in str(told.value)
     home = part("preferences").home()
     assert part("engine_env").status(home).state == "missing"
-    with pytest.raises(RuntimeError, match="no earlier environment"):
-        addon.ops.wan.roll_back_engine()
+    assert not addon.ops.wan.roll_back_engine.poll()
 
 
 def test_models_and_jobs_outlast_the_extension(addon, part, tmp_path, monkeypatch):

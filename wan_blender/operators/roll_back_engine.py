@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import event_pump, installation, preferences
+from .. import engine_env, event_pump, installation, preferences
 from .install_engine import follow
 from .operator import WanOperator
 
@@ -17,7 +17,11 @@ class WAN_OT_roll_back_engine(WanOperator, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         running = installation.current()
-        return not (running and running.running)
+        if running and running.running:
+            cls.poll_message_set("An installation is running")
+            return False
+        cls.poll_message_set("There is no earlier engine")
+        return bool(engine_env.earlier(preferences.home()))
 
     def run(self, context: bpy.types.Context) -> None:
         event_pump.session().stop_engine()

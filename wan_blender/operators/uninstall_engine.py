@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import engine_env, event_pump, preferences
+from .. import event_pump, installation, preferences
+from .install_engine import follow
 from .operator import WanOperator
 
 
@@ -13,9 +14,15 @@ class WAN_OT_uninstall_engine(WanOperator, bpy.types.Operator):
     bl_idname = "wan.uninstall_engine"
     bl_label = "Uninstall"
 
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("An installation is running")
+        task = installation.current()
+        return not (task and task.running)
+
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_confirm(self, event)
 
     def run(self, context: bpy.types.Context) -> None:
         event_pump.session().stop_engine()
-        engine_env.uninstall(preferences.home())
+        follow(installation.remove(preferences.home()))
