@@ -182,8 +182,8 @@ def part_of(place: Path) -> Path:
 
 
 def _stream(source: Source, part: _Part, progress: Progress) -> None:
-    """Append what the server sends of the rest. Raises OddAnswer, and then nothing of it is kept,
-    for what cannot be of this file."""
+    """Append what the server sends of the rest. Raises OddAnswer for what cannot be of this file,
+    or UserError once as much as the file was sent; nothing of it is kept then."""
     start, mark = part.size, part.mark()
     with ask(source.url, source.token, start) as answer:
         begins, total = _told(answer, start)
@@ -195,7 +195,8 @@ def _stream(source: Source, part: _Part, progress: Progress) -> None:
     if not whole or (source.size and total is None and part.size < source.size):
         progress.start(start - part.size)
         part.back_to(mark)
-        raise OddAnswer(f"{'fewer' if whole else 'more'} than its {source.size} bytes")
+        odd = OddAnswer(f"{'fewer' if whole else 'more'} than its {source.size} bytes")
+        raise odd if whole else network_error(source.url, source.name, odd)
 
 
 def _told(answer: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
