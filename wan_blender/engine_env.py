@@ -92,7 +92,7 @@ def install(
     folder = _engines(home) / name
     try:
         _remove_unfinished(home)
-        uv = find_uv(_engines(home) / "tools", run)
+        uv = find_uv(_engines(home) / "tools", run, recipe.offline)
         tell("Making the environment")
         _make(uv, folder, home, recipe, run, tell)
         python = str(python_in(folder))

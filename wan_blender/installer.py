@@ -5,6 +5,7 @@ stdlib only."""
 from __future__ import annotations
 
 import configparser
+import hashlib
 import importlib.util
 import os
 import re
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -84,15 +86,19 @@ def _reason(lines: Sequence[str]) -> str:
     return "; ".join(said)[:_REASON] + "."
 
 
-def find_uv(tools: Path, run: Runner) -> str:
+def find_uv(tools: Path, run: Runner, offline: Path | None = None) -> str:
     """uv in the tools folder, on the PATH or where its own installer puts it, if it is not older
-    than the pinned one; else this Python's pip fetches that into the tools folder."""
-    wanted = _numbers(_PIN.search(LOCK.read_text(encoding="utf-8"))[1])
-    own = str(tools / "bin")
+    than the pinned one; else that comes into the tools folder, from its wheel in the folder
+    ``offline`` or by this Python's pip."""
+    lock, own = LOCK.read_text(encoding="utf-8"), str(tools / "bin")
+    wanted = _numbers(_PIN.search(lock)[1])
     for places in (own, None, os.pathsep.join(map(str, _USUAL))):
         found = shutil.which("uv", path=places)
         if found and _version(found) >= wanted:
             return found
+    for wheel in offline.glob("**/uv-*.whl") if offline else ():
+        if hashlib.sha256(wheel.read_bytes()).hexdigest() in lock:
+            return _unpack_uv(wheel, tools / "bin")
     try:
         run([*_pip(), "install", "--no-deps", "--require-hashes", "--upgrade",
              "--target", str(tools), "-r", str(LOCK)])  # fmt: skip
@@ -104,6 +110,17 @@ def find_uv(tools: Path, run: Runner) -> str:
     if not found:
         raise EngineMissing(f"uv was fetched but is not in {own}.", _BY_HAND)
     return found
+
+
+def _unpack_uv(wheel: Path, folder: Path) -> str:
+    """A wheel is a zip; its programs lie in uv-1.2.3.data/scripts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel) as files:
+        inside = next(n for n in files.namelist() if re.search(r"/scripts/uv(\.exe)?$", n))
+        program = folder / Path(inside).name
+        program.write_bytes(files.read(inside))
+    program.chmod(0o755)
+    return str(program)
 
 
 def _pip() -> list[str]:

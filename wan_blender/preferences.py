@@ -121,7 +121,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         row.operator("wan.install_engine", text=VERBS[status.state], icon="IMPORT")
         if status.state != "missing":
             row.operator("wan.roll_back_engine", icon="LOOP_BACK")
-            row.operator("wan.uninstall_engine", icon="TRASH")
+            row.operator("wan.uninstall_engine", text="Uninstall", icon="TRASH")
         row.operator("wan.bundle_engine", icon="PACKAGE")
 
     def _draw_diagnosis(self, layout: bpy.types.UILayout) -> None:

@@ -67,6 +67,20 @@ def test_uv_is_fetched_pinned_also_where_there_is_no_pip(tools, monkeypatch, lac
     assert find_uv(folder, None) == str(folder / "bin" / "uv")  # fetched once
 
 
+def test_uv_comes_from_the_offline_folder_without_pip(tools, tmp_path):
+    folder, _ = tools
+    assert find_uv(folder, None, tmp_path) == str(folder / "bin" / "uv")
+    assert installer._version(str(folder / "bin" / "uv")) == [2, 0, 1]
+
+
+def test_another_wheel_of_uv_is_not_run(tools, tmp_path, monkeypatch):
+    monkeypatch.setattr(installer.importlib.util, "find_spec", lambda name: None)
+    with open(tmp_path / "wheels" / "uv-2.0.1-py3-none-any.whl", "ab") as wheel:
+        wheel.write(b"changed")
+    with pytest.raises(EngineMissing, match="neither pip nor"):
+        find_uv(tools[0], None, tmp_path)
+
+
 def test_neither_pip_nor_ensurepip_is_told(tools, monkeypatch):
     monkeypatch.setattr(installer.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineMissing, match="neither pip nor ensurepip") as told:

@@ -12,7 +12,7 @@ class WAN_OT_uninstall_engine(WanOperator, bpy.types.Operator):
     """Remove every installed engine and what its installer has fetched. Models and jobs stay"""
 
     bl_idname = "wan.uninstall_engine"
-    bl_label = "Uninstall"
+    bl_label = "Uninstall Engine"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
