@@ -576,12 +576,13 @@ def test_parts_of_different_models_are_told(folders, tmp_path):
 
 @pytest.fixture(scope="module")
 def pieces():
-    """A SentencePiece model with T5's special tokens."""
+    """A SentencePiece model with T5's special tokens, as many as the text encoder embeds."""
     model = io.BytesIO()
     text = ["a red ball moves left over a white wall", "an empty blue cloth", "two green stars"]
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text * 20), model_writer=model, vocab_size=60, pad_id=0, eos_id=1,
+        sentence_iterator=iter(text * 20), model_writer=model, vocab_size=258, pad_id=0, eos_id=1,
         unk_id=2, bos_id=-1, hard_vocab_limit=False,
+        user_defined_symbols=[f"<extra_id_{n}>" for n in range(225)],
     )  # fmt: skip
     return model.getvalue()
 
@@ -644,3 +645,17 @@ def test_bare_pieces_are_padded_and_cut_like_t5(pieces):
     ends = tokens.attention_mask[0].sum()
     assert tokens.input_ids[0, ends - 1] == 1
     assert (tokens.input_ids[0, ends:] == 0).all()
+
+
+def test_tokenizer_of_another_model_is_refused(folders, tmp_path, pieces):
+    """Its ids lie within UMT5's, so that nothing else would tell."""
+    text = component(folders["t2v"] / "text_encoder")
+    text["shared.weight"] = torch.zeros(300, 32)
+    save(tmp_path / "umt5.safetensors", text)
+    (tmp_path / "t5.model").write_bytes(pieces)
+    parts = {name: str(folders["t2v"] / name) for name in ("transformer", "vae", "tokenizer")}
+    for tokenizer in (parts["tokenizer"], "t5.model"):
+        made = describe(tmp_path, parts | {"text_encoder": "umt5.safetensors",
+                                           "tokenizer": tokenizer})  # fmt: skip
+        with pytest.raises(WeightsMissing, match="tokens where the text encoder embeds 300"):
+            open_model(made, "cpu").read_tokenizer()

@@ -51,6 +51,9 @@ class PieceTokenizer:
             raise ValueError("the file is empty")
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
 
+    def __len__(self) -> int:
+        return len(self._pieces)
+
     def __call__(self, texts: list[str], max_length: int, **_: Any) -> SimpleNamespace:
         rows = [[*self._pieces.encode(text)[: max_length - 1], 1] for text in texts]
         ids = torch.zeros(len(rows), max_length, dtype=torch.long)
@@ -73,16 +76,30 @@ def open_tokenizer(place: Path, encoder: Weights) -> Any:
             )
             if tokenizer.pad_token is None:
                 raise ValueError("it says no padding token; its tokenizer_config.json is missing")
-            return tokenizer
+            return _fitting(tokenizer, encoder)
         if place.is_file():
-            return PieceTokenizer(place.read_bytes())
+            return _fitting(PieceTokenizer(place.read_bytes()), encoder)
         if pieces := encoder.tokenizer():
             return PieceTokenizer(pieces)
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise WeightsMissing(
-            f"The tokenizer {place} cannot be read: {error}.", "Download it again."
+            f"The tokenizer {place} cannot be used: {error}.",
+            "Give the tokenizer folder (or spiece.model) of google/umt5-xxl.",
         ) from error
     raise WeightsMissing(
         f"There is no tokenizer at {place}.",
         "Give the tokenizer folder (or spiece.model) of google/umt5-xxl.",
     )
+
+
+def _fitting(tokenizer: Any, encoder: Weights) -> Any:
+    """``tokenizer``, unless it is another model's: its tokens would mean other words. UMT5 embeds
+    256384 tokens and has 256300; T5 has 32100, mT5 250100. Raises ValueError."""
+    names = ("shared.weight", "encoder.embed_tokens.weight")
+    rows = next(encoder.infos[name].shape[0] for name in names if name in encoder.infos)
+    if len(tokenizer) < 0.98 * rows:
+        raise ValueError(
+            f"it has {len(tokenizer)} tokens where the text encoder embeds {rows}: it is another "
+            "model's"
+        )
+    return tokenizer
