@@ -113,7 +113,9 @@ class Library:
     def scan(self) -> None:
         """Look for models. Raises EngineMissing."""
         self._tried = True
-        self._start("scan", self._keep, "scan", *map(str, self._places()))
+        own, *named = self._places()
+        looked = [own, *named] if own.is_dir() else named  # the first download makes it
+        self._start("scan", self._keep, "scan", *map(str, looked))
 
     def scan_first(self) -> None:
         """Look once where nobody has looked yet, if the engine is there."""

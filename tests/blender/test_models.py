@@ -60,6 +60,15 @@ def test_scan_finds_bundled_models_and_those_in_named_folders(engine, chosen, pa
     assert again.models == library.models  # kept between sessions
 
 
+def test_named_folder_that_is_absent_is_told(engine, chosen, part, tmp_path):
+    absent = tmp_path / "media" / "usb"
+    chosen.model_folders.add().path = str(absent)
+    engine.ops.wan.scan_models()  # the folder for downloads is not there yet either
+    library = part("library").library()
+    assert list(library.unusable) == [str(absent)]
+    assert len(library.models) == 3
+
+
 def test_sizes_are_those_of_the_model_that_is_chosen(engine, chosen, part, tmp_path):
     library = part("library").Library(tmp_path, None, None)  # has looked at nothing yet
     for path in ("", "nano/i2v", "nano/experts"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -34,21 +35,20 @@ from transformers import (
 )
 
 from wan_blender.engine import conditioning
-from wan_blender.engine.models import finding
 from wan_blender.engine.models.catalogue import part_catalogue
+from wan_blender.engine.models.comfyui import comfyui_folders
 from wan_blender.engine.models.finding import (
     TOKENIZER,
     Candidate,
     add_part,
     candidates,
     compose,
-    hugging_face_cache,
-    scan,
     write_candidate,
 )
 from wan_blender.engine.models.identify import identify
 from wan_blender.engine.models.layout import CLIP
 from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.scanning import hugging_face_cache, scan
 from wan_blender.engine.models.shelf import describe, look
 from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
 from wan_blender.file_names import expert_of, model_of, name_of, stem_of
@@ -636,7 +636,7 @@ def test_error_nobody_foresaw_is_kept_with_its_file(tmp_path, monkeypatch):
     def fail(path):
         raise AssertionError("odd")
 
-    monkeypatch.setattr("wan_blender.engine.models.finding.identify", fail)
+    monkeypatch.setattr("wan_blender.engine.models.scanning.identify", fail)
     assert "AssertionError: odd" in scan([tmp_path]).unusable[path]
 
 
@@ -711,10 +711,198 @@ def test_shards_at_the_root_of_the_cache_are_named_by_their_repository(tmp_path)
     assert name_of(cached / "model.safetensors") == "Wan2.1-T2V-14B"
 
 
-def test_tokenizers_of_other_models_are_passed_over(tmp_path):
-    for name, kind in (("sdxl", "CLIPTokenizer"), ("wan", "T5TokenizerFast")):
-        folder = tmp_path / name / "tokenizer"
+def write_index(folder, index, tokenizer="tokenizer.json"):
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "tokenizer" / tokenizer).touch()
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_models_that_are_no_wan_are_passed_over_with_their_tokenizers(tmp_path):
+    for name in ("LTXPipeline", "CogVideoXPipeline", "StableDiffusionXLPipeline", "None"):
+        index = {"_class_name": name, "tokenizer": ["transformers", "T5Tokenizer"]}
+        write_index(tmp_path / name, index, "spiece.model")
+    edit = {"transformer": ["diffusers", "WanTransformer3DModel"], "_class_name": "EditPipeline"}
+    wan = [
+        write_index(tmp_path / "a", {"_class_name": "WanImageToVideoPipeline"}),
+        write_index(tmp_path / "b", edit),
+    ]
+    found = scan([tmp_path])
+    assert found.folders == wan
+    assert found.tokenizers == [folder / "tokenizer" for folder in wan]
+
+
+def test_cached_tokenizer_is_known_by_its_repository(tmp_path):
+    cached = hugging_face_cache() / "models--google--umt5-xxl" / "snapshots" / ("0" * 40)
+    cached.mkdir(parents=True)
+    (cached / "spiece.model").touch()
+    assert scan([]).tokenizers == [cached / "spiece.model"]
+
+
+def test_cached_folder_that_is_not_in_the_catalogue_has_its_repositorys_name(folders):
+    cached = hugging_face_cache() / "models--FastVideo--FastWan2.1-T2V" / "snapshots" / ("0" * 40)
+    shutil.copytree(folders["t2v"], cached)
+    assert describe(str(cached)).name == "FastWan2.1-T2V"
+
+
+def test_what_several_ways_lead_to_is_found_once(folders, encoders, tmp_path):
+    state = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    path = save(encoders / "unet" / "wan.safetensors", state)
+    shutil.copytree(folders["t2v"], encoders / "wan")
+    (encoders / "unet" / "loop").symlink_to(encoders)
+    (encoders / "again.safetensors").symlink_to(path)
+    found = scan([tmp_path, encoders, encoders / "unet", encoders / ".." / "encoders"])
+    assert len(found.folders) == 1
+    assert sorted(f.role for f in found.files) == ["text_encoder", "transformer", "vae"]
+    (only,) = candidates(found)
+    assert (only.missing, only.notes) == ((), ())
+
+
+def test_models_of_one_name_are_told_apart(copies, encoders):
+    def names():
+        made = candidates(scan([encoders]))
+        return {c.name: c.components["transformer"] for c in made}
+
+    (encoders / "a").mkdir()
+    copies("a/wan-14b.safetensors")
+    assert list(names()) == ["wan-14b"]
+    shutil.copytree(encoders / "a", encoders / "b")
+    assert names() == {
+        f"wan-14b ({place})": str(encoders / place / "wan-14b.safetensors") for place in "ab"
+    }
+    shutil.rmtree(encoders / "b")
+    state = load_file(encoders / "a" / "wan-14b.safetensors")
+    write_gguf(encoders / "a" / "wan-14b.gguf", state, "Q4_K")
+    assert names() == {
+        f"wan-14b ({ending})": str(encoders / "a" / f"wan-14b.{ending}")
+        for ending in ("gguf", "safetensors")
+    }
+    shown = [m["name"] for m in look([encoders])["models"] if m["components"]]
+    assert shown == list(names())
+
+
+def test_checkpoint_takes_its_own_parts_and_other_models_take_them_last(folders, encoders):
+    transformer = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
+    parts = {
+        "model.diffusion_model.": transformer,
+        "first_stage_model.": load_file(encoders / "vae.safetensors"),
+        "cond_stage_model.umt5xxl.transformer.": component(folders["t2v"] / "text_encoder"),
+    }
+    state = {prefix + n: t for prefix, part in parts.items() for n, t in part.items()}
+    state["cond_stage_model.umt5xxl.spiece_model"] = torch.zeros(8, dtype=torch.uint8)
+    whole = save(encoders / "wan_umt5_aio.safetensors", state)
+    alone = save(encoders / "x.safetensors", transformer)
+    made = {c.components["transformer"]: c.components for c in candidates(scan([encoders]))}
+    own = dict.fromkeys(("transformer", "vae", "text_encoder"), str(whole))
+    assert made[str(whole)] == own
+    assert made[str(alone)] == {
+        "transformer": str(alone),
+        "vae": str(encoders / "vae.safetensors"),
+        "text_encoder": str(encoders / "umt5.safetensors"),
+    }
+    (encoders / "vae.safetensors").unlink()
+    made = {c.components["transformer"]: c.components for c in candidates(scan([encoders]))}
+    assert made[str(alone)]["vae"] == str(whole)
+
+
+def deny(monkeypatch, call, *names):
+    """Path.call fails for paths of these names, as for a user they are closed to."""
+    real = getattr(Path, call)
+
+    def fail(path):
+        if path.name in names:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, call, fail)
+
+
+def test_closed_and_absent_folders_are_told_and_hide_nothing(encoders, tmp_path, monkeypatch):
+    for name in ("closed", "link"):
+        (encoders / name).mkdir()
+    deny(monkeypatch, "iterdir", "closed")
+    deny(monkeypatch, "is_dir", "link")
+    absent = tmp_path / "media" / "usb"
+    found = scan([encoders, absent])
+    assert len(found.files) == 2
+    assert set(found.unusable) == {encoders / "closed", encoders / "link", absent}
+    assert "Permission denied" in found.unusable[encoders / "closed"]
+    assert "No such file" in found.unusable[absent]
+
+
+def test_files_of_a_relative_place_can_be_put_together(encoders, monkeypatch):
+    monkeypatch.chdir(encoders)
+    assert {f.path.parent for f in scan([Path(".")]).files} == {encoders}
+
+
+def test_folder_that_vanishes_ends_no_scan(encoders):
+    for name in ("a", "b", "c"):
+        (encoders / name).mkdir()
+
+    def watch(folder):
+        if folder.endswith("/a"):
+            (encoders / "b").rmdir()
+
+    assert len(scan([encoders], watch).files) == 2
+
+
+def test_folders_eight_levels_down_are_found(encoders):
+    deep = encoders / "AI" / "portable" / "ComfyUI" / "models" / "vae" / "wan" / "2.1" / "bf16"
+    deep.mkdir(parents=True)
+    (encoders / "vae.safetensors").rename(deep / "vae.safetensors")
+    assert {f.role for f in scan([encoders]).files} == {"vae", "text_encoder"}
+
+
+def test_names_that_are_no_text_are_passed_over(encoders):
+    odd = os.fsencode(encoders) + b"/wan\xff.safetensors"
+    try:
+        shutil.copy(encoders / "vae.safetensors", odd)
+        os.mkdir(os.fsencode(encoders) + b"/f\xe9")
+    except OSError:
+        pytest.skip("this file system takes text alone")
+    found = look([encoders])
+    json.dumps(found, ensure_ascii=False, default=str).encode()
+    assert len(found["files"]) == 2
+    told = list(found["unusable"].values())
+    assert len(told) == 2
+    assert all("not UTF-8" in why for why in told)
+
+
+def test_folders_of_comfyuis_configuration_are_looked_in(encoders, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.setenv("SHARED", str(tmp_path))
+    (tmp_path / "v").mkdir()
+    (encoders / "vae.safetensors").rename(tmp_path / "v" / "vae.safetensors")
+    portable = tmp_path / "portable" / "ComfyUI"
+    for folder in (home / "ComfyUI", portable / "models"):
         folder.mkdir(parents=True)
-        (folder.parent / "model_index.json").write_text("{}")
-        (folder / "tokenizer_config.json").write_text(f'{{"tokenizer_class": "{kind}"}}')
-    assert finding.scan([tmp_path]).tokenizers == [tmp_path / "wan" / "tokenizer"]
+    (home / "ComfyUI" / "extra_model_paths.yaml").write_text("""
+# shared
+comfyui:
+    base_path: $SHARED
+    is_default: true
+    text_encoders: |
+        encoders
+        nowhere
+    custom_nodes: .
+empty:
+""")
+    (portable / "extra_model_paths.yaml").write_text("a:\n    vae: ../../v\n    loras: [1]\n")
+    assert comfyui_folders() == [encoders]
+    for named in (portable, portable / "models"):
+        assert {f["role"] for f in look([named])["files"]} == {"vae", "text_encoder"}
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "7", "a: !!python/object:x.Y {}", "\xff", "a: 3"])
+def test_configuration_of_comfyui_that_cannot_be_read_is_passed_over(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / "extra_model_paths.yaml").write_bytes(text.encode("latin-1"))
+    assert comfyui_folders([tmp_path]) == []
+
+
+def test_older_name_of_the_cache_is_heeded(monkeypatch):
+    monkeypatch.delenv("HF_HUB_CACHE")
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", "/old")
+    assert hugging_face_cache() == Path("/old")

@@ -31,8 +31,9 @@ from .download import (
     part_places,
     use_at_hand,
 )
-from .finding import add_part, candidates, compose, scan, write_candidate
+from .finding import add_part, candidates, compose, write_candidate
 from .identify import identify
+from .scanning import scan
 from .shelf import describe, look
 
 

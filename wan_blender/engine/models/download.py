@@ -23,8 +23,10 @@ from ...network import ask, network_error
 from ...transfer import Progress, Source, Tell, part_of
 from .at_hand import find_files, verify
 from .catalogue import Entry, LoraEntry, PartEntry, RemoteFile
-from .finding import Candidate, comfyui_folders, hugging_face_cache, write_candidate
+from .comfyui import comfyui_folders
+from .finding import Candidate, write_candidate
 from .layout import note_of
+from .scanning import hugging_face_cache
 from .tensor_files import PICKLES
 
 _SPARE = 1 << 30  # bytes left free on the disk

@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the Wan models on this machine and say which can run and what the others lack.
+"""Say which models the files on this machine make up, which can run and what the others lack.
 
-Looks in the folders the user names (a ComfyUI folder among them) and in the Hugging Face cache.
-Files are known by their tensors. Nothing is moved or copied: using single files together writes
-one small wan_blender.json that points to them.
+Nothing is moved or copied: using single files together writes one small wan_blender.json that
+points to them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...errors import BadRequest, WanError, WrongModel
-from ...file_names import MODEL_FILES, name_of
+from ...errors import BadRequest, WrongModel
+from ...file_names import name_of
 from ...traits import CONDITIONED
 from .identify import Identity, identify
 from .layout import CLIP, read_json
 from .pairs import name_of_pair, pair_experts, partner
-from .tensor_files import PICKLES, refuse_pickle, whole
+from .scanning import Scan
+from .tensor_files import whole
 
-_DEPTH = 5
 _PARTS = (
     "transformer", "transformer_2", "vace", "vace_2", "text_encoder", "tokenizer", "vae",
     "image_encoder",
@@ -32,18 +31,6 @@ _PARTS = (
 _MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
 BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
 TOKENIZER = "the tokenizer of google/umt5-xxl"
-_PIECES = "spiece.model"  # of a tokenizer
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What was found: model folders that open as they are, single files (the folder of one in
-    shards), unusable files with the reason, and tokenizers of UMT5."""
-
-    folders: list[Path]
-    files: list[Identity]
-    unusable: dict[Path, str]
-    tokenizers: list[Path]
 
 
 @dataclass(frozen=True)
@@ -57,71 +44,6 @@ class Candidate:
     boundary: float | None
     missing: tuple[str, ...]
     notes: tuple[str, ...] = ()
-
-
-def hugging_face_cache() -> Path:
-    """Where Hugging Face keeps downloads, by its own environment variables."""
-    if hub := os.environ.get("HF_HUB_CACHE"):
-        return Path(hub).expanduser()
-    home = os.environ.get("HF_HOME")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    return (Path(home).expanduser() if home else base) / "hub"
-
-
-def comfyui_folders() -> list[Path]:
-    """The model folders of ComfyUI where its installers put it, and where COMFYUI_PATH says."""
-    homes = [Path.home() / "ComfyUI", Path.home() / "Documents" / "ComfyUI"]
-    if chosen := os.environ.get("COMFYUI_PATH"):
-        homes.insert(0, Path(chosen).expanduser())
-    return [home / "models" for home in homes if (home / "models").is_dir()]
-
-
-def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: None) -> Scan:
-    """Look through ``places`` and the Hugging Face cache. ``watch`` gets each folder's name and
-    may raise Cancelled. Folders that do not exist are passed over."""
-    found = Scan([], [], {}, [])
-    for place in dict.fromkeys([*places, hugging_face_cache()]):
-        for folder in _walk(Path(place).expanduser(), _DEPTH):
-            watch(str(folder))
-            if (folder / "model_index.json").is_file() or (folder / "wan_blender.json").is_file():
-                found.folders.append(folder)
-                if _has_tokenizer(folder / "tokenizer"):
-                    found.tokenizers.append(folder / "tokenizer")
-                continue
-            if "umt5" in folder.name.lower() and (folder / _PIECES).is_file():
-                found.tokenizers.append(folder / _PIECES)
-            # the shards of a model are one file, its folder
-            for path in dict.fromkeys(map(whole, sorted(folder.iterdir()))):
-                try:
-                    if path == folder or _is_model(path):
-                        found.files.extend(part for part in identify(path) if part.role)
-                except WanError as error:
-                    found.unusable[path] = str(error)
-                except Exception as error:  # noqa: BLE001  one file must not hide the others
-                    what = f"{type(error).__name__}: {error}"
-                    found.unusable[path] = f"{path} cannot be read: {what}."
-    return found
-
-
-def _is_model(path: Path) -> bool:
-    """Raises UnsafeWeights for a pickle as large as a model."""
-    kind = path.suffix.lower()
-    if kind in PICKLES and path.is_file() and path.stat().st_size >= _MODEL_BYTES:
-        refuse_pickle(path)
-    return kind in MODEL_FILES and path.is_file()
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Folders from the top down; a model folder's inside is its own business."""
-    try:
-        inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "blobs"]
-    except OSError:
-        return
-    yield folder
-    if depth and not (folder / "model_index.json").is_file():
-        for path in inside:
-            if not path.name.startswith("."):
-                yield from _walk(path, depth - 1)
 
 
 def candidates(found: Scan) -> list[Candidate]:
@@ -138,22 +60,52 @@ def candidates(found: Scan) -> list[Candidate]:
             for module in by_role.get("vace", []):
                 if module.width == high.width and module.expert == high.expert:
                     made.append(_with_vace(high, low, module, by_role, tokenizer))
-    return made
+    return _tell_apart(made)
+
+
+def _tell_apart(made: list[Candidate]) -> list[Candidate]:
+    """With what tells those of one name apart in brackets: their formats, their folders, or else
+    where their files are."""
+    names = Counter(candidate.name for candidate in made)
+    told = list(made)
+    for name in [name for name, count in names.items() if count > 1]:
+        same = [index for index, candidate in enumerate(made) if candidate.name == name]
+        files = [_transformer_files(made[index]) for index in same]
+        for word in (lambda path: path.suffix[1:], lambda path: path.parent.name, str):
+            words = [" + ".join(dict.fromkeys(map(word, paths))) for paths in files]
+            if all(words) and len(set(words)) == len(words):
+                break
+        for index, says in zip(same, words, strict=True):
+            told[index] = replace(made[index], name=f"{name} ({says})")
+    return told
+
+
+def _transformer_files(candidate: Candidate) -> list[Path]:
+    """Of both experts, with their VACE modules."""
+    parts = [candidate.components.get(part, []) for part in ("transformer", "transformer_2")]
+    return [Path(p) for part in parts for p in ([part] if isinstance(part, str) else part)]
 
 
 def _candidate(
     high: Identity | None, low: Identity | None, by_role: dict[str, list[Identity]], tokenizer: str
 ) -> Candidate:
     one = high or low
+    checkpoints = {transformer.path for transformer in by_role["transformer"]}
     components, missing = _transformers(high, low)
     notes = []
 
     def take(part: str, fitting: list[Identity], word: str, words: str) -> Identity | None:
-        """The one with ``word`` in its name, else the first one."""
+        """Its own of a checkpoint that holds every part, and no other checkpoint's where there is
+        another; then the one with ``word`` in its name."""
         if not fitting:
             missing.append(words)
             return None
-        taken = next((f for f in fitting if word in f.path.name.lower()), fitting[0])
+
+        def order(file: Identity) -> tuple[bool, ...]:
+            named = word in file.path.name.lower()
+            return file.path != one.path, file.path in checkpoints, not named
+
+        taken = min(fitting, key=order)
         components[part] = str(taken.path)
         if len(fitting) > 1:
             notes.append(f"{words}: {taken.path.name} was taken of {len(fitting)} that fit")
@@ -178,15 +130,6 @@ def _candidate(
     missing += unsupported(one.kind, one.foreign)
     name = name_of_pair(high, low)
     return Candidate(name, one.kind, components, boundary, tuple(missing), tuple(notes))
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    """Whether it may be a Wan's: not that of CLIP, which other diffusers models have there."""
-    try:
-        told = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return folder.is_dir()
-    return not (isinstance(told, dict) and str(told.get("tokenizer_class")).startswith("CLIP"))
 
 
 def unsupported(kind: str, foreign: Iterable[str]) -> list[str]:

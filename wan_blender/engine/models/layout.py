@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UnsafeWeights, WeightsMissing, WrongModel
+from ...file_names import name_of
 from ...job import BUNDLED
 from ...schema import show
 from .. import nano
@@ -36,7 +37,8 @@ def find_folder(path: str | Path) -> tuple[Path, str]:
     if words.startswith(BUNDLED) and bundled in nano.VARIANTS:
         return nano.VARIANTS[bundled], f"Nano Wan {nano.TITLES[bundled]}"
     folder = Path(os.path.expanduser(path))
-    return folder, folder.name
+    cached = folder.parent.name == "snapshots"  # of the Hugging Face cache, named by commits
+    return folder, name_of(folder) if cached else folder.name
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,8 +16,9 @@ from ...job import BUNDLED
 from ...traits import Traits, read_traits
 from .. import nano
 from .catalogue import Entry, catalogue, lora_catalogue, part_catalogue
+from .comfyui import comfyui_folders
 from .dialects import foreign, piece
-from .finding import TOKENIZER, Candidate, Scan, candidates, comfyui_folders, scan, unsupported
+from .finding import TOKENIZER, Candidate, candidates, unsupported
 from .gguf_files import read_infos
 from .identify import precision
 from .layout import (
@@ -30,6 +31,7 @@ from .layout import (
     read_settings,
     tensor_names,
 )
+from .scanning import Scan, scan
 from .tensor_files import TensorInfo, refuse_packed
 
 # What a kind of model is for, when the catalogue has no better words for it.
@@ -72,9 +74,10 @@ class Shown:
 
 
 def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Everything in ``places_``, the Hugging Face cache and ComfyUI's usual folders, besides the
-    bundled models, as JSON data. ``watch`` gets what is looked at and may raise Cancelled."""
-    found = scan([*places_, *comfyui_folders()], watch)
+    """Everything in ``places_``, the Hugging Face cache and ComfyUI's folders, besides the bundled
+    models, as JSON data. ``watch`` gets what is looked at and may raise Cancelled."""
+    named = [Path(place).expanduser() for place in places_]
+    found = scan([*named, *comfyui_folders(named)], watch)
     shown = [describe("" if key == nano.DEFAULT else BUNDLED + key) for key in nano.VARIANTS]
     for folder in found.folders:
         watch(str(folder))
@@ -256,4 +259,4 @@ def _candidate(candidate: Candidate, found: Scan) -> Shown:
         missing=candidate.missing,
         notes=candidate.notes,
     )
-    return _known(shown, candidate.name)
+    return replace(_known(shown, candidate.name), name=candidate.name)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look for Wan models on this machine: in the folders the user names, and in the Hugging Face
+cache. Files are known by their tensors; folders and files that several ways lead to count once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import WanError
+from ...file_names import MODEL_FILES, telling_name
+from .identify import Identity, identify
+from .layout import read_json
+from .tensor_files import PICKLES, refuse_pickle, whole
+
+_DEPTH = 8
+_MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
+_PIECES = "spiece.model"  # of a tokenizer
+_DESCRIBED = {"model_index.json", "wan_blender.json"}  # one of them makes a folder a model
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found: model folders that open as they are, single files (the folder of one in
+    shards), files and folders that cannot be used with the reason, and tokenizers of UMT5."""
+
+    folders: list[Path]
+    files: list[Identity]
+    unusable: dict[Path, str]
+    tokenizers: list[Path]
+
+
+def hugging_face_cache() -> Path:
+    """Where Hugging Face keeps downloads, by its own environment variables."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if hub := os.environ.get(name):
+            return Path(hub).expanduser()
+    home = os.environ.get("HF_HOME")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    return (Path(home).expanduser() if home else base) / "hub"
+
+
+def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: None) -> Scan:
+    """Look through ``places`` and the Hugging Face cache. ``watch`` gets each folder's name and
+    may raise Cancelled."""
+    found = Scan([], [], {}, [])
+    named = [Path(os.path.abspath(Path(place).expanduser())) for place in places]
+    cache = hugging_face_cache()
+    walk = _Walk(found.unusable)
+    for top in (*named, *([cache] if cache.is_dir() else [])):
+        for folder, inside in walk.folders(top, _DEPTH):
+            watch(str(folder))
+            names = {path.name for path in inside}
+            if names & _DESCRIBED:
+                if "wan_blender.json" in names or _is_wan(folder):
+                    found.folders.append(folder)
+                    if "tokenizer" in names:
+                        found.tokenizers.append(folder / "tokenizer")
+                continue
+            if _PIECES in names and "umt5" in telling_name(str(folder)).lower():
+                found.tokenizers.append(folder / _PIECES)
+            # the shards of a model are one file, its folder
+            for path in dict.fromkeys(map(whole, inside)):
+                try:
+                    if path == folder or (_is_model(path) and walk.is_new(path)):
+                        found.files.extend(part for part in identify(path) if part.role)
+                except WanError as error:
+                    found.unusable[path] = str(error)
+                except Exception as error:  # noqa: BLE001  one file must not hide the others
+                    what = f"{type(error).__name__}: {error}"
+                    found.unusable[path] = f"{path} cannot be read: {what}."
+    return found
+
+
+class _Walk:
+    """Goes through folders and never twice through one; ``unusable`` takes what is closed."""
+
+    def __init__(self, unusable: dict[Path, str]) -> None:
+        self._unusable = unusable
+        self._seen: set[str] = set()
+
+    def is_new(self, path: Path) -> bool:
+        """Whether nothing led here before, under this name or another."""
+        real = os.path.realpath(path)
+        new = real not in self._seen
+        self._seen.add(real)
+        return new
+
+    def folders(self, folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
+        """Each folder with what is in it, from the top down; a model folder's inside is its own
+        business."""
+        if not self._is_spelled(folder) or not self.is_new(folder):
+            return
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError as error:
+            self._unusable[folder] = f"{folder} cannot be read: {error.strerror}."
+            return
+        inside = [path for path in inside if self._is_spelled(path)]
+        yield folder, inside
+        if not depth or any(path.name == "model_index.json" for path in inside):
+            return
+        for path in inside:
+            if path.name != "blobs" and not path.name.startswith(".") and self._is_folder(path):
+                yield from self.folders(path, depth - 1)
+
+    def _is_folder(self, path: Path) -> bool:
+        try:
+            return path.is_dir()
+        except OSError as error:  # a link into a closed one
+            self._unusable[path] = f"{path} cannot be read: {error.strerror}."
+            return False
+
+    def _is_spelled(self, path: Path) -> bool:
+        """Whether its name is text: no JSON file and no menu could hold another."""
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            if path.suffix.lower() in MODEL_FILES or os.path.isdir(path):
+                shown = ascii(str(path))[1:-1]
+                self._unusable[Path(shown)] = f"The name of {shown} is not UTF-8; rename it."
+            return False
+        return True
+
+
+def _is_wan(folder: Path) -> bool:
+    """Whether the model_index.json in ``folder`` is a Wan's, of diffusers' pipelines or another's
+    with its transformer. One that cannot be read may be: its description says why."""
+    try:
+        index = read_json(folder / "model_index.json")
+    except WanError:
+        return True
+    transformer = index.get("transformer")
+    names = [index.get("_class_name"), *(transformer if isinstance(transformer, list) else ())]
+    return any(str(name).startswith("Wan") for name in names)
+
+
+def _is_model(path: Path) -> bool:
+    """Raises UnsafeWeights for a pickle as large as a model."""
+    kind = path.suffix.lower()
+    if kind in PICKLES and path.is_file() and path.stat().st_size >= _MODEL_BYTES:
+        refuse_pickle(path)
+    return kind in MODEL_FILES and path.is_file()
