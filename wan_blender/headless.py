@@ -26,6 +26,7 @@ from . import answer, event_pump, hygiene_view, job, preferences, properties, sc
 from .engine_call import EngineCall
 from .errors import BadRequest, UserError, WanError
 from .interrupts import interrupts
+from .library import is_bundled
 from .local_job import LocalJob, make_room
 from .printed_progress import PrintedProgress
 from .timeline import mattes, shot
@@ -105,7 +106,7 @@ def _add_options(run: argparse.ArgumentParser) -> None:
         metavar="GROUP.NAME=VALUE",
         help="any setting; those of the group span say which frames the shot has",
     )
-    run.add_argument("--model", help="model folder in diffusers layout")
+    run.add_argument("--model", help="model folder, or nano/vace, nano/i2v, nano/experts")
     run.add_argument("--engine", help="Python of the environment that runs the engine")
     run.add_argument(
         "--out",
@@ -233,7 +234,7 @@ def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> job.Job:
     for path, value in (
         ("prompt.text", options.prompt),
         ("prompt.negative", options.negative),
-        ("model.path", options.model and str(Path(options.model).absolute())),
+        ("model.path", _model_path(options.model)),
     ):
         if value is not None:
             schema.assign(settings, path, value)
@@ -246,6 +247,11 @@ def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> job.Job:
         if not path.startswith(SPAN):
             schema.assign(settings, path, value)
     return settings
+
+
+def _model_path(given: str | None) -> str | None:
+    """Absolute, but for a bundled model ("", "nano/experts")."""
+    return given if given is None or is_bundled(given) else str(Path(given).absolute())
 
 
 def _span(scene: bpy.types.Scene, plate: bpy.types.Strip, texts: list[str]) -> Span:

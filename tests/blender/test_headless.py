@@ -49,6 +49,18 @@ def test_done_run_answers_with_folders_and_report(command, tmp_path):
     assert "denoising" in progress
 
 
+@pytest.mark.parametrize("model", ["nano/experts", "my/model", None])
+def test_model_is_a_bundled_one_or_a_folder(command, part, tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my" / "model").mkdir(parents=True)
+    folder = tmp_path / "job"
+    named = ["--model", model] if model else []
+    code, answer, _ = command("--strip", "plate", "--out", folder, *named)
+    assert code == 0, answer
+    expected = {"my/model": str(tmp_path / "my" / "model"), None: ""}.get(model, model)
+    assert part("job").read(folder).model.path == expected
+
+
 @pytest.fixture
 def check(command, monkeypatch):
     """``check(arguments...)``: as ``command``, of check with the real engine."""
