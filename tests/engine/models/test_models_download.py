@@ -644,11 +644,14 @@ def test_files_that_others_have_already_are_used_where_they_lie(hub, owned, tmp_
 
 
 def test_file_of_the_right_name_and_size_only_is_fetched(hub, owned, tmp_path, capsys):
-    """One in a folder that the user names is the right one, among two."""
+    """One that a folder leads to which the user names is the right one, among two."""
     owned["vae"].resolve().write_bytes(OTHER[:-1] + b"!")
     owned["text_encoder"].write_bytes(bytes(len(BIG)))
-    mine = tmp_path / "disk" / "big.safetensors"
+    mine = tmp_path / "elsewhere" / "big.safetensors"
     mine.parent.mkdir()
+    (tmp_path / "disk").mkdir()
+    told = f"comfyui:\n  base_path: {mine.parent}\n  text_encoders: .\n"
+    (tmp_path / "disk" / "extra_model_paths.yaml").write_text(told)
     (mine.parent / "again").symlink_to(mine.parent)
     shutil.copy(owned["text_encoder"], mine)
     mine.write_bytes(BIG)

@@ -81,7 +81,8 @@ def find_at_hand(
     """Where single files that are not in their places lie already, by name and size: in
     ``folders``, ComfyUI's usual ones and the Hugging Face cache."""
     absent = [file for file, place in places.items() if not _complete(file, place)]
-    return find_files(absent, [*folders, *comfyui_folders(), hugging_face_cache()])
+    named = list(folders)
+    return find_files(absent, [*named, *comfyui_folders(named), hugging_face_cache()])
 
 
 def use_at_hand(
