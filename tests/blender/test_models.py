@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -146,6 +147,33 @@ def test_single_files_are_put_together_and_chosen(engine, chosen, part, tmp_path
     assert json.loads((path / "wan_blender.json").read_text())["boundary"] == 0.875
     assert library.model(str(path))["boundary"] == 0.875
     assert library.model(str(path))["missing"] == ["the tokenizer of google/umt5-xxl"]
+
+
+def test_files_of_the_chosen_one_are_proposed(addon, part, monkeypatch):
+    """Of two models of one name, and of a checkpoint that holds every part."""
+    library = part("library").library()
+    models = [
+        {"name": f"wan ({place})", "components": {"transformer": f"/{place}/wan.gguf"}}
+        for place in "ab"
+    ]
+    roles = ("transformer", "text_encoder", "vae")
+    files = [
+        {"path": path, "role": role, "image_dim": 0}
+        for path in ("/aio.safetensors", "/other.safetensors")
+        for role in roles
+    ]
+    monkeypatch.setattr(library, "_found", {"models": models, "files": files})
+    compose = part("operators.compose_model").WAN_OT_compose_model
+
+    def propose(source="", file=""):
+        chosen = SimpleNamespace(source=source, file=file, name="")
+        chosen._source = lambda: compose._source(chosen)
+        compose._propose(chosen)
+        return chosen
+
+    assert propose("wan (b)").transformer == "/b/wan.gguf"
+    own = propose(file="/aio.safetensors")
+    assert [getattr(own, role) for role in roles] == ["/aio.safetensors"] * 3
 
 
 def test_scan_without_an_engine_says_what_to_do(addon, part, monkeypatch):

@@ -107,7 +107,8 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         return next(found, {})
 
     def _propose(self) -> None:
-        """The files of ``source``, or ``file`` with those that are the only ones of their kind."""
+        """The files of ``source``, or ``file`` with its own other parts and those that are the only
+        ones of their kind."""
         source = self._source()
         files: dict[str, str] = {}
         for part, value in source.get("components", {}).items():
@@ -121,6 +122,7 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         takes_clip = transformers.get(files.get("transformer"), {}).get("image_dim")
         for part in (*NEEDED[1:], "image_encoder") if takes_clip else NEEDED[1:]:
             fitting = library().files(part)
+            fitting = [f for f in fitting if f["path"] == files.get("transformer")] or fitting
             if part not in files and len(fitting) == 1:
                 files[part] = fitting[0]["path"]
         self.name = self.name or source.get("name", "") or Path(files.get("transformer", "")).stem
