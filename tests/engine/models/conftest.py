@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from layouts import save_text_encoder, save_vae
 
 from tests.engine.untrained import write_untrained
 
@@ -25,3 +26,16 @@ def wide():
         num_attention_heads=2, attention_head_dim=128, text_dim=32, freq_dim=64, ffn_dim=256,
         num_layers=2,
     ).eval()  # fmt: skip
+
+
+@pytest.fixture
+def no_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def encoders(folders, tmp_path):
+    """VAE and text encoder with its tokenizer as single files in tmp_path/encoders."""
+    save_vae(folders, tmp_path / "encoders" / "vae.safetensors")
+    save_text_encoder(folders, tmp_path / "encoders" / "umt5.safetensors")
+    return tmp_path / "encoders"

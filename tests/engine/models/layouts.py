@@ -251,6 +251,19 @@ def save(path: Path, state: Mapping[str, torch.Tensor], metadata: dict | None = 
     return path
 
 
+def save_vae(folders, path):
+    vae = component(folders["t2v"] / "vae")
+    names = {n: official_vae_name(n, False, 3) for n in vae}
+    save(path, renamed(vae, names.__getitem__))
+
+
+def save_text_encoder(folders, path):
+    """With its tokenizer, as ComfyUI's files have it."""
+    text = component(folders["t2v"] / "text_encoder")
+    text["spiece_model"] = torch.zeros(8, dtype=torch.uint8)
+    save(path, text)
+
+
 def open_part(name: str, place, dtype=torch.float32, **options) -> Part:
     return Part(name, place, torch.device("cpu"), dtype, lambda part, done, total: None, **options)
 
