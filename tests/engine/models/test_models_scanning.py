@@ -266,6 +266,10 @@ def test_folders_eight_levels_down_are_found(encoders):
     deep.mkdir(parents=True)
     (encoders / "vae.safetensors").rename(deep / "vae.safetensors")
     assert {f.role for f in scan([encoders]).files} == {"vae", "text_encoder"}
+    (deep / "more").mkdir()
+    (deep / "vae.safetensors").rename(deep / "more" / "vae.safetensors")
+    assert {f.role for f in scan([encoders]).files} == {"text_encoder"}
+    assert {f.role for f in scan([encoders, deep]).files} == {"vae", "text_encoder"}
 
 
 def test_names_that_are_no_text_are_passed_over(encoders):

@@ -75,31 +75,35 @@ def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: N
 
 
 class _Walk:
-    """Goes through folders and never twice through one; ``unusable`` takes what is closed."""
+    """Goes through folders and gives each once; ``unusable`` takes what is closed."""
 
     def __init__(self, unusable: dict[Path, str]) -> None:
         self._unusable = unusable
-        self._seen: set[str] = set()
+        self._seen: dict[str, int] = {}  # how many folders deep the walk went on from there
 
     def is_new(self, path: Path) -> bool:
         """Whether nothing led here before, under this name or another."""
         real = os.path.realpath(path)
         new = real not in self._seen
-        self._seen.add(real)
+        self._seen.setdefault(real, 0)
         return new
 
     def folders(self, folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
         """Each folder with what is in it, from the top down; a model folder's inside is its own
         business."""
-        if not self._is_spelled(folder) or not self.is_new(folder):
+        real = os.path.realpath(folder)
+        known = self._seen.get(real, -1)
+        if not self._is_spelled(folder) or depth <= known:
             return
+        self._seen[real] = depth
         try:
             inside = sorted(folder.iterdir())
         except OSError as error:
             self._unusable[folder] = f"{folder} cannot be read: {error.strerror}."
             return
         inside = [path for path in inside if self._is_spelled(path)]
-        yield folder, inside
+        if known < 0:
+            yield folder, inside
         if not depth or any(path.name == "model_index.json" for path in inside):
             return
         for path in inside:
