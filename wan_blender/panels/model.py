@@ -127,10 +127,12 @@ def draw_models(layout: bpy.types.UILayout, stage: int, chosen: str) -> None:
     """Menu entries of all models that were found; ``stage`` is who takes the chosen one, ``chosen``
     the path it has now."""
     models = library().models
-    for group in (_is_bundled, _is_folder, _is_loose):
-        for model in filter(group, models):
+    groups = [[*filter(group, models)] for group in (_is_bundled, _is_folder, _is_loose)]
+    for index, group in enumerate(group for group in groups if group):
+        if index:
+            layout.separator()
+        for model in group:
             _draw_choice(layout, model, stage, chosen)
-        layout.separator()
     if not models:
         layout.label(text="Nothing was looked for yet")
 
@@ -150,9 +152,12 @@ def _is_loose(model: dict[str, Any]) -> bool:
 def _draw_choice(
     layout: bpy.types.UILayout, model: dict[str, Any], stage: int, chosen: str
 ) -> None:
-    words = [word for word in (model["kind"].upper(), model["precision"]) if word]
+    said = model["precision"].partition(",")[0] in model["name"]  # of a pair of two precisions
+    words = [model["kind"].upper(), "" if said else model["precision"]]
+    words = [word for word in words if word]
     text = f"{model['name']}  ({', '.join(words)})" if words else model["name"]
-    icon = "RADIOBUT_ON" if model["path"] == chosen else "RADIOBUT_OFF"
+    is_chosen = not model["components"] and model["path"] == chosen
+    icon = "RADIOBUT_ON" if is_chosen else "RADIOBUT_OFF"
     if model["missing"]:
         icon = "ERROR"
     if model["components"]:
