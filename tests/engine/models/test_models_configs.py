@@ -132,6 +132,24 @@ def test_configuration_of_the_model_is_used():
     assert told["vace_layers"] == [*range(15)]
 
 
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("Wan 2.2 TI2V 5B", {"dim": 1536, "ffn_dim": 8960, "num_heads": 12, "num_layers": 30}),
+        ("Wan 2.1 T2V 1.3B", {"dim": 3072, "ffn_dim": 14336, "num_heads": 24, "num_layers": 30}),
+        ("Wan 2.2 TI2V 5B", {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}),
+        ("Wan 2.1 T2V 1.3B", {"num_attention_heads": 24, "num_layers": 40}),
+    ],
+)
+def test_configuration_of_another_wan_is_passed_over(name, beside):
+    """Its heads divide the channels of this one."""
+    with init_empty_weights():
+        infos = infos_of(WanTransformer3DModel(**RELEASED[name][1]))
+    told = infer_config("transformer", infos, beside | {"eps": 1e-5})
+    assert told == infer_config("transformer", infos)
+    assert told["attention_head_dim"] == 128
+
+
 def test_statistics_of_latents_that_cannot_be_are_passed_over():
     with init_empty_weights():
         infos = infos_of(AutoencoderKLWan(**WAN_2_2))

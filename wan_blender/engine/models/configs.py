@@ -4,7 +4,7 @@
 Single files carry no configuration. Everything diffusers needs to know can be read from shapes,
 but for the number of attention heads: every released Wan has heads of 128 channels, and an
 official ``config.json`` beside the file may say otherwise. It may also be that of another model:
-what cannot be of this one is passed over.
+one whose sizes are not those of the tensors is passed over, and what cannot be of this one.
 """
 
 from __future__ import annotations
@@ -70,6 +70,13 @@ def _count(names: Iterable[str], pattern: str) -> int:
 
 def _transformer(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
     dim, in_channels, *patch = infos["patch_embedding.weight"].shape
+    sizes = {
+        "dim": dim,
+        "ffn_dim": infos["blocks.0.ffn.net.0.proj.weight"].shape[0],
+        "num_layers": _count(infos, r"blocks\.(\d+)\."),
+    }
+    if any(known.get(name, size) != size for name, size in sizes.items()):
+        known = {}  # another Wan's, whose heads may divide these channels too
     heads = known.get("num_heads") or known.get("num_attention_heads")
     if not (type(heads) is int and heads > 0 and dim % (2 * heads) == 0):
         heads = max(dim // 128, 1)
@@ -86,8 +93,8 @@ def _transformer(infos: Infos, known: Mapping[str, Any]) -> dict[str, Any]:
         "out_channels": infos["proj_out.weight"].shape[0] // math.prod(patch),
         "text_dim": text[1],
         "freq_dim": infos["condition_embedder.time_embedder.linear_1.weight"].shape[1],
-        "ffn_dim": infos["blocks.0.ffn.net.0.proj.weight"].shape[0],
-        "num_layers": _count(infos, r"blocks\.(\d+)\."),
+        "ffn_dim": sizes["ffn_dim"],
+        "num_layers": sizes["num_layers"],
         "cross_attn_norm": "blocks.0.norm2.weight" in infos,
         "qk_norm": "rms_norm_across_heads",
         "eps": eps if isinstance(eps, float) and 0 < eps < 1 else 1e-6,
