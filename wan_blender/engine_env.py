@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The engine's own Python environment: made, checked, repaired, rolled back, removed.
 
-    home/engines/20261121-0930-1a2b3c4d/   one environment, complete when it holds done.json
+    home/engines/env-1a2b3c4d/             one environment, complete when it holds done.json
     home/engines/current.json              which one is used, and which one before it
     home/engines/tools/  cache/            uv and what it has downloaded
     home/engines/pythons/                  the Pythons of the environments
@@ -25,18 +25,20 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import offline
 from .errors import DiskFull, EngineMissing, UserError, from_os_error
+from .folders import discard, holds_trash, long_path, sweep
 from .installer import Runner, Tell, find_uv, python_in
 from .process import child_environment
 from .recipe import Recipe
 from .wheels import gather
 
-_NEEDED_GB = 5  # wheels, what uv unpacks of them, and the environment
-_NEEDED_GB_GPU = 17  # with a CUDA or ROCm build of torch
+_NEEDED_GB, _NEEDED_GB_GPU = 5, 17  # with a CUDA or ROCm build of torch
+_AMD = Path("/dev/kfd")  # where there is a driver for AMD's cards
+_ROOM = "See that there is space and that the folder can be written, and try again."
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,12 @@ def install(
     """
     recipe = recipe or Recipe()
     cancelled = cancelled or threading.Event()
+    if recipe.offline:
+        recipe = replace(recipe, offline=offline.find_folder(recipe.offline))
     cache = _engines(home) / "cache"
     run = Runner(cache, recipe.offline, tell, cancelled)
     _check_space(home, recipe)
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    name = f"env-{uuid.uuid4().hex[:8]}"
     folder = _engines(home) / name
     try:
         _remove_unfinished(home)
@@ -101,13 +105,13 @@ def install(
         run([python, "-c", f"import {', '.join(recipe.imports)}"])
         _write_json(folder / "done.json", {"digest": recipe.digest, "made": time.time()})
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         if isinstance(error, OSError):
-            raise from_os_error(error, "installing the engine") from error
+            raise from_os_error(error, "installing the engine", _ROOM) from error
         raise
     _use(home, name, recipe)
-    if kept:
-        shutil.rmtree(cache, ignore_errors=True)  # what uv unpacked; a repair has the wheels
+    if kept:  # then a repair has the wheels
+        shutil.rmtree(long_path(cache), ignore_errors=True)
     tell("The engine is installed")
     return Path(python)
 
@@ -196,13 +200,19 @@ def _fault(python: Path, recipe: Recipe) -> str:
 
 def uninstall(home: Path) -> None:
     """Remove every environment, uv and its cache. Models and jobs are not in there. Takes seconds;
-    from the first moment on no engine is installed."""
-    try:
-        (_engines(home) / "current.json").unlink(missing_ok=True)
-        if _engines(home).exists():
-            shutil.rmtree(_engines(home))
-    except OSError as error:
-        raise from_os_error(error, "removing the engine") from error
+    from the first moment on no engine is installed. Raises UserError where a file is in use; then
+    all is as it was."""
+    sweep(home)
+    if not discard(_engines(home)):
+        raise UserError(
+            f"The engine in {_engines(home)} is in use or cannot be removed.",
+            "End what uses it, also in other windows of Blender, and try again.",
+        )
+
+
+def is_there(home: Path) -> bool:
+    """Whether there is anything to remove: an engine, or what was left of one."""
+    return _engines(home).exists() or holds_trash(home)
 
 
 def _engines(home: Path) -> Path:
@@ -234,33 +244,40 @@ def _use(home: Path, name: str, recipe: Recipe) -> None:
     working = (n for n in others if not _fault(python_in(_engines(home) / n), recipe))
     before = next(working, "")
     _write_json(_engines(home) / "current.json", {"current": name, "previous": before})
-    for folder in _engines(home).iterdir():
-        if (folder / "pyvenv.cfg").exists() and folder.name not in (name, before):
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in _engines(home).glob("env-*"):
+        if folder.name not in (name, before):
+            discard(folder)
 
 
 def _remove_unfinished(home: Path) -> None:
     _engines(home).mkdir(parents=True, exist_ok=True)
+    sweep(home)
+    sweep(_engines(home))
     used = _read(home).values()
-    for folder in _engines(home).iterdir():
-        unfinished = (folder / "pyvenv.cfg").exists() and not (folder / "done.json").exists()
-        if unfinished and folder.name not in used:
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in _engines(home).glob("env-*"):
+        if not (folder / "done.json").exists() and folder.name not in used:
+            discard(folder)
 
 
-def _is_for_gpu(backend: str) -> bool:
-    """Whether torch's build may be a large one; that of an index on Linux mostly is."""
-    if backend == "cpu" or sys.platform == "darwin":
-        return False
-    has_card = shutil.which("nvidia-smi") or Path("/dev/kfd").exists()
-    return backend != "auto" or bool(has_card)
+def _needed_gb(recipe: Recipe) -> float:
+    """Wheels, what uv unpacks of them, and the environment; as torch's build may be a large one."""
+    if recipe.offline:
+        return 3 * sum(wheel.stat().st_size for wheel in offline.wheels_in(recipe.offline)) / 1e9
+    if recipe.backend == "auto":
+        has_card = shutil.which("nvidia-smi") or _AMD.exists()
+        is_large = sys.platform != "darwin" and bool(has_card)
+    elif recipe.backend == "index":
+        is_large = sys.platform == "linux"
+    else:
+        is_large = recipe.backend != "cpu"
+    return _NEEDED_GB_GPU if is_large else _NEEDED_GB
 
 
 def _check_space(home: Path, recipe: Recipe) -> None:
     if recipe.torch == "none":
         return
     arrived = sum(p.stat().st_size for p in (_engines(home) / "wheels").rglob("*") if p.is_file())
-    needed = (_NEEDED_GB_GPU if _is_for_gpu(recipe.backend) else _NEEDED_GB) - arrived / 1e9
+    needed = _needed_gb(recipe) - arrived / 1e9
     folder = home
     while not folder.exists():
         folder = folder.parent
@@ -268,5 +285,5 @@ def _check_space(home: Path, recipe: Recipe) -> None:
     if free < needed:
         raise DiskFull(
             f"The engine needs about {needed:.0f} GB; {folder} has {free:.1f} GB free.",
-            "Free some space, or choose another folder.",
+            "Free some space there, and try again.",
         )

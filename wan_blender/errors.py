@@ -160,22 +160,24 @@ def disk_full(message: str, folder: Path) -> DiskFull:
     )
 
 
-def from_os_error(error: OSError, doing: str) -> WanError:
+def from_os_error(error: OSError, doing: str, hint: str = "") -> WanError:
     """A full disk or a read-only folder as DiskFull, with the path; a path that names the wrong
     thing as BadRequest; others as UserError.
 
-    ``doing`` completes "... while <doing>", for instance "writing the result".
+    ``doing`` completes "... while <doing>", for instance "writing the result"; ``hint`` says what
+    to do when it is not about a job.
     """
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(
             f"The disk is full{where} while {doing}.",
-            "Free some space or choose another job folder, then run the job again.",
+            hint or "Free some space or choose another job folder, then run the job again.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return DiskFull(
             f"The folder cannot be written{where} while {doing}.",
-            "Choose a job folder you may write to in the preferences, then run the job again.",
+            hint
+            or "Choose a job folder you may write to in the preferences, then run the job again.",
         )
     told = f"{error.strerror or error}{where} while {doing}."
     if error.errno in _MISPLACED:

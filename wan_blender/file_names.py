@@ -9,7 +9,10 @@ from pathlib import Path
 
 MODEL_FILES = (".safetensors", ".gguf")
 # "high_noise", "A14B_HIGH_fp8", "-HN-", "i2vHighV20"; not "high_quality", "HighRes", "low-rank64".
-_OF_SOMETHING_ELSE = r"(?![\W_]*(?i:quality|res|poly|vram|mem|rank|detail))"
+_OF_SOMETHING_ELSE = (
+    r"(?![\W_]*(?i:quality|res|poly|vram|mem|rank|detail|angle|light|lit|key|heel|kick|shot|fps"
+    r"|contrast|speed|motion|fashion|tide|cut|rise))"
+)
 _EXPERT = re.compile(
     r"(?P<word>(?i:high|low))[\W_]*(?i:noise)"
     r"|(?<=[\W_])(?P<apart>(?i:high|low))(?=[\W_])"
@@ -59,8 +62,12 @@ _OF_RELEASES = {
 def expert_of(path: Path) -> str:
     """ "high", "low" or "". Two experts of a pair have the same tensors; only names tell them
     apart."""
-    found = _EXPERT.search(f"/{path.parent.name}/{path.name}/")
-    return _EXPERTS[found[found.lastgroup].lower()] if found else ""
+    found = [*_EXPERT.finditer(f"/{path.parent.name}/{path.name}/")]
+    sure = [match for match in found if match.lastgroup in ("word", "short")]
+    if not found:
+        return ""
+    last = (sure or found)[-1]  # what a LoRA shows stands before what it is for
+    return _EXPERTS[last[last.lastgroup].lower()]
 
 
 def is_distilled(file: str) -> bool:

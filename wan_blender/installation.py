@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,15 @@ from .recipe import Recipe
 
 
 class Installation:
-    """One run of the installer. ``says`` is its last line, ``error`` what ended it, ``made`` what
-    is there now, in words, when that is not the engine."""
+    """One run of the installer. ``says`` is its last line, ``error`` what ended it, ``outcome`` how
+    else it ended where more than the engine tells it. One that is not ``stoppable`` ends soon."""
 
-    def __init__(self, work: Callable[[Callable[[str], None], threading.Event], object]) -> None:
-        self.says, self.made = "Starting", ""
+    def __init__(
+        self,
+        work: Callable[[Callable[[str], None], threading.Event], object],
+        stoppable: bool = True,
+    ) -> None:
+        self.says, self.outcome, self.stoppable = "Starting", "", stoppable
         self.error: WanError | None = None
         self._work = work
         self._cancelled = threading.Event()
@@ -37,9 +42,9 @@ class Installation:
     def _run(self) -> None:
         try:
             made = self._work(self._tell, self._cancelled)
-            self.made = made if isinstance(made, str) else ""
+            self.outcome = made if isinstance(made, str) else ""
         except Cancelled:
-            self.says = "Stopped; packages that have arrived are kept"
+            self.outcome = "Stopped; packages that have arrived are kept"
         except WanError as error:
             self.error = error
         except Exception as error:  # noqa: BLE001  a thread's error has nowhere else to go
@@ -69,10 +74,11 @@ def start(home: Path, backend: str, folder: Path | None) -> Installation:
     return _current
 
 
-def make_bundle(folder: Path, backend: str) -> Installation:
-    """Gather in ``folder`` what an installation without a network needs."""
+def make_bundle(inside: Path, backend: str) -> Installation:
+    """Gather what an installation without a network needs, in a folder of its own."""
     global _current
     recipe = Recipe(backend=backend)
+    folder = inside / f"{offline.NAME}{platform.system()}_{platform.machine()}".lower()
     _current = Installation(lambda tell, cancelled: offline.bundle(folder, recipe, tell, cancelled))
     return _current
 
@@ -85,26 +91,28 @@ def roll_back(home: Path) -> Installation:
         tell("Checking the earlier engine")
         engine_env.rollback(home)
 
-    _current = Installation(work)
+    _current = Installation(work, stoppable=False)
     return _current
 
 
-def remove(home: Path) -> Installation:
-    """Remove the engine and all that its installer has fetched: tens of thousands of files."""
+def remove(home: Path, ended: Callable[[], None]) -> Installation:
+    """Remove the engine and all that its installer has fetched, tens of thousands of files, when
+    ``ended`` has waited for the end of its process."""
     global _current
 
     def work(tell: Callable[[str], None], _: threading.Event) -> None:
         tell("Removing the engine")
+        ended()
         engine_env.uninstall(home)
 
-    _current = Installation(work)
+    _current = Installation(work, stoppable=False)
     return _current
 
 
 def close() -> None:
     """End a running installation; the environment in use stays as it was."""
     global _current
-    if _current and _current.running:
+    if _current and _current.running and _current.stoppable:
         _current.cancel()
         _current.wait(5)  # a server that is silent may be waited for longer; the thread is a daemon
     _current = None

@@ -98,7 +98,9 @@ def find_uv(tools: Path, run: Runner, offline: Path | None = None) -> str:
             return found
     for wheel in offline.glob("**/uv-*.whl") if offline else ():
         if hashlib.sha256(wheel.read_bytes()).hexdigest() in lock:
-            return _unpack_uv(wheel, tools / "bin")
+            found = _unpack_uv(wheel, tools / "bin")
+            if _version(found) >= wanted:  # else it is for another system
+                return found
     try:
         run([*_pip(), "install", "--no-deps", "--require-hashes", "--upgrade",
              "--target", str(tools), "-r", str(LOCK)])  # fmt: skip

@@ -106,6 +106,11 @@ class Library:
 
     # -- what is asked of the engine
 
+    @property
+    def busy(self) -> bool:
+        """Whether the engine's Python is used to look for models or to fetch them."""
+        return bool(self._calls)
+
     def progress(self, name: str) -> dict[str, Any] | None:
         """The newest progress of a call ("scan", "compose"); None when it does not run."""
         return self._calls[name][0].progress if name in self._calls else None

@@ -18,13 +18,16 @@ import threading
 import zlib
 from pathlib import Path
 
-from .errors import EngineMissing, UserError, from_os_error
+from .errors import BadRequest, EngineMissing, UserError, from_os_error
+from .folders import discard, long_path
 from .installer import LOCK, Runner, Tell, find_uv, python_in
 from .recipe import Packages, Recipe
 from .wheels import gather
 
+NAME = "wan_engine_"  # how the folders that are made begin
 _VERSION = re.compile(r"\d+(\.\d+)*")
 _ARCHIVES = "*cpython-*.tar.gz"  # uv writes a hash before the name
+_SHORT = re.compile(r"cpython-[\d.]+\d")
 _PYTHONS = ("python/python.exe", "python/bin/python3")  # in the archives that uv fetches
 
 
@@ -57,10 +60,12 @@ def bundle(
                     run([python, "-m", "pip", "download", "-d", str(wheels), *index,
                          *packages.wanted])  # fmt: skip
     except OSError as error:
-        raise from_os_error(error, f"filling {folder}") from error
+        hint = "See that there is space and that the folder can be written, and try again."
+        raise from_os_error(error, f"filling {folder}", hint) from error
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    torch = " and ".join(path.name.split("-")[1] for path in folder.glob("torch/*torch-*.whl"))
     lack = "" if has_python else f" Python {recipe.python} must be on the machine it is for."
-    return f"{folder} holds the engine, {size / 1e9:.1f} GB.{lack}"
+    return f"{folder} holds the engine with torch {torch}, {size / 1e9:.1f} GB.{lack}"
 
 
 def _fetch_python(
@@ -91,11 +96,28 @@ def _for_pip(index: tuple[str, ...]) -> list[str]:
     return ["--extra-index-url", f"https://download.pytorch.org/whl/{build}"]
 
 
+def find_folder(folder: Path) -> Path:
+    """``folder``, or the one that ``bundle`` has filled in it. Raises BadRequest where there is no
+    wheel in either."""
+    for place in (folder, *sorted(folder.glob(f"{NAME}*"))):
+        if wheels_in(place):
+            return place
+    raise BadRequest(
+        f"There are no packages in {folder}.",
+        f"Choose the folder {NAME}..., or empty Offline Folder to install with a network.",
+    )
+
+
+def wheels_in(folder: Path) -> list[Path]:
+    return [*folder.glob("*.whl"), *folder.glob("*/*.whl")]
+
+
 def find_python(uv: str, folder: Path, version: str, pythons: Path, run: Runner) -> str:
     """The Python that the wheels in ``folder`` are for: the one on this machine, or the folder's,
     unpacked under ``pythons``. Raises EngineMissing when there is neither."""
     try:
-        run([uv, "python", "find", version])
+        # not one of an environment, such as a .venv in a folder around this
+        run([uv, "python", "find", "--system", version])
     except UserError as error:
         archives = sorted((folder / "python").glob(_ARCHIVES))
         if not archives:
@@ -109,13 +131,13 @@ def find_python(uv: str, folder: Path, version: str, pythons: Path, run: Runner)
 
 def _unpack(archive: Path, pythons: Path) -> Path:
     """Unpack Python's ``archive`` in a folder of its own; its interpreter."""
-    place = pythons / archive.name.removesuffix(".tar.gz")
+    place = pythons / _SHORT.search(archive.name)[0]
     if not place.exists():
         part = place.with_name(f"{place.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
+        discard(part)
         try:
             with tarfile.open(archive) as files:
-                files.extractall(part, filter="data")
+                files.extractall(long_path(part), filter="data")
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise EngineMissing(
                 f"{archive} is damaged ({error}).", "Copy the folder once more."

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can be said of a run before it starts: its schedule and what practice advises against.
 
-Computed here and now, within a millisecond, so that panels may ask while they draw."""
+Computed here and now, in a few milliseconds, so that panels may ask while they draw."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         box = layout.box()
         box.prop(self, "python")
         if not self.python:
-            self._draw_installation(box)
+            self._draw_installation(context, box)
         self._draw_diagnosis(box)
 
     def _draw_models(self, layout: bpy.types.UILayout) -> None:
@@ -100,26 +100,27 @@ class WanPreferences(bpy.types.AddonPreferences):
         row.operator("wan.add_model_folder", icon="ADD")
         row.operator("wan.scan_models", icon="FILE_REFRESH")
 
-    def _draw_installation(self, layout: bpy.types.UILayout) -> None:
+    def _draw_installation(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         status = engine_env.status(home())
         task = installation.current()
         layout.prop(self, "backend")
         layout.prop(self, "wheels")
         layout.label(text=f"{status.says} {status.remedy}", icon=ICONS[status.state])
-        if task and (task.running or task.error or task.made):
+        if task and (task.running or task.error or task.outcome):
             icon = "ERROR" if task.error else "SORTTIME" if task.running else "CHECKMARK"
-            draw_wrapped(layout, bpy.context, str(task.error or task.made or task.says), icon)
+            draw_wrapped(layout, context, str(task.error or task.outcome or task.says), icon)
         if not bpy.app.online_access and not self.wheels:
             layout.label(
-                text="Blender is offline: allow online access under System, or choose a folder",
+                text="Blender is offline: allow online access, or choose an offline folder",
                 icon="INTERNET_OFFLINE",
             )
         row = layout.row()
         if task and task.running:
-            row.operator("wan.stop_installation", icon="CANCEL")
+            if task.stoppable:
+                row.operator("wan.stop_installation", icon="CANCEL")
             return
         row.operator("wan.install_engine", text=VERBS[status.state], icon="IMPORT")
-        if status.state != "missing":
+        if engine_env.is_there(home()):
             row.operator("wan.roll_back_engine", icon="LOOP_BACK")
             row.operator("wan.uninstall_engine", text="Uninstall", icon="TRASH")
         row.operator("wan.bundle_engine", icon="PACKAGE")

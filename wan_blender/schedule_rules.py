@@ -118,8 +118,8 @@ def few_steps(run: Run) -> str:
         return ""
     if len(run.slow) == len(run.spans):
         return (
-            f"{have} steps leave the result blurred without a step-distill LoRA, and by name there "
-            "is none. Add one, or take more steps."
+            f"{have} step{'s leave' if have > 1 else ' leaves'} the result blurred without a "
+            "step-distill LoRA, and by name there is none. Add one, or take more steps."
         )
     return (
         f"{have} of {run.steps} steps for {run.name(run.slow)} leave the result blurred without a "

@@ -201,31 +201,46 @@ class Session:
         return self.engine.state if self.engine else State.STOPPED
 
     def start_engine(self) -> None:
-        """Start the engine unless it runs. Raises EngineMissing, DiskFull."""
-        if self.engine_state in (State.STARTING, State.READY, State.BUSY):
+        """Start the engine unless it runs; one that idles is replaced by one that was installed
+        after it. Raises EngineMissing, DiskFull."""
+        if self.engine_state in (State.STARTING, State.BUSY):
             return
         self._missing = False
         try:
-            self.engine = EngineProcess(self._find_python(), self.log)
+            python = self._find_python()
+            if self.engine_state is State.READY:
+                if self.engine.python == python:
+                    return
+                self._let_go()
+            self.engine = EngineProcess(python, self.log)
             self.engine.start()
         except EngineMissing:
             self._missing = True
             raise
         self._changed()
 
-    def stop_engine(self) -> None:
-        """End the engine and all it had to do; the jobs can be run again."""
+    def stop_engine(self) -> Callable[[], None]:
+        """End the engine and all it had to do; the jobs can be run again. The answer waits until
+        its process has ended."""
         for local in self.active:
             if local.phase is Phase.EXPORTING:
                 self.cancel(local)
             else:
                 stopped = UserError("The engine was stopped.", "Run the job again.")
                 self._end(local, Phase.FAILED, stopped)
-        if self.engine:
-            # A process with much memory takes its time to die; nobody has to wait for it.
-            threading.Thread(target=self.engine.stop, args=(STOP_GRACE_S,)).start()
-            self.engine = None
+        ended = self._let_go()
         self._changed()
+        return ended
+
+    def _let_go(self) -> Callable[[], None]:
+        """End the engine's process; the answer waits until it has."""
+        if not self.engine:
+            return lambda: None
+        # A process with much memory takes its time to die; few have to wait for it.
+        ending = threading.Thread(target=self.engine.stop, args=(STOP_GRACE_S,))
+        ending.start()
+        self.engine = None
+        return ending.join
 
     # -- the pump
 

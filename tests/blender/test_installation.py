@@ -31,10 +31,13 @@ def test_models_and_jobs_outlast_the_extension(addon, part, tmp_path, monkeypatc
     """Blender removes the extension's own folder with it."""
     preferences = part("preferences")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    own = preferences.home()
     assert preferences.model_places() == [tmp_path / "data" / "wan_blender" / "models"]
     assert preferences.jobs_roots() == [tmp_path / "data" / "wan_blender" / "jobs"]
-    assert not preferences.data_folder().is_relative_to(own.parents[2])
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if sys.platform == "linux":
+        assert preferences.data_folder() == tmp_path / ".local" / "share" / "wan_blender"
+    assert not preferences.data_folder().is_relative_to(preferences.home())
     preferences.get().models = str(tmp_path / "mine")
     assert preferences.model_places() == [tmp_path / "mine"]
 

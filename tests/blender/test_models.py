@@ -293,8 +293,9 @@ def test_lora_from_anywhere_is_for_the_expert_its_name_says(addon, scene, name, 
     addon.ops.wan.use_stages(preset="three")
     for path in ("loras", "stages[1].loras"):
         addon.ops.wan.add_lora(path=path, filepath=f"/elsewhere/{name}.safetensors")
-    for added in (scene.wan.loras[0], scene.wan.stages[1].loras[0]):
-        assert (Path(added.file).stem, added.expert) == (name, expert)
+    run, stage = scene.wan.loras[0], scene.wan.stages[1].loras[0]
+    assert (Path(run.file).stem, run.expert) == (name, expert)
+    assert (Path(stage.file).stem, stage.expert) == (name, "both")  # the stage says whose it is
     with pytest.raises(RuntimeError, match="no LoRA"):
         addon.ops.wan.add_lora(path="loras", filepath="/elsewhere")
 
@@ -302,6 +303,7 @@ def test_lora_from_anywhere_is_for_the_expert_its_name_says(addon, scene, name, 
 def test_button_of_a_finding_says_which_stage_it_changes(looked, part):
     describe, view = part("panels.stages")._describe, part("outlook").outlook(looked)
     assert describe({"sampling.shift": 5.0, "sampling.steps": 6}, view) == "Shift 5, steps 6"
+    assert describe({"region.pixels": 2088960}, view) == "Pixels 2088960"
     looked.wan.model.path = "nano/experts"
     view = part("outlook").outlook(looked)
     high, low = part("stages").experts(0.875)

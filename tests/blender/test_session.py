@@ -365,6 +365,23 @@ def test_stopping_the_engine_fails_its_jobs_and_frees_it(addon, scene, session):
     assert session.engine_state.value == "stopped"
 
 
+def test_engine_that_was_installed_since_takes_the_next_job(
+    addon, scene, session, part, monkeypatch, stub_engine
+):
+    generate(addon)
+    before = session.engine
+    session.start_engine()
+    assert session.engine is before
+    newer = stub_engine.with_name("newer")
+    newer.write_bytes(stub_engine.read_bytes())
+    newer.chmod(0o755)
+    monkeypatch.setenv("WAN_ENGINE_PYTHON", str(newer))
+    generate(addon)
+    assert session.engine.python == newer
+    assert len(result_strips(scene)) == 2
+    assert before.state.value == "stopped"
+
+
 def test_engine_killed_while_idle_is_seen_and_replaced(addon, scene, session):
     generate(addon)
     os.kill(session.engine.pid, signal.SIGKILL)

@@ -39,7 +39,7 @@ def wheel(folder: Path, name: str, version: str, body: str, needs: str = "") -> 
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for inner, text in files.items():
-            archive.writestr(inner, text.replace("sha256=", "sha256="))
+            archive.writestr(inner, text)
         archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"{name}=={version} --hash=sha256:{digest}\n"

@@ -226,11 +226,13 @@ def test_cancel_ends_the_installer_and_leaves_no_environment(tmp_path, recipe):
 
 
 def test_leftover_of_a_killed_install_is_removed(tmp_path, recipe):
-    left = tmp_path / "home" / "engines" / "20200101-000000-dead"
-    left.mkdir(parents=True)
-    (left / "pyvenv.cfg").touch()
+    engines = tmp_path / "home" / "engines"
+    for name in ("env-dead", "trash-1", "../trash-2"):
+        (engines / name / "lib").mkdir(parents=True)
     install(tmp_path / "home", recipe)
-    assert not left.exists()
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["engines"]
+    assert len([*engines.glob("env-*")]) == 1
+    assert not [*engines.glob("trash-*")]
 
 
 def test_rollback_without_an_earlier_environment_is_told(tmp_path, recipe):
@@ -250,24 +252,59 @@ def test_uninstall_leaves_the_rest_of_the_home(tmp_path, recipe):
     assert status(home, recipe).state == "missing"
 
 
+def test_engine_in_use_is_not_half_removed(tmp_path, recipe, monkeypatch):
+    """On Windows a folder with an open file cannot be renamed."""
+    home = tmp_path / "home"
+    install(home, recipe)
+
+    def refuse(self, target):
+        raise PermissionError(13, "in use", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        with pytest.raises(UserError, match="is in use"):
+            uninstall(home)
+    assert check(home, recipe).state == "ready"
+    assert engine_env.is_there(home)
+    uninstall(home)
+    assert not engine_env.is_there(home)
+
+
+def test_what_could_not_be_removed_can_be_removed_later(tmp_path, recipe, monkeypatch):
+    home = tmp_path / "home"
+    install(home, recipe)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_args, **_options: None)
+        uninstall(home)
+    assert status(home, recipe).state == "missing"
+    assert engine_env.is_there(home)
+    uninstall(home)
+    assert not [*home.iterdir()]
+
+
 def test_small_disk_is_told_before_anything_is_made(tmp_path, recipe, monkeypatch):
     monkeypatch.setattr(engine_env, "_NEEDED_GB", 10**9)
     with pytest.raises(DiskFull, match="1000000000 GB"):
-        install(tmp_path / "home", recipe)
+        install(tmp_path / "home", replace(recipe, offline=None))
     assert not (tmp_path / "home").exists()
 
 
-def test_room_for_a_gpu_is_asked_where_there_is_one(tmp_path, monkeypatch):
+def test_room_is_asked_for_what_may_be_installed(tmp_path, recipe, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine_env, "_AMD", tmp_path / "kfd")
     monkeypatch.setattr(engine_env.sys, "platform", "linux")
-    asks = engine_env._is_for_gpu
-    assert [asks(name) for name in ("auto", "cpu", "cu128", "index")] == [False, False, True, True]
+
+    def asked(backend, offline=None):
+        return engine_env._needed_gb(replace(recipe, backend=backend, offline=offline))
+
+    assert [asked(name) for name in ("auto", "cpu", "cu128", "index")] == [5, 5, 17, 17]
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
-    assert asks("auto")
-    monkeypatch.setattr(engine_env.sys, "platform", "darwin")
-    assert not asks("auto")
-    assert not asks("index")
+    assert asked("auto") == 17
+    assert 0 < asked("cu128", recipe.offline) < 0.1
+    for system, gb in (("darwin", 5), ("win32", 5)):
+        monkeypatch.setattr(engine_env.sys, "platform", system)
+        assert asked("index") == gb
 
 
 def test_wheels_that_have_arrived_need_no_room(tmp_path, recipe, monkeypatch):
@@ -277,7 +314,7 @@ def test_wheels_that_have_arrived_need_no_room(tmp_path, recipe, monkeypatch):
     with open(arrived, "wb") as file:
         file.truncate(10**12)
     with pytest.raises(DiskFull, match="about 999000 GB"):
-        install(tmp_path / "home", recipe)
+        install(tmp_path / "home", replace(recipe, offline=None))
 
 
 def test_index_settings_of_pip_are_honoured(tmp_path, monkeypatch):

@@ -16,9 +16,9 @@ BPY_PARTS = {
     "timeline",
 }  # fmt: skip
 STDLIB_ONLY = {
-    "claim", "diagnosis", "engine_call", "engine_env", "errors", "file_names", "installation",
-    "installer", "interrupts", "network", "offline", "process", "protocol", "recipe", "schema",
-    "transfer", "wheels",
+    "claim", "diagnosis", "engine_call", "engine_env", "errors", "file_names", "folders",
+    "installation", "installer", "interrupts", "network", "offline", "process", "protocol",
+    "recipe", "schema", "transfer", "wheels",
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
@@ -57,11 +57,12 @@ ALLOWED = {
     "schedule_run": {"file_names", "job", "schedule", "stages", "traits"},
     "hygiene": {"errors", "hygiene"},
     "process": {"errors", "protocol"},
-    "engine_env": {"errors", "process", "installer", "offline", "recipe", "wheels"},
+    "engine_env": {"errors", "folders", "process", "installer", "offline", "recipe", "wheels"},
     "installer": {"errors", "process"},
     "network": {"errors"},
     "transfer": {"claim", "errors", "network"},
-    "offline": {"errors", "installer", "recipe", "wheels"},
+    "folders": set(),
+    "offline": {"errors", "folders", "installer", "recipe", "wheels"},
     "recipe": set(),
     "wheels": {"errors", "installer", "recipe", "transfer"},
     "engine_call": {"errors", "process"},

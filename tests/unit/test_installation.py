@@ -32,7 +32,7 @@ def test_cancel_reaches_the_installer():
     task.cancel()
     task.wait()
     assert task.error is None
-    assert task.says.startswith("Stopped")
+    assert task.outcome.startswith("Stopped")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,20 @@ def test_close_ends_a_running_installation(monkeypatch, tmp_path):
     assert installation.current() is None
 
 
+def test_removal_waits_for_the_engine_and_does_not_hold_up_the_end(tmp_path):
+    (tmp_path / "engines").mkdir()
+    ends = threading.Event()
+    task = installation.remove(tmp_path, ends.wait)
+    assert not task.stoppable
+    installation.close()
+    assert task.running
+    assert (tmp_path / "engines").exists()
+    ends.set()
+    task.wait()
+    assert not (tmp_path / "engines").exists()
+
+
 def test_what_was_made_is_told_after_the_end():
     task = installation.Installation(lambda tell, cancelled: "The folder is complete.")
     task.wait()
-    assert (task.made, task.error) == ("The folder is complete.", None)
+    assert (task.outcome, task.error) == ("The folder is complete.", None)

@@ -17,7 +17,7 @@ from package_index import python_archive, value_of, wheel
 
 from wan_blender import offline
 from wan_blender.engine_env import install, status, uninstall
-from wan_blender.errors import Cancelled, EngineMissing
+from wan_blender.errors import BadRequest, Cancelled, EngineMissing
 from wan_blender.offline import bundle
 
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -47,7 +47,7 @@ def test_folder_brings_packages_and_python(tmp_path, small, without_python, monk
     folder, home = tmp_path / "a folder, for a stick", tmp_path / "home"
     recipe = replace(recipe, python=THIS)
     says = bundle(folder, recipe)
-    assert says == f"{folder} holds the engine, 0.0 GB."
+    assert says == f"{folder} holds the engine with torch 2.0, 0.0 GB."
     assert sorted(path.name for path in folder.iterdir()) == ["packages", "python", "torch", "uv"]
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", "/no/such/list.json")
     asked = len(index.asked)
@@ -78,6 +78,29 @@ def test_damaged_python_is_told_and_leaves_nothing(tmp_path, recipe, without_pyt
         assert status(tmp_path / "home", recipe).state == "missing"
     archive.write_bytes(whole)
     python = install(tmp_path / "home", replace(recipe, python="3.99"))
+    assert value_of(python) == "1"
+
+
+@needs_linux
+def test_environment_around_is_not_the_python_of_the_wheels(tmp_path, recipe, without_python):
+    """uv looks for a .venv in the folders around the one it is run in."""
+    around = tmp_path / ".venv" / "bin"
+    around.mkdir(parents=True)
+    (around / "python").symlink_to(sys.executable)
+    (around.parent / "pyvenv.cfg").write_text(f"home = {Path(sys.base_prefix) / 'bin'}\n")
+    (recipe.offline / "python").mkdir()
+    python_archive(recipe.offline / "python").unlink()
+    python = install(tmp_path / "home", replace(recipe, python=THIS))
+    assert value_of(python) == "1"
+
+
+def test_folder_without_packages_is_told(tmp_path, recipe):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "stick that was taken out", tmp_path / "empty"):
+        with pytest.raises(BadRequest, match=r"no packages in .*Choose the folder wan_engine_"):
+            install(tmp_path / "home", replace(recipe, offline=folder))
+    recipe.offline.rename(tmp_path / "empty" / "wan_engine_linux_x86_64")
+    python = install(tmp_path / "home", replace(recipe, offline=tmp_path / "empty"))
     assert value_of(python) == "1"
 
 

@@ -14,7 +14,7 @@ from .operator import WanOperator
 
 
 class WAN_OT_add_lora(OnList, WanOperator, bpy.types.Operator):
-    """Add a LoRA, for the expert that its name says"""
+    """Add a LoRA: to the run for the expert that its name says, to a stage as it is"""
 
     bl_idname = "wan.add_lora"
     bl_label = "Add LoRA"
@@ -34,4 +34,5 @@ class WAN_OT_add_lora(OnList, WanOperator, bpy.types.Operator):
         if file.suffix.lower() != ".safetensors":
             raise BadRequest(f"{self.filepath!r} is no LoRA.", "Choose a .safetensors file.")
         item = self.items(compat.sequencer_scene(context)).add()
-        item.file, item.expert = self.filepath, expert_of(file) or "both"
+        of_run = self.path == "loras"  # a stage's expert may be called otherwise than the file's
+        item.file, item.expert = self.filepath, (of_run and expert_of(file)) or "both"

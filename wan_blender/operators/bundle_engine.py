@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import bpy
@@ -15,7 +14,8 @@ from .operator import WanOperator
 
 class WAN_OT_bundle_engine(WanOperator, bpy.types.Operator):
     """Fetch what an installation without a network needs, Python and packages, into a new folder
-    inside the one you choose, for machines with this one's system and processor"""
+    inside the one you choose, for machines with this one's system and processor. Choose the build
+    of torch for their card first: Automatic takes the one for the card in this machine"""
 
     bl_idname = "wan.bundle_engine"
     bl_label = "Make Offline Folder"
@@ -42,6 +42,5 @@ class WAN_OT_bundle_engine(WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         if not self.directory:
             raise BadRequest("No folder is named.", "Give one as directory.")
-        name = f"wan_engine_{platform.system()}_{platform.machine()}".lower()
         inside = Path(bpy.path.abspath(self.directory)).absolute()
-        follow(installation.make_bundle(inside / name, preferences.get().backend))
+        follow(installation.make_bundle(inside, preferences.get().backend))

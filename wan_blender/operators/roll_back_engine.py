@@ -9,7 +9,7 @@ from .operator import WanOperator
 
 
 class WAN_OT_roll_back_engine(WanOperator, bpy.types.Operator):
-    """Use the engine that was installed before this one"""
+    """Use the engine that was installed before this one. A run ends, its job can be run again"""
 
     bl_idname = "wan.roll_back_engine"
     bl_label = "Roll Back"

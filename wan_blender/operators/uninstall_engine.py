@@ -4,25 +4,30 @@ from __future__ import annotations
 import bpy
 
 from .. import event_pump, installation, preferences
+from ..library import library
 from .install_engine import follow
 from .operator import WanOperator
 
 
 class WAN_OT_uninstall_engine(WanOperator, bpy.types.Operator):
-    """Remove every installed engine and what its installer has fetched. Models and jobs stay"""
+    """Remove every installed engine and what its installer has fetched. A run ends, its job can be
+    run again; models and jobs stay"""
 
     bl_idname = "wan.uninstall_engine"
     bl_label = "Uninstall Engine"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("An installation is running")
         task = installation.current()
-        return not (task and task.running)
+        if task and task.running:
+            cls.poll_message_set("An installation is running")
+            return False
+        cls.poll_message_set("Models are being looked for or downloaded")
+        return not library().busy
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_confirm(self, event)
 
     def run(self, context: bpy.types.Context) -> None:
-        event_pump.session().stop_engine()
-        follow(installation.remove(preferences.home()))
+        ended = event_pump.session().stop_engine()
+        follow(installation.remove(preferences.home(), ended))

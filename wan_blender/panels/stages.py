@@ -180,9 +180,13 @@ def _describe(fix: Changes, view: outlook.Outlook) -> str:
         elif path == "windows.frames" and value == 0:
             words.append(f"windows of {view.traits.native_frames} frames")
         else:
-            words.append(f"{path.rpartition('.')[2]} {value:g}")
+            words.append(f"{path.rpartition('.')[2]} {_number(value)}")
     text = ", ".join(words)
     return text[:1].upper() + text[1:]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _describe_stages(stages: list[job.Stage], view: outlook.Outlook) -> Iterator[str]:
@@ -190,7 +194,7 @@ def _describe_stages(stages: list[job.Stage], view: outlook.Outlook) -> Iterator
     for number, (old, new) in enumerate(zip(before, stages), 1):
         changed = [name for name in UNSET if getattr(new, name) != getattr(old, name)]
         if changed:
-            values = " and ".join(f"{name} {getattr(new, name):g}" for name in changed)
+            values = " and ".join(f"{name} {_number(getattr(new, name))}" for name in changed)
             yield f"{new.name or f'stage {number}'}: {values}"
 
 

@@ -326,7 +326,8 @@ def test_names_of_two_experts_are_the_same_but_for_one_word(tmp_path, high, low)
     "name",
     [
         "wan_high_quality", "Highlights", "flow_v2", "low_vram_wan", "wan21HighQuality_v1",
-        "skyreelsV2HighRes", "FastLowRank", "wan-low-rank64",
+        "skyreelsV2HighRes", "FastLowRank", "wan-low-rank64", "low_angle_shot", "wan_low_light",
+        "dance_high_kick",
     ],
 )  # fmt: skip
 def test_other_words_name_no_expert(tmp_path, name):

@@ -314,6 +314,18 @@ def test_every_published_shift_of_vace_is_one(shift, size):
     assert "shift" not in rules(job(steps=20, shift=shift), VACE, size * 16 // 9, size)
 
 
+def test_fix_that_would_bring_a_weightier_finding_back_is_not_offered():
+    """Two steps at the folder's shift 3 are too few above the boundary; at 9.5 the shift is odd."""
+    model = replace(PAIR, shift=3.0, boundary=0.9)
+    few = job(steps=2, shift=3.0, guidance=5.0, schedule="simple")
+    fix = rules(few, model)["few-decisions"].fix
+    assert fix["sampling.shift"] == 9.5
+    few.sampling.shift = 9.5
+    again = rules(few, model)["shift"].fix
+    few.sampling.shift = again.get("sampling.shift", 9.5)
+    assert "few-decisions" not in rules(few, model)
+
+
 def test_shift_is_said_to_be_whose():
     message = rules(job(steps=20, shift=1.0), VACE)["shift"].message
     assert "16 of the original code, 8 of ComfyUI's template and 3 of diffusers' example" in message
