@@ -48,7 +48,7 @@ def network_error(url: str, what: str, error: Exception) -> UserError:
         return UserError(
             f"{server} sends something else than {what}: {error}.",
             "It may be the login page of a network or proxy: open a web page, then try again; "
-            "what has arrived is kept.",
+            "what had arrived before is kept.",
         )
     reason = getattr(error, "reason", None) or error
     return UserError(

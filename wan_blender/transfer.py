@@ -35,6 +35,7 @@ from .network import (
 )
 
 _CHUNK = 1 << 20  # bytes; cancel is seen after each
+_PAGE = 1 << 18  # bytes; no login page is larger
 _TRIES = 8  # in a row without a byte more than ever before
 
 
@@ -192,11 +193,18 @@ def _stream(source: Source, part: _Part, progress: Progress) -> None:
         if source.size and total is not None and total != source.size:
             raise OddAnswer(f"{total} bytes instead of {source.size}")
         whole = _append(source, part, start - begins, answer, progress)
-    if not whole or (source.size and total is None and part.size < source.size):
+    short = source.size and total is None and part.size < source.size
+    if not whole or (short and _is_page(answer, part.size - start)):
         progress.start(start - part.size)
         part.back_to(mark)
         odd = OddAnswer(f"{'fewer' if whole else 'more'} than its {source.size} bytes")
         raise odd if whole else network_error(source.url, source.name, odd)
+
+
+def _is_page(answer: http.client.HTTPResponse, count: int) -> bool:
+    """Whether ``count`` bytes of an answer that does not tell its length may be a login page, and
+    not the beginning of the file."""
+    return count <= _PAGE or answer.headers.get("Content-Type", "").startswith("text/html")
 
 
 def _told(answer: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:

@@ -120,7 +120,7 @@ def test_login_page_is_no_part_of_a_file(hub, tmp_path, no_pause, arrived, lengt
     place = tmp_path / "big.safetensors"
     transfer.part_of(place).write_bytes(BIG[:arrived])
     hub.odd = lambda handler, *_: not answer(handler, 200, PAGE, length)
-    with pytest.raises(UserError, match=r"something else than big.*login page .*what has arrived"):
+    with pytest.raises(UserError, match=r"something else than big.*login page .*what had arrived"):
         fetch_files({big(): place})
     assert transfer.part_of(place).read_bytes() == BIG[:arrived]
     hub.odd = once(lambda handler, *_: answer(handler, 200, PAGE, length))
@@ -193,6 +193,27 @@ def test_file_without_a_told_length_is_taken_when_it_is_whole(hub, tmp_path):
     fetch_files({big(): tmp_path / "big.safetensors"})
     assert (tmp_path / "big.safetensors").read_bytes() == BIG
     assert len(hub.ranges) == 1
+
+
+@pytest.mark.parametrize("step", [1_000_000, 1_100_000])
+def test_dropped_connections_without_a_told_length_are_continued(hub, tmp_path, step):
+    """As a proxy does that ends an answer by ending the connection."""
+    hub.odd = lambda handler, data, start: (
+        not answer(handler, 206 if start else 200, data[start : start + step], Content_Type="x/y")
+    )
+    told = []
+    fetch_files({big(): tmp_path / "big.safetensors"}, told.append)
+    assert (tmp_path / "big.safetensors").read_bytes() == BIG
+    assert hub.ranges == ["", f"bytes={step}-", f"bytes={2 * step}-"]
+    assert all(a.done <= b.done for a, b in itertools.pairwise(told))
+
+
+def test_long_login_page_is_no_part_of_a_file(hub, tmp_path):
+    place, page = tmp_path / "big.safetensors", PAGE + bytes(400_000)
+    hub.odd = once(lambda handler, *_: answer(handler, 200, page, Content_Type="text/html"))
+    fetch_files({big(): place})
+    assert place.read_bytes() == BIG
+    assert hub.ranges == ["", ""]
 
 
 def test_leftover_that_is_larger_than_the_file_is_forgotten(hub, tmp_path):
