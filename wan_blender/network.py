@@ -16,7 +16,7 @@ import urllib.request
 from .errors import UserError
 
 TIMEOUT_S = 30
-LONGEST_WAIT_S = 300  # that a server may ask for
+LONGEST_WAIT_S = 300  # that a server may ask for in all, while nothing arrives
 _LATER = (408, 429)  # codes below 500 that may be asked again
 _NO_SUCH_JSON = (AttributeError, KeyError, TypeError, ValueError)
 _NETWORK = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENETRESET}

@@ -35,7 +35,7 @@ from .network import (
 )
 
 _CHUNK = 1 << 20  # bytes; cancel is seen after each
-_PAGE = 1 << 18  # bytes; no login page is larger
+_PAGE = 1 << 18  # bytes; a larger login page says that it is HTML
 _TRIES = 8  # in a row without a byte more than ever before
 
 
@@ -53,13 +53,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Transfer:
-    """How far a download is. ``eta_s`` is -1 while it is not known."""
+    """How far a download is. ``eta_s`` is -1 while it is not known. ``wait_s`` is how long it is
+    still until the server is asked again, 0 while it sends."""
 
     file: str
     done: int  # bytes of the whole download
     total: int
     speed_mb_s: float
     eta_s: float
+    wait_s: float = 0.0
 
 
 Tell = Callable[[Transfer], None]
@@ -89,6 +91,14 @@ class Progress:
         speed = (self.done - before) / max(now - began, 1e-3)
         eta = (self.total - self.done) / speed if speed > 0 and self.total else -1.0
         self._tell(Transfer(file, self.done, self.total, speed / 1e6, max(eta, -1.0)))
+
+    def wait(self, seconds: float, file: str) -> None:
+        """Sleep until the next try, and tell how long it is still."""
+        while seconds > 0:
+            self.check()
+            self._tell(Transfer(file, self.done, self.total, 0.0, -1.0, seconds))
+            time.sleep(min(seconds, 0.5))
+            seconds -= 0.5
 
 
 def measure(source: Source) -> int:
@@ -122,7 +132,7 @@ def fetch(source: Source, place: Path, progress: Progress) -> None:
 
 def _fetch(source: Source, part: _Part, progress: Progress) -> None:
     """Ask until all is there, or nothing more comes. Raises as fetch does."""
-    best, tries = part.size, 0
+    best, tries, waited_s = part.size, 0, 0.0
     while not source.size or part.size < source.size:
         progress.check()
         try:
@@ -134,17 +144,15 @@ def _fetch(source: Source, part: _Part, progress: Progress) -> None:
             if not is_network(failure):
                 raise
             error = failure
-        tries = 0 if part.size > best else tries + 1
+        tries, waited_s = (0, 0.0) if part.size > best else (tries + 1, waited_s)
         best = max(best, part.size)
         wait_s = pause_s(error, tries)
-        if error and (tries >= _TRIES or is_final(error) or wait_s > LONGEST_WAIT_S):
+        waited_s += wait_s
+        if error and (tries >= _TRIES or is_final(error) or waited_s > LONGEST_WAIT_S):
             raise network_error(source.url, source.name, error) from error
         if tries >= _TRIES:
             raise UserError(f"{server_of(source.url)} sends nothing more of {source.name}.")
-        while wait_s > 0:
-            progress.check()
-            time.sleep(min(wait_s, 0.5))
-            wait_s -= 0.5
+        progress.wait(wait_s, source.name)
 
 
 @contextlib.contextmanager

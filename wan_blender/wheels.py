@@ -86,6 +86,8 @@ def _fetch(places: dict[Path, Source], tell: Tell, cancelled: threading.Event) -
 
 
 def _words(now: Transfer) -> str:
+    if now.wait_s:
+        return f"Waiting: {now.file} is asked for again in {now.wait_s:.0f} s"
     left = f", about {now.eta_s / 60:.0f} min left" if now.eta_s >= 60 else ""
     return (
         f"Fetching {now.file.partition('-')[0]}: {now.done / 1e6:.0f} of {now.total / 1e6:.0f} MB, "

@@ -83,6 +83,26 @@ def test_stopped_download_goes_on_where_it_stopped(engine, online, hub, tmp_path
     assert f"bytes={arrived}-" in hub.ranges
 
 
+def test_download_that_is_asked_to_wait_says_so(engine, online, hub, part):  # noqa: F811
+    def busy(handler, *_):
+        handler.send_response(503)
+        handler.send_header("Retry-After", "120")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        return True
+
+    engine.ops.wan.price_model(key=KEY)
+    hub.odd = busy
+    online.fetch()
+    while not online.progress("fetch").get("wait_s"):
+        time.sleep(0.05)
+    drawn = Drawn(part("panels.model").WAN_PT_model)
+    assert any("Waiting: the server is asked again in " in text for text in drawn.texts)
+    engine.ops.wan.stop_call(name="fetch")
+    online.wait()
+    assert online.error is None
+
+
 def test_failed_download_is_told_in_words_and_stays_on_offer(engine, online, hub):  # noqa: F811
     engine.ops.wan.price_model(key=KEY)
     hub.corrupt = FILE

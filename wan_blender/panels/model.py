@@ -256,7 +256,10 @@ def _draw_transfer(
     text = f"{_amount(done)} of {_amount(total)}" if total else "Connecting"
     row.progress(factor=done / total if total else 0.0, text=text)
     row.operator("wan.stop_call", text="", icon="CANCEL").name = "fetch"
-    if total:
+    if progress.get("wait_s"):
+        again = duration(progress["wait_s"])
+        column.label(text=f"Waiting: the server is asked again in {again}", icon="TIME")
+    elif total:
         left = f", about {duration(progress['eta_s'])} left" if progress["eta_s"] >= 0 else ""
         column.label(text=f"{progress['speed_mb_s']:.1f} MB/s{left}", icon="TIME")
 

@@ -195,9 +195,9 @@ def test_file_without_a_told_length_is_taken_when_it_is_whole(hub, tmp_path):
     assert len(hub.ranges) == 1
 
 
-@pytest.mark.parametrize("step", [1_000_000, 1_100_000])
-def test_dropped_connections_without_a_told_length_are_continued(hub, tmp_path, step):
+def test_dropped_connections_without_a_told_length_are_continued(hub, tmp_path):
     """As a proxy does that ends an answer by ending the connection."""
+    step = 1_000_000
     hub.odd = lambda handler, data, start: (
         not answer(handler, 206 if start else 200, data[start : start + step], Content_Type="x/y")
     )
@@ -234,10 +234,38 @@ def test_server_that_is_asked_too_often_is_asked_again_when_it_says(hub, tmp_pat
             for code, after in ((429, "7"), (408, "nonsense"), (503, date))
         )
     )
-    fetch_files({big(): tmp_path / "big.safetensors"})
+    told = []
+    fetch_files({big(): tmp_path / "big.safetensors"}, told.append)
     assert (tmp_path / "big.safetensors").read_bytes() == BIG
     assert sum(slept[:14]) == 7
     assert 90 < sum(slept[15:]) <= 101
+    assert [one.wait_s for one in told[:14]] == [7 - n / 2 for n in range(14)]
+    assert {(one.done, one.speed_mb_s, one.eta_s) for one in told[:14]} == {(0, 0.0, -1.0)}
+    assert told[-1].wait_s == 0
+
+
+def test_server_that_always_asks_to_wait_is_not_waited_for_longer_in_all(
+    hub, tmp_path, monkeypatch
+):
+    slept = []
+    monkeypatch.setattr(transfer.time, "sleep", slept.append)
+    hub.odd = lambda handler, *_: not answer(handler, 503, b"", 0, Retry_After=140)
+    with pytest.raises(UserError, match=r"answers 503 .*Try again later"):
+        fetch_files({big(): tmp_path / "big.safetensors"})
+    assert sum(slept) == 280
+    assert len(hub.ranges) == 3
+
+
+def test_wait_that_is_asked_for_begins_anew_once_more_arrives(hub, tmp_path, no_pause):
+    def short_answer(handler, data, start):
+        answer(handler, 206 if start else 200, data[start : start + 900_000], len(data) - start)
+
+    def busy(handler, *_):
+        answer(handler, 503, b"", 0, Retry_After=200)
+
+    hub.odd = once(busy, short_answer, busy, short_answer, busy)
+    fetch_files({big(): tmp_path / "big.safetensors"})
+    assert (tmp_path / "big.safetensors").read_bytes() == BIG
 
 
 @pytest.mark.parametrize(
