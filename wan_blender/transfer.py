@@ -37,6 +37,7 @@ from .network import (
 _CHUNK = 1 << 20  # bytes; cancel is seen after each
 _PAGE = 1 << 18  # bytes; a larger login page says that it is HTML
 _TRIES = 8  # in a row without a byte more than ever before
+_LOCKS = 5  # of a file whose name was gone
 
 
 @dataclass(frozen=True)
@@ -158,10 +159,14 @@ def _fetch(source: Source, part: _Part, progress: Progress) -> None:
 @contextlib.contextmanager
 def _alone(source: Source, place: Path) -> Iterator[None]:
     """Raises UserError while another process fetches to ``place``. The lock's file goes with the
-    lock: one that was locked when its name was gone already is made anew."""
+    lock: one that was locked when its name was gone already is made anew, a few times only, for a
+    file system may tell the numbers of a file otherwise by its name."""
     path = place.with_name(place.name + ".part.lock")
     try:
-        while not _has_name(file := hold(path), path):
+        for tries_left in reversed(range(_LOCKS)):
+            file = hold(path)
+            if not tries_left or _has_name(file, path):
+                break
             file.close()
     except BlockingIOError as error:
         raise UserError(
@@ -183,6 +188,9 @@ def _has_name(file: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
+    except OSError:
+        file.close()  # and with it the lock
+        raise
 
 
 def part_of(place: Path) -> Path:

@@ -289,6 +289,19 @@ def test_refused_certificate_is_no_odd_answer():
     assert "cannot be reached" in str(network_error("https://hub/a", "big", error))
 
 
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ("hf-mirror.com", "https://hf-mirror.com"),
+        ("http://127.0.0.1:1/", "http://127.0.0.1:1"),
+        ("", "https://huggingface.co"),
+    ],
+)
+def test_endpoint_may_be_a_bare_host(monkeypatch, told, asked):
+    monkeypatch.setenv("HF_ENDPOINT", told)
+    assert download.endpoint() == asked
+
+
 @pytest.mark.parametrize("odd", [PAGE, {"sha": {}}, [{"type": "file", "path": 3}], 5])
 def test_listing_that_is_none_is_told(hub, monkeypatch, odd):
     monkeypatch.setattr(Hub, "listing", lambda *_: odd)
@@ -333,6 +346,41 @@ def test_lock_whose_name_is_gone_is_made_anew(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "hold", hold_late)
     fetch_files({big(): tmp_path / "big.safetensors"})
     assert holds == [False, True]
+
+
+def test_lock_on_a_file_system_that_tells_other_numbers_is_taken(hub, tmp_path, monkeypatch):
+    """Some network mounts do: an open file seems to be another than the one of its name."""
+    taken, place = [], tmp_path / "big.safetensors"
+
+    def hold_counted(path):
+        taken.append(hold(path))
+        return taken[-1]
+
+    hold = transfer.hold
+    monkeypatch.setattr(transfer, "hold", hold_counted)
+    monkeypatch.setattr(transfer.os.path, "samestat", lambda *_: len(taken) > 100)
+    fetch_files({big(): place})
+    assert place.read_bytes() == BIG
+    assert len(taken) < 10
+    assert all(file.closed for file in taken)
+
+
+def test_lock_is_let_go_where_its_name_cannot_be_looked_up(hub, tmp_path, monkeypatch):
+    taken = []
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    def hold_and_spoil(path):
+        taken.append(hold(path))
+        monkeypatch.setattr(transfer.os.path, "samestat", fail)
+        return taken[-1]
+
+    hold = transfer.hold
+    monkeypatch.setattr(transfer, "hold", hold_and_spoil)
+    with pytest.raises(UserError, match="Input/output error"):
+        fetch_files({big(): tmp_path / "big.safetensors"})
+    assert [file.closed for file in taken] == [True]
 
 
 def test_file_that_another_process_writes_to_is_not_called_right(hub, tmp_path, monkeypatch):

@@ -185,7 +185,9 @@ def _inside(name: str) -> bool:
 
 
 def endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    """As huggingface_hub takes it, but that a bare host is one too."""
+    told = os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co"
+    return told if "://" in told else f"https://{told}"
 
 
 def _token() -> str:
