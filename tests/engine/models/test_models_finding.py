@@ -34,6 +34,7 @@ from transformers import (
 )
 
 from wan_blender.engine import conditioning
+from wan_blender.engine.models import pairs
 from wan_blender.engine.models.catalogue import part_catalogue
 from wan_blender.engine.models.finding import (
     TOKENIZER,
@@ -42,7 +43,7 @@ from wan_blender.engine.models.finding import (
     compose,
     write_candidate,
 )
-from wan_blender.engine.models.identify import identify
+from wan_blender.engine.models.identify import Identity, identify
 from wan_blender.engine.models.layout import CLIP
 from wan_blender.engine.models.loading import open_model
 from wan_blender.engine.models.scanning import hugging_face_cache, scan
@@ -438,6 +439,23 @@ def test_experts_of_two_kinds_are_no_pair(copies, encoders):
     state = load_file(GOLDEN / "wan22_i2v_tiny_official_keys.safetensors")
     save(encoders / Q5.replace(".gguf", ".safetensors"), state)
     assert {len(c.components.keys() & {"transformer", "transformer_2"}) for c in copies(Q2)} == {1}
+
+
+def test_name_of_each_lone_expert_is_judged_once(monkeypatch):
+    """Of merges there may be hundreds, and each is held against each."""
+    judged = []
+    for name in ("stem_of", "is_distilled"):
+        real = getattr(pairs, name)
+        monkeypatch.setattr(pairs, name, lambda text, real=real: judged.append(text) or real(text))
+    experts = [
+        Identity(path, "transformer", "t2v", width=5120, expert=expert)
+        for number in range(30)
+        for expert in ("high", "low")
+        for path in [Path(f"/judged/{number}/merge{number}{expert}_{expert}_noise.safetensors")]
+    ]
+    made = pairs.pair_experts(experts)
+    assert len(made) == len(experts)
+    assert len(judged) <= 4 * len(experts)  # two stems; the names of the file and its folder
 
 
 def test_vace_modules_of_a_pair_are_of_one_name(folders, tmp_path):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,17 +71,24 @@ def _mix(pairs: list[Pair], model: tuple) -> list[Pair]:
 def _twin(high: Identity, lows: list[Identity]) -> Identity | None:
     """The other one of a pair: beside it, else under the same name elsewhere."""
     same = [low for low in lows if (low.kind, low.width) == (high.kind, high.width)]
-    for name in (str, _short):
+    for stem in (_stem, _short_stem):
         for low in same:
-            if stem_of(name(low.path)) == stem_of(name(high.path)):
+            if stem(low.path) == stem(high.path):
                 return low
     return None
 
 
-def _short(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+@functools.cache
+def _stem(path: Path) -> str:
+    return stem_of(str(path))
 
 
+@functools.cache
+def _short_stem(path: Path) -> str:
+    return stem_of(f"{path.parent.name}/{path.name}")
+
+
+@functools.cache
 def _model(one: Identity) -> tuple:
     """What is the same for all copies of both experts of a model, and of no other model; () where
     its name does not tell."""
