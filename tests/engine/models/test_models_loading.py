@@ -21,6 +21,7 @@ from layouts import component, describe, open_part, save, velocity, write_gguf
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
 from wan_blender.engine.models.identify import identify
+from wan_blender.engine.models.layout import find_folder
 from wan_blender.engine.models.loading import open_model, pick_device
 from wan_blender.engine.models.text import PieceTokenizer, clean_prompt
 from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
@@ -215,6 +216,15 @@ def test_revision_is_the_commit_in_the_hugging_face_cache(folders, tmp_path):
     assert open_model(snapshot, "cpu").revision == "0123abcd"
 
 
+def test_folder_of_snapshots_that_is_no_cache_tells_no_commit(folders, tmp_path):
+    mine = tmp_path / "snapshots" / "nightly" / "models"
+    shutil.copytree(folders["t2v"], mine)
+    bundle = open_model(mine, "cpu")
+    assert bundle.revision == bundle.fingerprint[:12]
+    assert find_folder(tmp_path / "snapshots" / "nightly")[1] == "nightly"
+    assert find_folder("snapshots")[1] == "snapshots"
+
+
 def test_single_file_in_the_hugging_face_cache_opens(folders, tmp_path):
     """There it is a link to a file that is named by its hash."""
     cache = tmp_path / "models--a--b"
@@ -239,6 +249,16 @@ def test_shared_components_are_found_beside_the_folder(folders, tmp_path):
     bundle = open_model(folder, "cpu")
     assert bundle.vae.config.z_dim == 16
     assert bundle.traits.max_sequence_length == 32
+
+
+@pytest.mark.parametrize("entry", [".", "", "./", "../mine", "spiece.model"])
+def test_part_may_be_the_folder_of_the_model_itself(folders, tmp_path, pieces, entry):
+    folder = tmp_path / "mine"
+    shutil.copytree(folders["t2v"], folder)
+    (folder / "spiece.model").write_bytes(pieces)
+    (folder / "wan_blender.json").write_text(json.dumps({"components": {"tokenizer": entry}}))
+    told = open_model(folder, "cpu").read_tokenizer()(["a red ball"], max_length=8)
+    assert torch.equal(told.input_ids, PieceTokenizer(pieces)(["a red ball"], 8).input_ids)
 
 
 def test_no_path_opens_the_bundled_model():

@@ -37,8 +37,7 @@ def find_folder(path: str | Path) -> tuple[Path, str]:
     if words.startswith(BUNDLED) and bundled in nano.VARIANTS:
         return nano.VARIANTS[bundled], f"Nano Wan {nano.TITLES[bundled]}"
     folder = Path(os.path.expanduser(path))
-    cached = folder.parent.name == "snapshots"  # of the Hugging Face cache, named by commits
-    return folder, name_of(folder) if cached else folder.name
+    return folder, name_of(folder) if _is_snapshot(folder) else folder.name
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -106,7 +105,8 @@ def place_of(folder: Path, settings: dict[str, Any], part: str) -> Path | list[P
     """Links of files are not followed: the Hugging Face cache links to files without an ending."""
     entry = settings.get("components", {}).get(part, part)
     several = entry if isinstance(entry, list) else [entry]
-    found = [(folder / name).parent.resolve() / Path(name).name for name in several]
+    found = [folder / name for name in several]
+    found = [place.parent.resolve() / place.name for place in found]  # also of "." and ""
     return found if isinstance(entry, list) else found[0]
 
 
@@ -142,7 +142,7 @@ def commit_of(file: Path) -> str:
     ``hf download --local-dir``, which does not count for a file changed since."""
     file = file.absolute()
     for folder in file.parents:
-        if folder.parent.name == "snapshots":
+        if _is_snapshot(folder):
             return folder.name
         with contextlib.suppress(OSError, ValueError):
             note = note_of(folder, str(file.relative_to(folder))).read_text(encoding="utf-8")
@@ -150,6 +150,12 @@ def commit_of(file: Path) -> str:
             if file.stat().st_mtime - 1 <= float(written_s):
                 return commit
     return ""
+
+
+def _is_snapshot(folder: Path) -> bool:
+    """Whether it is a repository of the Hugging Face cache, which is named by its commit."""
+    repository = folder.parent.parent.name
+    return folder.parent.name == "snapshots" and repository.startswith("models--")
 
 
 def note_of(folder: Path, path: str) -> Path:
