@@ -597,12 +597,16 @@ def test_parts_of_different_models_are_told(folders, tmp_path):
 @pytest.fixture(scope="module")
 def pieces():
     """A SentencePiece model with T5's special tokens, as many as the text encoder embeds."""
+    return make_pieces(unk_id=2, bos_id=-1)
+
+
+def make_pieces(**special):
     model = io.BytesIO()
     text = ["a red ball moves left over a white wall", "an empty blue cloth", "two green stars"]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(text * 20), model_writer=model, vocab_size=258, pad_id=0, eos_id=1,
-        unk_id=2, bos_id=-1, hard_vocab_limit=False,
-        user_defined_symbols=[f"<extra_id_{n}>" for n in range(225)],
+        hard_vocab_limit=False, user_defined_symbols=[f"<extra_id_{n}>" for n in range(225)],
+        **special,
     )  # fmt: skip
     return model.getvalue()
 
@@ -667,15 +671,28 @@ def test_bare_pieces_are_padded_and_cut_like_t5(pieces):
     assert (tokens.input_ids[0, ends:] == 0).all()
 
 
-def test_tokenizer_of_another_model_is_refused(folders, tmp_path, pieces):
-    """Its ids lie within UMT5's, so that nothing else would tell."""
+@pytest.mark.parametrize("rows", [300, 200])
+def test_tokenizer_of_another_model_is_refused(folders, tmp_path, pieces, rows):
+    """Ids of a smaller one lie within UMT5's, so that nothing else would tell; those of a larger
+    one end a job on a card in an error of the driver."""
     text = component(folders["t2v"] / "text_encoder")
-    text["shared.weight"] = torch.zeros(300, 32)
+    text["shared.weight"] = torch.zeros(rows, 32)
     save(tmp_path / "umt5.safetensors", text)
     (tmp_path / "t5.model").write_bytes(pieces)
     parts = {name: str(folders["t2v"] / name) for name in ("transformer", "vae", "tokenizer")}
     for tokenizer in (parts["tokenizer"], "t5.model"):
         made = describe(tmp_path, parts | {"text_encoder": "umt5.safetensors",
                                            "tokenizer": tokenizer})  # fmt: skip
-        with pytest.raises(WeightsMissing, match="tokens where the text encoder embeds 300"):
+        with pytest.raises(WeightsMissing, match=f"tokens where the text encoder embeds {rows}"):
             open_model(made, "cpu").read_tokenizer()
+
+
+def test_tokenizer_with_other_special_tokens_is_refused(folders, tmp_path):
+    """As Gemma's, which has nearly as many tokens as UMT5, and the same two first."""
+    folder = copied(folders, tmp_path)
+    _write_t5(folder / "tokenizer")
+    made = make_pieces(bos_id=2, unk_id=3)
+    assert len(PieceTokenizer(made)) <= 258
+    (folder / "tokenizer" / "spiece.model").write_bytes(made)
+    with pytest.raises(WeightsMissing, match="its unknown token is 3, UMT5's is 2"):
+        open_model(folder, "cpu").read_tokenizer()

@@ -54,6 +54,10 @@ class PieceTokenizer:
     def __len__(self) -> int:
         return len(self._pieces)
 
+    @property
+    def unk_token_id(self) -> int:
+        return self._pieces.unk_id()
+
     def __call__(self, texts: list[str], max_length: int, **_: Any) -> SimpleNamespace:
         rows = [[*self._pieces.encode(text)[: max_length - 1], 1] for text in texts]
         ids = torch.zeros(len(rows), max_length, dtype=torch.long)
@@ -93,13 +97,17 @@ def open_tokenizer(place: Path, encoder: Weights) -> Any:
 
 
 def _fitting(tokenizer: Any, encoder: Weights) -> Any:
-    """``tokenizer``, unless it is another model's: its tokens would mean other words. UMT5 embeds
-    256384 tokens and has 256300; T5 has 32100, mT5 250100. Raises ValueError."""
+    """``tokenizer``, unless it is another model's: its tokens would mean other words, or lie beyond
+    those that are embedded. UMT5 embeds 256384 tokens and has 256300, of which 2 is the unknown
+    one; T5 has 32100, mT5 250100, NLLB 256204, Gemma 256000 (where 3 is the unknown one) or 262145.
+    Raises ValueError."""
     names = ("shared.weight", "encoder.embed_tokens.weight")
     rows = next(encoder.infos[name].shape[0] for name in names if name in encoder.infos)
-    if len(tokenizer) < 0.98 * rows:
+    if not 0.98 * rows <= len(tokenizer) <= rows:
         raise ValueError(
             f"it has {len(tokenizer)} tokens where the text encoder embeds {rows}: it is another "
             "model's"
         )
+    if (unknown := tokenizer.unk_token_id) not in (None, 2):
+        raise ValueError(f"its unknown token is {unknown}, UMT5's is 2: it is another model's")
     return tokenizer
