@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -457,6 +458,21 @@ def test_models_of_stages_are_loaded_as_the_memory_plan_says(tmp_path, monkeypat
     for span in plan.stages.spans:
         weight = fitting.models.use(span).blocks[0].attn1.to_q.weight
         assert weight.element_size() > 1
+
+
+def test_tensors_of_a_try_that_ran_out_of_memory_are_let_go_before_the_next(monkeypatch):
+    monkeypatch.setattr(Fitting, "__init__", lambda self: None)
+    monkeypatch.setattr(Fitting, "_step_down", lambda *_: None)
+    held = []
+
+    def work():
+        if held:
+            return held[0]()
+        latents = torch.zeros(4)
+        held.append(weakref.ref(latents))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    assert Fitting().run("denoising", work) is None
 
 
 def test_out_of_memory_without_a_measure_left_says_what_to_do(tmp_path, monkeypatch):

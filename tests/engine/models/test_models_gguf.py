@@ -18,6 +18,7 @@ from wan_blender.engine.models import shelf, stored
 from wan_blender.engine.models.gguf_files import read_gguf
 from wan_blender.engine.models.identify import identify
 from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.weights import Weights
 from wan_blender.errors import WeightsMissing
 
 TEXTS = [
@@ -214,6 +215,24 @@ def test_matrix_is_unpacked_some_rows_at_a_time(monkeypatch, form):
     torch.testing.assert_close(matrix.unpack(torch.float32), expected, rtol=1e-6, atol=1e-9)
     assert rows == [8, 8, 8, 8, 8, 8, 2]
     assert matrix.unpack(torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
+def test_plain_tensor_can_be_written_to(tmp_path, kind):
+    """As LoRAs do to norms: in the file's read-only map that would end the process."""
+    writer, quant = gguf.GGUFWriter(tmp_path / "a.gguf", "wan"), gguf.GGMLQuantizationType[kind]
+    data = gguf.quantize(np.ones((4, 32), np.float32), quant)
+    name = "vace_blocks.0.after_proj.weight"
+    writer.add_tensor(name, data, raw_dtype=quant)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    weights = Weights([tmp_path / "a.gguf"], "vace")
+    (read,) = (weights.read(known) for known in weights.infos)
+    assert (read == 1).all()
+    (file,) = weights._gguf.values()
+    assert not np.shares_memory(read.view(torch.int8).numpy(), file.tensors[name].data)
 
 
 def test_embedding_under_two_names_is_unpacked_once(state, tmp_path):

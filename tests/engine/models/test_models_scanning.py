@@ -139,6 +139,20 @@ def mxfp8(state):
     return out
 
 
+def blocks(state):
+    """Block matrices as float8 with a float for each 8x8 of them, as DeepSeek's of 128x128."""
+    out = {}
+    for name, tensor in state.items():
+        if tensor.ndim == 2 and "blocks." in name and name.endswith("weight"):
+            rows, columns = tensor.shape
+            out[name] = tensor.to(torch.float8_e4m3fn)
+            scales = torch.ones(rows // 8, columns // 8)
+            out[name.removesuffix(".weight") + ".weight_scale"] = scales
+        else:
+            out[name] = tensor
+    return out
+
+
 def integers(state):
     """Block matrices as int8, with a scale for each row."""
     out = {}
@@ -152,7 +166,12 @@ def integers(state):
 
 
 @pytest.mark.parametrize(
-    ("pack", "told"), [(integers, "as I8"), (mxfp8, "F8_E4M3 with scales of shape")]
+    ("pack", "told"),
+    [
+        (integers, "as I8"),
+        (mxfp8, "F8_E4M3 with scales of shape"),
+        (blocks, "F8_E4M3 with scales of shape"),
+    ],
 )
 def test_quantisation_that_is_not_read_is_told_before_it_is_chosen(
     folders, encoders, tmp_path, pack, told
