@@ -31,9 +31,10 @@ def write_unigram(
     if _UNKNOWN not in types:
         raise ValueError("its vocabulary has no piece for what is unknown")
     model = bytearray()
+    pack, kinds = struct.Struct("<f").pack, {kind: _number(3, kind) for kind in {*types}}
     for piece, score, kind in zip(pieces, scores, types, strict=True):
         # piece, score, type
-        model += _bytes(1, _bytes(1, piece) + b"\x15" + struct.pack("<f", score) + _number(3, kind))
+        model += _bytes(1, _bytes(1, piece) + b"\x15" + pack(score) + kinds[kind])
     # model_type, vocab_size, byte_fallback
     model += _bytes(2, _number(3, _UNIGRAM) + _number(4, len(pieces)) + _number(35, _BYTE in types))
     spaces = _number(3, add_space_prefix) + _number(4, remove_extra_whitespaces)
@@ -51,6 +52,8 @@ def _bytes(tag: int, value: bytes) -> bytes:
 
 def _varint(value: int) -> bytes:
     """Seven bits a byte, lowest first; the eighth says that more follow."""
+    if value < 128:  # as nearly all are
+        return bytes((value,))
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
