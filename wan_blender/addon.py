@@ -21,7 +21,7 @@ from . import (
 )
 from .interface import stop_timer
 from .operators.examine_engine import copy_report
-from .operators.install_engine import show_progress
+from .operators.on_installation import show_progress
 from .panels import hygiene_overlay, mask_overlay, schedule_plot
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)

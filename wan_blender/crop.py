@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from .job import Region
 from .latent_grid import Grid, grow_space
+from .model_folder import read_object
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
@@ -38,7 +38,7 @@ def native_pixels(cell: int) -> int:
 
 def read_sizes(folder: Path) -> ModelSizes:
     """Sizes of a model folder from its JSON files; what they do not say is as in Wan 14B."""
-    settings = _read(folder / "wan_blender.json")
+    settings = read_object(folder / "wan_blender.json")
     vae, transformer = (_config(folder, settings, part) for part in ("vae", "transformer"))
     cell = vae.get("scale_factor_spatial") or 8
     patch = (transformer.get("patch_size") or (1, 2, 2))[-1]
@@ -48,15 +48,7 @@ def read_sizes(folder: Path) -> ModelSizes:
 def _config(folder: Path, settings: dict[str, Any], part: str) -> dict[str, Any]:
     components = settings.get("components")
     place = components.get(part, part) if isinstance(components, dict) else part
-    return _read(folder / place / "config.json") if isinstance(place, str) else {}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    return read_object(folder / place / "config.json") if isinstance(place, str) else {}
 
 
 @dataclass(frozen=True)

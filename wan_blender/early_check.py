@@ -4,17 +4,13 @@ cost the export of a whole shot. numpy only."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 from . import job as jobs
 from .errors import WeightsMissing
+from .model_folder import find_folder, is_bundled, read_object
 from .stages import expert_at, loras_for, plan_stages
-
-_NANO = Path(__file__).parent / "engine" / "nano"
 
 
 def check_settings(settings: jobs.Job, frames: range) -> None:
@@ -38,23 +34,16 @@ def check_settings(settings: jobs.Job, frames: range) -> None:
 
 
 def _boundary(path: str) -> float | None:
-    """Between the two experts of a model, as its folder tells it; None for a single model, as the
-    bundled one of an empty ``path`` is, and where it does not."""
-    if not path:
-        return None
-    folder = Path(os.path.expanduser(path))
-    if path.startswith(jobs.BUNDLED):
-        folder = _NANO / path.removeprefix(jobs.BUNDLED)
-    told: dict[str, Any] = {}
-    for name in ("model_index.json", "wan_blender.json"):
-        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-            told |= json.loads((folder / name).read_text(encoding="utf-8"))
+    """Between the two experts of a model, as its folder tells it; None for a single model and where
+    it does not."""
+    folder = find_folder(path)
+    told = read_object(folder / "model_index.json") | read_object(folder / "wan_blender.json")
     boundary = told.get("boundary", told.get("boundary_ratio"))
     return boundary if isinstance(boundary, (int, float)) else None
 
 
 def _check_model(name: str, path: str) -> None:
-    if path and not path.startswith(jobs.BUNDLED) and not _exists(path):
+    if not is_bundled(path) and not _exists(path):
         raise WeightsMissing(
             f"There is no model folder {path} ({name}).",
             "Choose a model that is there; the Wan tab's Model lists them.",

@@ -31,14 +31,13 @@ from pathlib import Path
 from . import offline
 from .errors import DiskFull, EngineMissing, UserError, from_os_error
 from .folders import discard, holds_trash, long_path, sweep
-from .installer import Runner, Tell, find_uv, python_in
+from .installer import ROOM, Runner, Tell, find_uv, python_in
 from .process import child_environment
 from .recipe import Recipe
 from .wheels import gather
 
 _NEEDED_GB, _NEEDED_GB_GPU = 5, 17  # with a CUDA or ROCm build of torch
 _AMD = Path("/dev/kfd")  # where there is a driver for AMD's cards
-_ROOM = "See that there is space and that the folder can be written, and try again."
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def install(
     except BaseException as error:
         discard(folder)
         if isinstance(error, OSError):
-            raise from_os_error(error, "installing the engine", _ROOM) from error
+            raise from_os_error(error, "installing the engine", ROOM) from error
         raise
     _use(home, name, recipe)
     if kept:  # then a repair has the wheels

@@ -26,8 +26,8 @@ from . import answer, event_pump, hygiene_view, job, preferences, properties, sc
 from .engine_call import EngineCall
 from .errors import BadRequest, UserError, WanError
 from .interrupts import interrupts
-from .library import is_bundled
 from .local_job import LocalJob, make_room
+from .model_folder import is_bundled
 from .printed_progress import PrintedProgress
 from .timeline import mattes, shot
 from .timeline.place import Placement

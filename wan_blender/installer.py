@@ -20,6 +20,7 @@ from pathlib import Path
 from .errors import Cancelled, EngineMissing, UserError
 from .process import child_environment
 
+ROOM = "See that there is space and that the folder can be written, and try again."
 LOCK = Path(__file__).with_name("engine") / "installer.lock"
 
 Tell = Callable[[str], None]

@@ -18,12 +18,11 @@ from .crop import ModelSizes, read_sizes
 from .engine_call import EngineCall
 from .errors import Cancelled, WanError
 from .interface import in_a_window, redraw_sidebar, start_timer, stop_timer
+from .model_folder import find_folder, is_bundled
 from .traits import Traits
 
 TICK_S = 0.2
 FILE = "models.json"
-DEFAULT = "vace"  # of the bundled models
-NANO = Path(__file__).parent / "engine" / "nano"
 
 
 class Library:
@@ -97,8 +96,7 @@ class Library:
         if known and known["traits"]:
             traits = Traits(**known["traits"])
             return ModelSizes(traits.cell, traits.patch, traits.native_pixels)
-        folder = NANO / (path.removeprefix(job.BUNDLED) or DEFAULT)
-        return read_sizes(folder if is_bundled(path) else Path(bpy.path.abspath(path)))
+        return read_sizes(find_folder(path if is_bundled(path) else bpy.path.abspath(path)))
 
     def files(self, *roles: str) -> list[dict[str, Any]]:
         """Single weight files: what engine/models/identify.py's Identity says, and a title."""
@@ -222,10 +220,6 @@ class Library:
         self._found = found
         with contextlib.suppress(OSError):  # it is found again
             job.write_json(self._file, found)
-
-
-def is_bundled(path: str) -> bool:
-    return not path or path.startswith(job.BUNDLED)
 
 
 def _read(path: Path) -> dict[str, Any]:

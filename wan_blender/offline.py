@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .errors import BadRequest, EngineMissing, UserError, from_os_error
 from .folders import discard, long_path
-from .installer import LOCK, Runner, Tell, find_uv, python_in
+from .installer import LOCK, ROOM, Runner, Tell, find_uv, python_in
 from .recipe import Packages, Recipe
 from .wheels import gather
 
@@ -60,8 +60,7 @@ def bundle(
                     run([python, "-m", "pip", "download", "-d", str(wheels), *index,
                          *packages.wanted])  # fmt: skip
     except OSError as error:
-        hint = "See that there is space and that the folder can be written, and try again."
-        raise from_os_error(error, f"filling {folder}", hint) from error
+        raise from_os_error(error, f"filling {folder}", ROOM) from error
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     torch = " and ".join(path.name.split("-")[1] for path in folder.glob("torch/*torch-*.whl"))
     lack = "" if has_python else f" Python {recipe.python} must be on the machine it is for."

@@ -13,7 +13,7 @@ from typing import Any
 from . import job as jobs
 from .file_names import is_distilled, telling_name
 from .schedule import unshift
-from .stages import Changes, Span, StagePlan, experts, plan_stages
+from .stages import Changes, Span, StagePlan, expert_at, experts, loras_for, plan_stages
 from .traits import Traits
 
 # A step-distill LoRA at less than half its weight only helps along: it is neither held to what it
@@ -64,12 +64,8 @@ class Run:
         return [span for span in self.spans if self.expert(span) == expert]
 
     def expert(self, span: Span) -> str:
-        """ "high", "low", or "" for the one transformer of a model."""
-        if span.stage.expert != "auto":
-            return span.stage.expert
-        if self.traits.boundary is None:
-            return ""
-        return "high" if self.plan.sigmas[span.start] >= self.traits.boundary else "low"
+        """ "high", "low", or "auto" for the one transformer of a model."""
+        return expert_at(span.stage, self.traits.boundary, self.plan.sigmas[span.start])
 
     def share(self, spans: Iterable[Span]) -> float:
         """Of the run's shift-free time, 0 to 1: a schedule gives it that share of the steps."""
@@ -84,7 +80,7 @@ class Run:
         if self.stages and span.stage.name:
             return f"{span.stage.name} stage"
         expert = self.expert(span)
-        if expert and len(self.of_expert(expert)) == 1:
+        if expert != "auto" and len(self.of_expert(expert)) == 1:
             return f"{expert}-noise expert"
         return f"stage at noise {self.plan.sigmas[span.start]:.2f}"
 
@@ -106,12 +102,8 @@ class Run:
     def fast_file(self, span: Span, least: float = FULL_WEIGHT) -> str:
         """The LoRA or model that a span is step-distilled by; "" for none. LoRAs count from the
         weight ``least`` on, and never at 0."""
-        expert = self.expert(span)
-        loras = [
-            use.file
-            for use in [*self.loras, *span.stage.loras]
-            if (not expert or use.expert in ("both", expert)) and 0 < use.weight >= least
-        ]
+        read = loras_for(self.loras, span.stage, self.expert(span))
+        loras = [use.file for use in read if 0 < use.weight >= least]
         return next(filter(is_distilled, [*loras, *self._models(span)]), "")
 
     def _models(self, span: Span) -> list[str]:

@@ -23,9 +23,14 @@ from pathlib import Path
 
 def wheel(folder: Path, name: str, version: str, body: str, needs: str = "") -> str:
     """A pure wheel with one module that ``needs`` another; returns its line for a lock file."""
+    return pack(folder, name, version, {f"{name}.py": body}, needs)
+
+
+def pack(folder: Path, name: str, version: str, files: dict[str, str], needs: str = "") -> str:
+    """A wheel of ``files``, which may all be run; returns its line for a lock file."""
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{name}.py": body,
+        **files,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         + (f"Requires-Dist: {needs}\n" if needs else ""),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -38,9 +43,10 @@ def wheel(folder: Path, name: str, version: str, body: str, needs: str = "") -> 
     path = folder / f"{name}-{version}-py3-none-any.whl"
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
-        for inner, text in files.items():
-            archive.writestr(inner, text)
-        archive.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
+        for inner, text in {**files, f"{info}/RECORD": record + f"{info}/RECORD,,\n"}.items():
+            entry = zipfile.ZipInfo(inner)
+            entry.external_attr = 0o100755 << 16
+            archive.writestr(entry, text)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"{name}=={version} --hash=sha256:{digest}\n"
 

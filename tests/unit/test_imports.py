@@ -22,12 +22,12 @@ STDLIB_ONLY = {
 }  # fmt: skip
 NUMPY_ONLY = {
     "latent_grid", "mask_notes", "hygiene", "crop", "mask_preview", "schedule", "schedule_check",
-    "schedule_rules", "schedule_run", "early_check", "stages", "traits",
+    "schedule_rules", "schedule_run", "early_check", "model_folder", "stages", "traits",
 }  # fmt: skip
 SHARED = {
     "claim", "crop", "errors", "file_names", "hygiene", "job", "latent_grid", "mask_notes",
-    "mask_preview", "network", "protocol", "schedule", "schedule_check", "schema", "stages",
-    "traits", "transfer",
+    "mask_preview", "model_folder", "network", "protocol", "schedule", "schedule_check", "schema",
+    "stages", "traits", "transfer",
 }  # fmt: skip
 TIMELINE = SHARED | {"timeline"}
 SESSION = TIMELINE | {
@@ -45,7 +45,8 @@ ALLOWED = {
     "schema": {"errors"},
     "job": {"errors", "schema", "latent_grid"},
     "latent_grid": {"errors"},
-    "crop": {"job", "latent_grid"},
+    "crop": {"job", "latent_grid", "model_folder"},
+    "model_folder": {"job"},
     "mask_preview": {"crop", "job", "latent_grid", "mask_notes"},
     "mask_notes": {"crop", "job", "latent_grid"},
     "schedule": {"errors"},
@@ -72,7 +73,7 @@ ALLOWED = {
     "timeline": TIMELINE,
     "local_job": TIMELINE,
     "session": SESSION,
-    "early_check": {"errors", "job", "stages"},
+    "early_check": {"errors", "job", "model_folder", "stages"},
     "answer": {"errors", "job", "local_job"},
     "interface": set(),
     "event_pump": {"errors", "interface", "session"},
@@ -81,7 +82,15 @@ ALLOWED = {
     "preferences": {"diagnosis", "engine_env", "installation", "interface", "process"},
     "properties": TIMELINE,
     "hygiene_view": TIMELINE | {"engine_call", "interface", "library", "mask_view", "properties"},
-    "library": {"crop", "engine_call", "errors", "interface", "job", "traits"},
+    "library": {
+        "crop",
+        "engine_call",
+        "errors",
+        "interface",
+        "job",
+        "model_folder",
+        "traits",
+    },
     "mask_view": TIMELINE | {"interface", "library", "properties"},
     "outlook": TIMELINE | {"library", "mask_view", "properties"},
     "forecast": {"engine_call", "errors", "interface", "outlook", "schema"},

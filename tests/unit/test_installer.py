@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.util
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
+from package_index import pack
 
 from wan_blender import installer
 from wan_blender.errors import EngineMissing
@@ -28,27 +26,10 @@ def script(path: Path, version: str) -> Path:
 def tools(tmp_path, monkeypatch):
     """A machine without uv, and a folder with the wheel of uv 2.0.1, which is the pinned one:
     the tools folder and the runner."""
-    info, wheels = "uv-2.0.1.dist-info", tmp_path / "wheels"
-    files = {
-        "uv-2.0.1.data/scripts/uv": script(tmp_path / "uv", "2.0.1").read_text(),
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: uv\nVersion: 2.0.1\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    digests = {
-        name: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().strip("=")
-        for name, text in files.items()
-    }
-    record = "".join(f"{name},sha256={digest},\n" for name, digest in digests.items())
-    wheel = wheels / "uv-2.0.1-py3-none-any.whl"
-    wheels.mkdir()
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
-            entry = zipfile.ZipInfo(name)
-            entry.external_attr = 0o100755 << 16
-            archive.writestr(entry, text)
-    lock = tmp_path / "installer.lock"
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    lock.write_text(f"# pinned\nuv==2.0.1 --hash=sha256:{digest}\n")
+    wheels, lock = tmp_path / "wheels", tmp_path / "installer.lock"
+    program = script(tmp_path / "uv", "2.0.1").read_text()
+    pinned = pack(wheels, "uv", "2.0.1", {"uv-2.0.1.data/scripts/uv": program})
+    lock.write_text(f"# pinned\n{pinned}")
     monkeypatch.setattr(installer, "LOCK", lock)
     monkeypatch.setattr(installer, "_USUAL", (tmp_path / "usual",))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))

@@ -8,11 +8,10 @@ from bpy.props import BoolProperty, StringProperty
 
 from .. import installation, preferences
 from ..errors import BadRequest
-from .install_engine import follow
-from .operator import WanOperator
+from .on_installation import InstallationOperator, follow
 
 
-class WAN_OT_bundle_engine(WanOperator, bpy.types.Operator):
+class WAN_OT_bundle_engine(InstallationOperator, bpy.types.Operator):
     """Fetch what an installation without a network needs, Python and packages, into a new folder
     inside the one you choose, for machines with this one's system and processor. Choose the build
     of torch for their card first: Automatic takes the one for the card in this machine"""
@@ -28,9 +27,7 @@ class WAN_OT_bundle_engine(WanOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        task = installation.current()
-        if task and task.running:
-            cls.poll_message_set("An installation is running")
+        if not super().poll(context):
             return False
         cls.poll_message_set("Allow online access in Preferences > System > Network")
         return bpy.app.online_access

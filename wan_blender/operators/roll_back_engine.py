@@ -4,11 +4,10 @@ from __future__ import annotations
 import bpy
 
 from .. import engine_env, event_pump, installation, preferences
-from .install_engine import follow
-from .operator import WanOperator
+from .on_installation import InstallationOperator, follow
 
 
-class WAN_OT_roll_back_engine(WanOperator, bpy.types.Operator):
+class WAN_OT_roll_back_engine(InstallationOperator, bpy.types.Operator):
     """Use the engine that was installed before this one. A run ends, its job can be run again"""
 
     bl_idname = "wan.roll_back_engine"
@@ -16,9 +15,7 @@ class WAN_OT_roll_back_engine(WanOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        running = installation.current()
-        if running and running.running:
-            cls.poll_message_set("An installation is running")
+        if not super().poll(context):
             return False
         cls.poll_message_set("There is no earlier engine")
         return bool(engine_env.earlier(preferences.home()))

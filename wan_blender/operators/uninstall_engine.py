@@ -5,11 +5,10 @@ import bpy
 
 from .. import event_pump, installation, preferences
 from ..library import library
-from .install_engine import follow
-from .operator import WanOperator
+from .on_installation import InstallationOperator, follow
 
 
-class WAN_OT_uninstall_engine(WanOperator, bpy.types.Operator):
+class WAN_OT_uninstall_engine(InstallationOperator, bpy.types.Operator):
     """Remove every installed engine and what its installer has fetched. A run ends, its job can be
     run again; models and jobs stay"""
 
@@ -18,9 +17,7 @@ class WAN_OT_uninstall_engine(WanOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        task = installation.current()
-        if task and task.running:
-            cls.poll_message_set("An installation is running")
+        if not super().poll(context):
             return False
         cls.poll_message_set("Models are being looked for or downloaded")
         return not library().busy

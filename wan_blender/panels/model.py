@@ -9,7 +9,8 @@ from typing import Any
 import bpy
 
 from ..interface import draw_wrapped
-from ..library import is_bundled, library
+from ..library import library
+from ..model_folder import is_bundled
 from ..timeline import compat
 from .layout import WanPanel, duration
 

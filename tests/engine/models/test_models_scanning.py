@@ -125,44 +125,30 @@ def test_malformed_model_folder_hides_no_other(folders, tmp_path):
     assert models[str(folders["t2v"])]["missing"] == ()
 
 
-def mxfp8(state):
-    """Block matrices as ComfyUI's mxfp8: float8 with an exponent for each 32 of a row."""
-    out = {}
+def packed(state, pack):
+    """``state`` with what ``pack`` makes of each block matrix, and the scales for it."""
+    out = dict(state)
     for name, tensor in state.items():
         if tensor.ndim == 2 and "blocks." in name and name.endswith("weight"):
-            rows, columns = tensor.shape
-            scales = torch.full((rows, columns // 32), 127, dtype=torch.uint8)
-            out[name] = tensor.to(torch.float8_e4m3fn)
-            out[name.removesuffix(".weight") + ".weight_scale"] = scales
-        else:
-            out[name] = tensor
+            out[name], out[name.removesuffix(".weight") + ".weight_scale"] = pack(tensor)
     return out
 
 
-def blocks(state):
-    """Block matrices as float8 with a float for each 8x8 of them, as DeepSeek's of 128x128."""
-    out = {}
-    for name, tensor in state.items():
-        if tensor.ndim == 2 and "blocks." in name and name.endswith("weight"):
-            rows, columns = tensor.shape
-            out[name] = tensor.to(torch.float8_e4m3fn)
-            scales = torch.ones(rows // 8, columns // 8)
-            out[name.removesuffix(".weight") + ".weight_scale"] = scales
-        else:
-            out[name] = tensor
-    return out
+def mxfp8(matrix):
+    """As ComfyUI's mxfp8: float8 with an exponent for each 32 of a row."""
+    rows, columns = matrix.shape
+    return matrix.to(torch.float8_e4m3fn), torch.full((rows, columns // 32), 127, dtype=torch.uint8)
 
 
-def integers(state):
-    """Block matrices as int8, with a scale for each row."""
-    out = {}
-    for name, tensor in state.items():
-        if tensor.ndim == 2 and "blocks." in name and name.endswith("weight"):
-            out[name] = tensor.to(torch.int8)
-            out[name.removesuffix(".weight") + ".weight_scale"] = torch.ones(len(tensor), 1)
-        else:
-            out[name] = tensor
-    return out
+def blocks(matrix):
+    """Float8 with a float for each 8x8, as DeepSeek's of 128x128."""
+    rows, columns = matrix.shape
+    return matrix.to(torch.float8_e4m3fn), torch.ones(rows // 8, columns // 8)
+
+
+def integers(matrix):
+    """Int8, with a scale for each row."""
+    return matrix.to(torch.int8), torch.ones(len(matrix), 1)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +163,7 @@ def test_quantisation_that_is_not_read_is_told_before_it_is_chosen(
     folders, encoders, tmp_path, pack, told
 ):
     state = renamed(component(folders["t2v"] / "transformer"), official_transformer_name)
-    path = save(encoders / "wan.safetensors", pack(state))
+    path = save(encoders / "wan.safetensors", packed(state, pack))
     found = scan([encoders])
     assert candidates(found) == []
     assert told in found.unusable[path]

@@ -22,14 +22,13 @@ from ...transfer import Transfer
 from .catalogue import Entry, catalogue, find_entry, lora_catalogue, part_catalogue
 from .download import (
     fetch,
-    fetch_files,
+    fetch_absent,
     find_at_hand,
     free_bytes,
     lora_places,
     model_places,
     needed_bytes,
     part_places,
-    use_at_hand,
 )
 from .finding import add_part, candidates, compose, write_candidate
 from .identify import identify
@@ -115,13 +114,11 @@ def _fetch(options: argparse.Namespace) -> Any:
     folders = [options.to, *options.look]
     if options.key in lora_catalogue():
         places = lora_places(lora_catalogue()[options.key], options.to)
-        places = use_at_hand(places, folders, tell)
-        fetch_files(places, tell)
+        places = fetch_absent(places, folders, tell)
         return {"lora": next(iter(places.values()))}
     if options.key in part_catalogue():
         places = part_places(part_catalogue()[options.key], options.to)
-        places = use_at_hand(places, folders, tell)
-        fetch_files(places, tell)
+        places = fetch_absent(places, folders, tell)
         ((file, place),) = places.items()
         if options.into:
             add_part(options.into, file.part, place)

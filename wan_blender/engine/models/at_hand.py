@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ...transfer import Progress, Tell
 from .catalogue import RemoteFile
+from .walking import Walk
 
-_DEPTH = 8
 _CHUNK = 1 << 22  # bytes; cancel is seen after each
 
 
@@ -66,23 +66,8 @@ def _sha256(path: Path, progress: Progress) -> str:
 
 
 def _walk(folders: Iterable[Path], names: Iterable[str]) -> Iterator[Path]:
-    """Files of these names, links followed, no folder twice."""
-    seen = set()
+    """Files of these names."""
+    walk = Walk({})
     for root in folders:
-        top = os.path.abspath(os.path.expanduser(root))
-        for folder, inside, files in os.walk(top, followlinks=True):
-            try:
-                told = os.stat(folder)
-            except OSError:
-                told = None
-            deep = len(Path(folder).parts) - len(Path(top).parts) >= _DEPTH
-            if told is None or (told.st_dev, told.st_ino) in seen:
-                inside.clear()
-                continue
-            if deep:  # another place may lead further into it
-                inside.clear()
-            else:
-                seen.add((told.st_dev, told.st_ino))
-                inside[:] = [name for name in inside if name != "blobs" and name[0] != "."]
-            for name in sorted(set(names) & set(files)):
-                yield Path(folder) / name
+        for _folder, inside in walk.folders(Path(os.path.abspath(os.path.expanduser(root)))):
+            yield from (path for path in inside if path.name in names)

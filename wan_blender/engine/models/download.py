@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fetch models of the catalogue from the Hugging Face hub, never without being asked, nor what is
 on this machine already. HF_ENDPOINT and HF_TOKEN are honoured; transfer.py says how a file is
-resumed and verified. stdlib only."""
+resumed and verified. No torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import os
 import shutil
 import time
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,7 @@ def fetch(
     if entry.repository:
         fetch_files(places, tell)
         return root / entry.key
-    places = use_at_hand(places, folders, tell)
-    fetch_files(places, tell)
+    places = fetch_absent(places, folders, tell)
     parts = {file.part: str(place) for file, place in places.items()}
     return write_candidate(Candidate(entry.key, entry.kind, parts, entry.boundary, ()), root)
 
@@ -57,7 +57,9 @@ def model_places(entry: Entry, root: Path) -> dict[RemoteFile, Path]:
     if entry.repository:
         files = list_repository(entry.repository, entry.revision)
         return {file: root / entry.key / file.path for file in files}
-    return {file: _place(file, root) for file in map(complete, entry.files)}
+    ask_once = cache(list_files)  # of several files of a repository
+    files = [complete(file, ask_once) for file in entry.files]
+    return {file: _place(file, root) for file in files}
 
 
 def part_places(entry: PartEntry, root: Path) -> dict[RemoteFile, Path]:
@@ -85,13 +87,15 @@ def find_at_hand(
     return find_files(absent, [*named, *comfyui_folders(named), hugging_face_cache()])
 
 
-def use_at_hand(
+def fetch_absent(
     places: dict[RemoteFile, Path],
     folders: Iterable[Path],
     tell: Tell = lambda _transfer: None,
 ) -> dict[RemoteFile, Path]:
-    """``places``, with those of files that are at hand, and the right ones, in their stead."""
-    return places | verify(find_at_hand(places, folders), tell)
+    """Download what is not at hand; where each file is then, its own place or where it lay."""
+    places = places | verify(find_at_hand(places, folders), tell)
+    fetch_files(places, tell)
+    return places
 
 
 def needed_bytes(places: dict[RemoteFile, Path]) -> int:
@@ -141,10 +145,17 @@ def list_repository(repository: str, revision: str = "main") -> list[RemoteFile]
     ]
 
 
-def complete(file: RemoteFile) -> RemoteFile:
+def list_files(repository: str, revision: str = "main") -> list[RemoteFile]:
+    """Every weight file of a repository."""
+    return [file for file in _tree(repository, revision) if file.sha256]
+
+
+def complete(
+    file: RemoteFile, list_them: Callable[[str, str], list[RemoteFile]] = list_files
+) -> RemoteFile:
     """``file`` with size, hash and commit as its repository lists them; a hash in the catalogue
     must agree. Raises UserError when the file is not there."""
-    for found in list_files(file.repository, file.revision):
+    for found in list_them(file.repository, file.revision):
         if found.path == file.path:
             for name in ("size", "sha256"):
                 told = getattr(file, name)
@@ -156,11 +167,6 @@ def complete(file: RemoteFile) -> RemoteFile:
                     )
             return replace(found, part=file.part)
     raise UserError(f"{file.repository} has no file {file.path} any more.")
-
-
-def list_files(repository: str, revision: str = "main") -> list[RemoteFile]:
-    """Every weight file of a repository."""
-    return [file for file in _tree(repository, revision) if file.sha256]
 
 
 def _tree(repository: str, revision: str) -> list[RemoteFile]:

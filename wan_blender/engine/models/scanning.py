@@ -5,7 +5,7 @@ cache. Files are known by their tensors; folders and files that several ways lea
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from ...file_names import MODEL_FILES, telling_name
 from .identify import Identity, identify
 from .layout import read_json
 from .tensor_files import PICKLES, refuse_pickle, whole
+from .walking import Walk
 
-_DEPTH = 8
 _MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
 _PIECES = "spiece.model"  # of a tokenizer
 _DESCRIBED = {"model_index.json", "wan_blender.json"}  # one of them makes a folder a model
@@ -48,9 +48,9 @@ def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: N
     found = Scan([], [], {}, [])
     named = [Path(os.path.abspath(Path(place).expanduser())) for place in places]
     cache = hugging_face_cache()
-    walk = _Walk(found.unusable)
+    walk = Walk(found.unusable, _is_described)
     for top in (*named, *([cache] if cache.is_dir() else [])):
-        for folder, inside in walk.folders(top, _DEPTH):
+        for folder, inside in walk.folders(top):
             watch(str(folder))
             names = {path.name for path in inside}
             if names & _DESCRIBED:
@@ -74,59 +74,9 @@ def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: N
     return found
 
 
-class _Walk:
-    """Goes through folders and gives each once; ``unusable`` takes what is closed."""
-
-    def __init__(self, unusable: dict[Path, str]) -> None:
-        self._unusable = unusable
-        self._seen: dict[str, int] = {}  # how many folders deep the walk went on from there
-
-    def is_new(self, path: Path) -> bool:
-        """Whether nothing led here before, under this name or another."""
-        real = os.path.realpath(path)
-        new = real not in self._seen
-        self._seen.setdefault(real, 0)
-        return new
-
-    def folders(self, folder: Path, depth: int) -> Iterator[tuple[Path, list[Path]]]:
-        """Each folder with what is in it, from the top down; a model folder's inside is its own
-        business."""
-        real = os.path.realpath(folder)
-        known = self._seen.get(real, -1)
-        if not self._is_spelled(folder) or depth <= known:
-            return
-        self._seen[real] = depth
-        try:
-            inside = sorted(folder.iterdir())
-        except OSError as error:
-            self._unusable[folder] = f"{folder} cannot be read: {error.strerror}."
-            return
-        inside = [path for path in inside if self._is_spelled(path)]
-        if known < 0:
-            yield folder, inside
-        if not depth or any(path.name == "model_index.json" for path in inside):
-            return
-        for path in inside:
-            if path.name != "blobs" and not path.name.startswith(".") and self._is_folder(path):
-                yield from self.folders(path, depth - 1)
-
-    def _is_folder(self, path: Path) -> bool:
-        try:
-            return path.is_dir()
-        except OSError as error:  # a link into a closed one
-            self._unusable[path] = f"{path} cannot be read: {error.strerror}."
-            return False
-
-    def _is_spelled(self, path: Path) -> bool:
-        """Whether its name is text: no JSON file and no menu could hold another."""
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            if path.suffix.lower() in MODEL_FILES or os.path.isdir(path):
-                shown = ascii(str(path))[1:-1]
-                self._unusable[Path(shown)] = f"The name of {shown} is not UTF-8; rename it."
-            return False
-        return True
+def _is_described(inside: list[Path]) -> bool:
+    """Whether it is what a model folder of diffusers holds, whose inside is its own business."""
+    return any(path.name == "model_index.json" for path in inside)
 
 
 def _is_wan(folder: Path) -> bool:
