@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.hygiene_starts import start_frame
 from wan_blender import job as jobs
+from wan_blender.core.files import write_json
 from wan_blender.engine.hygiene import motion
 from wan_blender.engine.hygiene.batch import TILE, contact_sheet
 from wan_blender.engine.hygiene.pictures import write_radius
@@ -150,7 +151,7 @@ def _write_report(options: argparse.Namespace, found: list[dict[str, object]]) -
     }
     settings = {k: str(v) for k, v in vars(options).items()}
     page = {"settings": settings, "pairs": len(found), "summary": summary}
-    jobs.write_json(options.out / "report.json", page)
+    write_json(options.out / "report.json", page)
     (options.out / "report.md").write_text(_page(page), encoding="utf-8")
     with open(options.out / "pairs.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -13,7 +13,8 @@ import socket
 from pathlib import Path
 from typing import IO
 
-from .errors import JobBusy, from_os_error
+from .core.files import find_link, open_file
+from .errors import InvalidJob, JobBusy, from_os_error
 
 LOCK = "lock"
 FAR = 1 << 30  # Windows locks bytes, and a locked byte cannot be read: one far behind the words
@@ -33,6 +34,11 @@ class Claim:
             ) from error
         except OSError as error:
             raise from_os_error(error, "claiming the job folder") from error
+        try:
+            refuse_links(folder)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._file.close()
@@ -44,10 +50,24 @@ class Claim:
         self.close()
 
 
+def refuse_links(folder: Path) -> None:
+    """Raises InvalidJob where ``folder`` holds a link, a pipe or a device: what is written to it or
+    copied from it would lie elsewhere."""
+    try:
+        link = find_link(folder)
+    except OSError as error:
+        raise from_os_error(error, "looking through the job folder") from error
+    if link:
+        raise InvalidJob(
+            f"{link} is neither a file nor a folder: job folders hold no links, pipes or devices.",
+            "It may lead out of the folder. Remove it, or export the shot again.",
+        )
+
+
 def hold(path: Path) -> IO[str]:
     """Lock the file ``path``, which is made, until what this returns is closed. Raises
     BlockingIOError, whose ``strerror`` says who holds it, or another OSError."""
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - held
+    file = os.fdopen(open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+", encoding="utf-8")
     try:
         _lock(file)
         file.truncate(0)
@@ -65,7 +85,7 @@ def hold(path: Path) -> IO[str]:
 def is_claimed(folder: Path) -> bool:
     """Whether a process works in ``folder`` just now."""
     try:
-        file = open(folder / LOCK, "r+", encoding="utf-8")  # noqa: SIM115 - closed below
+        file = os.fdopen(open_file(folder / LOCK, os.O_RDWR), "r+", encoding="utf-8")
     except OSError:
         return False
     with file:

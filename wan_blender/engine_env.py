@@ -29,10 +29,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import offline
+from .core.programs import find_program
 from .errors import DiskFull, EngineMissing, UserError, from_os_error
 from .folders import discard, holds_trash, long_path, sweep
 from .installer import ROOM, Runner, Tell, find_uv, python_in
-from .process import child_environment
+from .process import child_environment, home_of
 from .recipe import Recipe
 from .wheels import gather
 
@@ -188,8 +189,9 @@ def _fault(python: Path, recipe: Recipe) -> str:
     command = [str(python), "-c", f"import {', '.join(recipe.imports)}"]
     try:
         done = subprocess.run(
-            command, env=child_environment(), capture_output=True, text=True, check=False
-        )
+            command, env=child_environment(), cwd=home_of(python), capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
     except OSError as error:
         return f"{python} cannot be run: {error.strerror}"
     if done.returncode == 0:
@@ -263,7 +265,7 @@ def _needed_gb(recipe: Recipe) -> float:
     if recipe.offline:
         return 3 * sum(wheel.stat().st_size for wheel in offline.wheels_in(recipe.offline)) / 1e9
     if recipe.backend == "auto":
-        has_card = shutil.which("nvidia-smi") or _AMD.exists()
+        has_card = find_program("nvidia-smi") or _AMD.exists()
         is_large = sys.platform != "darwin" and bool(has_card)
     elif recipe.backend == "index":
         is_large = sys.platform == "linux"

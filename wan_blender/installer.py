@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +16,9 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .core.programs import find_program
 from .errors import Cancelled, EngineMissing, UserError
-from .process import child_environment
+from .process import child_environment, home_of
 
 ROOM = "See that there is space and that the folder can be written, and try again."
 LOCK = Path(__file__).with_name("engine") / "installer.lock"
@@ -94,7 +94,7 @@ def find_uv(tools: Path, run: Runner, offline: Path | None = None) -> str:
     lock, own = LOCK.read_text(encoding="utf-8"), str(tools / "bin")
     wanted = _numbers(_PIN.search(lock)[1])
     for places in (own, None, os.pathsep.join(map(str, _USUAL))):
-        found = shutil.which("uv", path=places)
+        found = find_program("uv", places)
         if found and _version(found) >= wanted:
             return found
     for wheel in offline.glob("**/uv-*.whl") if offline else ():
@@ -109,7 +109,7 @@ def find_uv(tools: Path, run: Runner, offline: Path | None = None) -> str:
         raise EngineMissing(
             f"uv, which installs the engine, could not be fetched. {error.message}", _BY_HAND
         ) from error
-    found = shutil.which("uv", path=own)
+    found = find_program("uv", own)
     if not found:
         raise EngineMissing(f"uv was fetched but is not in {own}.", _BY_HAND)
     return found
@@ -146,7 +146,9 @@ def _pip() -> list[str]:
 def _version(uv: str) -> list[int]:
     """Its numbers; none where it cannot be run."""
     try:
-        done = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [uv, "--version"], cwd=home_of(uv), capture_output=True, text=True, check=False
+        )
     except OSError:
         return []
     return _numbers(done.stdout)

@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from . import schema
+from .core.files import JOURNAL_BYTES, append, read_bytes, read_json, replacing, write_json
 from .errors import InvalidJob, LengthMismatch, from_os_error
 from .latent_grid import REDUCTIONS
 
@@ -51,6 +52,8 @@ BUNDLED = "nano/"  # how the name of a model begins that comes with the extensio
 FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 RADIUS, START_RADIUS, BLUR_MATTE = "radius.png", "start_radius.png", "blur_matte"
 COMPARE_WITH = "compare_with"
+REPORT_BYTES = 64 << 20  # it holds a line for each frame
+JOURNAL, LOG, CANCEL = "state.jsonl", "log.txt", "cancel"
 PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
 DTYPES = {
     "auto": "bfloat16 on a GPU, float16 on one without it, float32 on the CPU",
@@ -494,7 +497,7 @@ def note_weights(folder: Path, made_with: MadeWith) -> None:
     """Write into job.json what its first run is made with; the rest of the file stays as it is, and
     so does what an earlier run has written."""
     path = folder / "job.json"
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = read_json(path)
     if not data.get("made_with", {}).get("fingerprint"):
         write_json(path, data | {"made_with": schema.to_dict(made_with)})
 
@@ -509,7 +512,7 @@ def read(folder: Path) -> Job:
     """Read and validate job.json. Raises InvalidJob that names the field or the file."""
     path = folder / "job.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except FileNotFoundError as error:
         raise InvalidJob(
             f"{folder} is not a job folder: it has no job.json.",
@@ -517,7 +520,7 @@ def read(folder: Path) -> Job:
         ) from error
     except OSError as error:
         raise from_os_error(error, "reading job.json") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidJob(
             f"{path} is not valid JSON: {error}.", "Correct it, or export the shot again."
         ) from error
@@ -657,19 +660,12 @@ def frame_name(index: int) -> str:
     return f"{index:06d}.png"
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write beside, then rename: a reader never sees half a file."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def append_state(folder: Path, event: str, **details: Any) -> None:
     """One line in the journal. The journal informs; only result/ means done."""
     line = json.dumps(
         {"time": round(time.time(), 3), "event": event, **details}, ensure_ascii=False
     )
-    with open(folder / "state.jsonl", "ab+") as journal:
+    with append(folder / JOURNAL) as journal:
         if end := journal.seek(0, os.SEEK_END):
             journal.seek(end - 1)
             if journal.read(1) != b"\n":  # a line that was cut off stays its own
@@ -680,7 +676,7 @@ def append_state(folder: Path, event: str, **details: Any) -> None:
 def read_events(folder: Path) -> list[str]:
     """What the journal says happened, oldest first. Lines that cannot be read are passed over."""
     try:
-        lines = (folder / "state.jsonl").read_bytes().splitlines()
+        lines = read_bytes(folder / JOURNAL, JOURNAL_BYTES).splitlines()
     except OSError:
         return []
     events = []
@@ -694,21 +690,22 @@ def compare_with(folder: Path, other: Path) -> None:
     """Let the run in ``folder`` end with a comparison with the take in ``other``, beside it.
     Raises DiskFull."""
     try:
-        (folder / COMPARE_WITH).write_text(other.name, encoding="utf-8")
+        with replacing(folder / COMPARE_WITH) as file:
+            file.write(other.name.encode())
     except OSError as error:
         raise from_os_error(error, "writing the job") from error
 
 
 def request_cancel(folder: Path) -> None:
-    (folder / "cancel").touch()
+    append(folder / CANCEL).close()
 
 
 def cancel_requested(folder: Path) -> bool:
-    return (folder / "cancel").exists()
+    return (folder / CANCEL).exists()
 
 
 def clear_cancel(folder: Path) -> None:
-    (folder / "cancel").unlink(missing_ok=True)
+    (folder / CANCEL).unlink(missing_ok=True)
 
 
 def clear(folder: Path) -> None:
@@ -723,7 +720,7 @@ def clear(folder: Path) -> None:
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
         maps = (RADIUS, START_RADIUS)
-        for name in ("job.json", "state.jsonl", "log.txt", "cancel", *maps, COMPARE_WITH):
+        for name in ("job.json", JOURNAL, LOG, CANCEL, *maps, COMPARE_WITH):
             (folder / name).unlink(missing_ok=True)
         for name in (START, END):
             for picture in folder.glob(f"{Path(PICTURES[name]).stem}.*"):

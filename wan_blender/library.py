@@ -6,14 +6,13 @@ engine that look for more. Nothing of it is saved in a .blend.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from . import job
+from .core.files import read_json, write_json
 from .crop import ModelSizes, read_sizes
 from .engine_call import EngineCall
 from .errors import Cancelled, WanError
@@ -219,14 +218,14 @@ class Library:
     def _keep(self, found: dict[str, Any]) -> None:
         self._found = found
         with contextlib.suppress(OSError):  # it is found again
-            job.write_json(self._file, found)
+            write_json(self._file, found)
 
 
 def _read(path: Path) -> dict[str, Any]:
     """What was found in an earlier session; nothing if another version of the add-on found it and
     described it otherwise, so that it is looked for again."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         for model in found["models"]:
             if model["traits"]:
                 Traits(**model["traits"])

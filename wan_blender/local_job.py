@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import job, protocol, schema
 from .claim import Claim, is_claimed
+from .core.files import read_json, write_json
 from .errors import BadRequest, InvalidJob, UserError, WanError, from_os_error
 from .timeline.background import BackgroundExport
 from .timeline.place import Placement, is_missing
@@ -74,7 +74,7 @@ class LocalJob:
         """Write where the job comes from. Raises DiskFull."""
         origin = {"placement": asdict(self.placement), "choices": self.choices}
         try:
-            job.write_json(self.folder / ORIGIN, origin)
+            write_json(self.folder / ORIGIN, origin)
         except OSError as error:
             raise from_os_error(error, "creating the job folder") from error
 
@@ -84,7 +84,7 @@ def read_folder(folder: Path) -> LocalJob:
     settings = job.read(folder)
     path = folder / ORIGIN
     try:
-        origin = json.loads(path.read_text(encoding="utf-8"))
+        origin = read_json(path)
         placement, choices = Placement(**origin["placement"]), dict(origin["choices"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidJob(f"{path} cannot be read: {error}.", "Export the shot again.") from error
@@ -93,7 +93,7 @@ def read_folder(folder: Path) -> LocalJob:
     result = job.result_folder(folder)
     if result:
         with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-            local.report = dict(json.loads((result / job.REPORT).read_text(encoding="utf-8")))
+            local.report = dict(read_json(result / job.REPORT, job.REPORT_BYTES))
     else:
         local.phase = Phase.FAILED
         local.error = UserError("The job was interrupted.", "Run it again, or dismiss it.")

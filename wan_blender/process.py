@@ -75,7 +75,7 @@ def find_python(preferred: str = "", installed: Path | None = None) -> Path:
                 "Choose the Python of an environment that has torch and diffusers.",
             )
         if chosen:
-            return Path(chosen)
+            return Path(chosen).absolute()  # a child starts in a folder of its own
     if importlib.util.find_spec("torch") is not None:
         return Path(sys.executable)
     if installed is not None:
@@ -88,11 +88,18 @@ def child_environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(UNWANTED)}
     return kept | {
         "PYTHONPATH": str(PACKAGE_PARENT),
+        "PYTHONSAFEPATH": "1",  # no code from the folder it is started in
         "PYTHONUTF8": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONNOUSERSITE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def home_of(program: Path | str) -> Path:
+    """Where a child is started: its program's own folder, which holds no stranger's files. A Python
+    before 3.11 looks for modules where it is started, Windows for programs and libraries."""
+    return Path(program).absolute().parent
 
 
 def start_child(
@@ -110,6 +117,7 @@ def start_child(
             encoding="utf-8",
             errors="replace",
             env=child_environment(),
+            cwd=home_of(python),
             **options,
         )
     except OSError as error:

@@ -142,14 +142,6 @@ def test_assign_refuses_with_a_hint(path, raw, message):
     assert message in str(caught.value)
 
 
-def test_write_json_leaves_the_old_file_when_it_fails(tmp_path):
-    path = tmp_path / "x.json"
-    jobs.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        jobs.write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-
-
 def test_name_is_prompt_and_seed():
     job = _job()
     job.prompt.text, job.sampling.seed = "a  red\nball " + "x" * 60, 7

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
+from ..core.programs import find_program
 
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "gguf", "sentencepiece",
@@ -157,9 +158,10 @@ def _idle(name: str, words: str, version: str) -> Finding:
 
 def _card() -> str:
     """The card that torch has a build for, or "", as the system knows it."""
+    program = find_program("nvidia-smi") or "nvidia-smi is not there"
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            [program, "--query-gpu=name", "--format=csv,noheader"],
             capture_output=True, text=True, timeout=20, check=True,
         )  # fmt: skip
         return listed.stdout.strip().partition("\n")[0]

@@ -16,6 +16,7 @@ import torch
 
 from .. import job as jobs
 from ..claim import Claim
+from ..core.files import write_json
 from . import vae as codec
 from .cache import cached
 from .conditioning import Condition, Scene, make_condition
@@ -81,7 +82,7 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
             "measures_taken": fitting.measures,
         }
         report["loras_skipped"] = fitting.models.skipped
-        jobs.write_json(part / jobs.REPORT, report)
+        write_json(part / jobs.REPORT, report)
         publish(folder, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)

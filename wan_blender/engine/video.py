@@ -7,6 +7,7 @@ Arrays are (H, W, 3|4) or (H, W) in the file's own integer type, so nothing is l
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,11 @@ import cv2
 import numpy as np
 
 from .. import job as jobs
+from ..core.files import open_file, read_bytes
 from ..errors import InvalidJob, SizeMismatch, from_os_error
 from ..mask_preview import settled
+
+PICTURE_BYTES = 4 << 30
 
 
 class Shot:
@@ -91,7 +95,7 @@ class Shot:
         hasher = hashlib.sha256()
         for path in self.plate_files:
             self._check()
-            hasher.update(path.read_bytes())
+            hasher.update(read_bytes(path, PICTURE_BYTES))
         return hasher.hexdigest()
 
     def _check_size(self, shape: tuple[int, ...], path: Path, what: str) -> None:
@@ -108,7 +112,7 @@ def measure_png(path: Path) -> tuple[int, int, int]:
     """Width, height and bits per channel (8 or 16) of a PNG, from its header. Raises InvalidJob
     for other files and for one that is cut short."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
             head = file.read(25)
             file.seek(max(0, path.stat().st_size - 12))
             whole = head[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" in file.read()
@@ -126,7 +130,7 @@ def measure_png(path: Path) -> tuple[int, int, int]:
 def read_png(path: Path) -> np.ndarray:
     """RGB(A) or gray array, 8 or 16 bit, of any picture. Raises InvalidJob for other files."""
     try:
-        data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every Unicode path
+        data = np.frombuffer(read_bytes(path, PICTURE_BYTES, links=True), np.uint8)
     except OSError as error:
         raise from_os_error(error, "reading a frame") from error
     try:

@@ -20,6 +20,7 @@ import psutil
 
 from .. import job as jobs
 from .. import protocol
+from ..core.files import append
 from ..errors import Cancelled, EngineError, JobBusy, OutOfMemory, WanError, from_os_error
 
 HEARTBEAT_S = 2.0
@@ -177,7 +178,7 @@ def record_failure(folder: Path, error: BaseException, host_gone: bool = False) 
     try:
         jobs.append_state(folder, event, **described.to_dict())
         if trace:
-            with open(folder / "log.txt", "a", encoding="utf-8") as log:
-                log.write(trace)
+            with append(folder / jobs.LOG) as log:
+                log.write(trace.encode("utf-8", "backslashreplace"))
     except OSError as problem:
         print(f"The journal cannot be written: {problem}", file=sys.stderr)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import bpy
 
 from .. import job
+from ..core.files import read_json
 from ..errors import BadRequest
 from .on_job import OnJob
 from .operator import WanOperator
@@ -27,7 +27,7 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         _, result = self.finished_job()
         try:
-            told = json.loads((result / job.REPORT).read_text(encoding="utf-8"))
+            told = read_json(result / job.REPORT, job.REPORT_BYTES)
         except (OSError, ValueError) as error:
             raise BadRequest(f"The report in {result} cannot be read: {error}.") from error
         self.lines = list(describe(told))

@@ -23,11 +23,11 @@ from typing import IO, Any
 import bpy
 
 from .. import errors, job, schema
+from ..core.files import write_json
 from .shot import ShotRequest
 
 SCRIPT = Path(__file__).with_name("export_main.py")
 LAST_LINES = 12
-PYTHON_OF_HOST = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP")
 
 
 class BackgroundExport:
@@ -56,7 +56,7 @@ class BackgroundExport:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
             blend = self._scratch / "shot.blend"
-            job.write_json(
+            write_json(
                 self._scratch / "request.json",
                 {
                     "blend": str(blend),
@@ -67,15 +67,17 @@ class BackgroundExport:
                 },
             )
             _save_copy(blend)
+            command = [*_interpreter(blend), str(self._scratch / "request.json")]
             self._child = subprocess.Popen(
-                [*_interpreter(blend), str(self._scratch / "request.json")],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                env={k: v for k, v in os.environ.items() if k not in PYTHON_OF_HOST},
+                env=_environment(),
+                cwd=Path(command[0]).parent,
             )
         except errors.WanError:
             self._clean()
@@ -169,12 +171,22 @@ def _save_copy(path: Path) -> None:
         preferences.is_dirty = dirty
 
 
+def _environment() -> dict[str, str]:
+    """The host's without what is meant for its Python: nothing is imported from the folder that
+    Blender was started in, where a project may lie that somebody sent."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return kept | {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def _interpreter(blend: Path) -> list[str]:
     """How to run the script with bpy: this Blender without a window, or this Python where bpy is a
     module."""
     if bpy.app.module:
         return [sys.executable, str(SCRIPT), "--"]
-    trust = bpy.context.preferences.filepaths.use_scripts_auto_execute
+    # A file that was opened as untrusted is no more trusted in the second Blender: there its
+    # scripts would be the first to run.
+    preferences = bpy.context.preferences.filepaths
+    trust = preferences.use_scripts_auto_execute and not bpy.app.autoexec_fail
     return [
         bpy.app.binary_path,
         "--background",

@@ -225,3 +225,19 @@ def is_alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_child_runs_no_code_from_where_blender_was_started(timeline, bpy, tmp_path, monkeypatch):
+    strip = add_plate(timeline)
+    here, mark = tmp_path / "project", tmp_path / "it ran"
+    for folder in (here, here / "wan_jobs" / "job", here / "wan_jobs" / "job" / "export"):
+        folder.mkdir(parents=True)
+        for name in ("json", "numpy", "wan_blender", "shutil", "bpy", "sitecustomize"):
+            (folder / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r})\n")
+    bpy.ops.wm.save_as_mainfile(filepath=str(here / "shot.blend"))
+    monkeypatch.chdir(here)
+    export = BackgroundExport()
+    export.start(read_shot(timeline.scene, strip), here / "wan_jobs" / "job")
+    finish(export)
+    assert export.result().frame_count == 3
+    assert not mark.exists()

@@ -9,7 +9,6 @@ is, are left out.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -21,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from ... import job as jobs
+from ...claim import refuse_links
+from ...core.files import read_bytes, read_json
 from ...errors import BadRequest, InvalidJob, LengthMismatch, from_os_error
 from ...hygiene.bands import resize
 from ..video import read_png, to_mask
@@ -53,6 +54,7 @@ def make_without(folder: Path) -> Path:
             "hygiene.mode is 'off', so both takes would be the same.",
             "Choose 'soft', 'scheduled' or 'both'.",
         )
+    refuse_links(folder)
     other = folder.with_name(f"{folder.name}-without")
     without = replace(job, hygiene=replace(job.hygiene, mode="off"))
     try:
@@ -114,7 +116,7 @@ def compare_with(folder: Path, result: Path, check: Callable[[], None]) -> dict[
     named = folder / jobs.COMPARE_WITH
     if not named.is_file():
         return {}
-    other = folder.with_name(Path(named.read_text(encoding="utf-8").strip()).name)
+    other = folder.with_name(Path(read_bytes(named, 4096).decode("utf-8", "replace").strip()).name)
     try:
         takes = Take.read(other), Take.read(folder, result)
         return {"takes": compare(*takes, result / jobs.TAKES, check)}
@@ -174,7 +176,7 @@ def _check_pair(without: jobs.Job, treated: jobs.Job) -> None:
 def _cut_of(result: Path) -> Callable[[np.ndarray], np.ndarray]:
     """From the canvas to what the model saw, at its size where that is smaller; as its report
     says."""
-    size = json.loads((result / jobs.REPORT).read_text(encoding="utf-8"))["size"]
+    size = read_json(result / jobs.REPORT, jobs.REPORT_BYTES)["size"]
     x, y, width, height = size["box"]
     model_width, model_height = size["model_pixels"]
 
