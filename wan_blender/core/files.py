@@ -42,6 +42,9 @@ def open_file(path: Path, flags: int, links: bool = False) -> int:
         raise
     found = os.fstat(descriptor)
     fault = ""
+    if stat.S_ISDIR(found.st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):
         fault = "is no regular file"
     elif not links and found.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
