@@ -15,9 +15,9 @@ from diffusers import (
 )
 
 from wan_blender.engine.conditioning.text import TextOnly, guided_velocity
-from wan_blender.engine.release import make_law
-from wan_blender.engine.sampling import Source, denoise, make_noise
-from wan_blender.schedule import make_sigmas
+from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
+from wan_blender.engine.sample.release import make_law
+from wan_blender.schedule.noise import make_sigmas
 
 STEPS, GUIDANCE, SHIFT, PAIRS = 4, 5.0, 5.0, 5
 FRAMES, HEIGHT, WIDTH = 17, 128, 160
@@ -48,7 +48,7 @@ def measure() -> list[tuple[str, str, str]]:
                 model, condition, text, other, GUIDANCE, x, level, range(shape[2])
             )
 
-        denoise(predict, Source(z, make_noise(shape, 0), mask), sigmas, law)
+        denoise(predict, MaskedSource(z, make_noise(shape, 0), mask), sigmas, law)
 
     def theirs() -> None:
         pipe(

@@ -17,8 +17,8 @@ LIMIT_S = 300
 def main(folder: Path) -> dict:
     import bpy
 
-    event_pump, generate, preferences, session = open_demo(
-        folder, "event_pump", "operators.generate", "preferences", "session"
+    pump, generate, preferences, session = open_demo(
+        folder, "host.pump", "operators.generate", "host.preferences", "host.session"
     )
     # In background mode both would export here and wait for the end.
     window = SimpleNamespace(app=SimpleNamespace(background=False), context=bpy.context)
@@ -34,11 +34,11 @@ def main(folder: Path) -> dict:
             local = generate.generate(scene, "clip")
             pressed.append(time.perf_counter() - began)
             local.wants_placing = False
-            _pump_until(event_pump, local, lambda local=local: local.phase.value != "exporting")
+            _pump_until(pump, local, lambda local=local: local.phase.value != "exporting")
             exported.append(time.perf_counter() - began)
-            _pump_until(event_pump, local, lambda local=local: _has_denoised(local.progress))
+            _pump_until(pump, local, lambda local=local: _has_denoised(local.progress))
             first_step.append(time.perf_counter() - began)
-            _pump_until(event_pump, local, lambda local=local: not local.active)
+            _pump_until(pump, local, lambda local=local: not local.active)
     return {
         "pressed": pressed,
         "exported": exported,
@@ -49,12 +49,12 @@ def main(folder: Path) -> dict:
     }
 
 
-def _pump_until(event_pump, local, reached) -> None:
+def _pump_until(pump, local, reached) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not reached():
         if local.error or time.monotonic() > deadline:
             raise SystemExit(f"{local.phase}: {local.error}")
-        event_pump.session().pump()
+        pump.session().pump()
         time.sleep(0.02)
 
 

@@ -24,16 +24,17 @@ import cv2
 import numpy as np
 
 from benchmarks.hygiene_starts import start_frame
-from wan_blender import job as jobs
+from wan_blender.core import job as jobs
 from wan_blender.core.files import write_json
-from wan_blender.engine.hygiene import motion
-from wan_blender.engine.hygiene.batch import TILE, contact_sheet
+from wan_blender.core.settings import Job, Prompt, Shot
+from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.hygiene.measure import motion
+from wan_blender.engine.hygiene.measure.batch import TILE, contact_sheet
+from wan_blender.engine.hygiene.measure.report import draw_text
 from wan_blender.engine.hygiene.pictures import write_radius
-from wan_blender.engine.hygiene.report import draw_text
-from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.nano import VARIANTS
 from wan_blender.engine.pipeline import generate
-from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
 from wan_blender.hygiene.blur import radius_map, treat
 from wan_blender.hygiene.matrix import analyse
@@ -106,8 +107,8 @@ def _take(
     """(T, H, W, 3) in 0..1 of one run; run only when its folder holds no result."""
     width, height = options.size
     if jobs.result_folder(folder) is None:
-        shot = jobs.Shot("pair", "Scene", width, height, 16, 1, 1, options.frames, 1, 8)
-        job = jobs.Job(shot, jobs.Prompt(prompt))
+        shot = Shot("pair", "Scene", width, height, 16, 1, 1, options.frames, 1, 8)
+        job = Job(shot, Prompt(prompt))
         job.model.path = options.model
         job.sampling.seed, job.sampling.steps = seed, options.steps
         job.hygiene.mode, job.output.full_frames = mode, True

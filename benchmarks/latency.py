@@ -13,7 +13,7 @@ from unittest import mock
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.worker.test_worker import Engine
-from wan_blender import protocol
+from wan_blender.core import protocol
 
 RUNS = 3
 FRAMES, SIZE = 21, 128

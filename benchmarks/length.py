@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.worker.test_worker import Engine
-from wan_blender import protocol
+from wan_blender.core import protocol
 
 SHORT, LONG, SIZE = 81, 1000, 48
 

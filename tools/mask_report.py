@@ -21,16 +21,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from wan_blender.core.mask_settings import Mask, Output, RegionSettings
+from wan_blender.core.settings import Job, Prompt, Sampling, Shot
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tools.train_nano.backgrounds import random_background  # noqa: E402
 from tools.train_nano.world import Scene, cover, random_shape, render  # noqa: E402
-from wan_blender import job as jobs  # noqa: E402
+from wan_blender.core import job as jobs  # noqa: E402
+from wan_blender.core.errors import EmptyMask  # noqa: E402
+from wan_blender.engine.frames.files import read_png, write_png  # noqa: E402
 from wan_blender.engine.pipeline import generate  # noqa: E402
-from wan_blender.engine.video import read_png, write_png  # noqa: E402
 from wan_blender.engine.watch import Watch  # noqa: E402
-from wan_blender.errors import EmptyMask  # noqa: E402
 
 WORK = ROOT / ".cache" / "mask_report"
 PAGE = ROOT / "docs" / "mask_report.md"
@@ -124,12 +127,12 @@ def _write_job(folder, plate, mask, reduction: str, seed: int) -> None:
         (folder / name).mkdir(parents=True)
         for i, frame in enumerate(stack):
             write_png(folder / name / jobs.frame_name(i), frame)
-    shot = jobs.Shot("plate", "Scene", SIZE, SIZE, 24, 1, 1, FRAMES, 1, 8)
-    job = jobs.Job(shot, jobs.Prompt("empty background"))
-    job.sampling = jobs.Sampling(seed=seed, steps=STEPS)
-    job.mask = jobs.Mask(reduction=reduction)
-    job.region = jobs.Region(mode="whole")
-    job.output = jobs.Output(full_frames=True, feather_px=0.0)  # what was generated, unmixed
+    shot = Shot("plate", "Scene", SIZE, SIZE, 24, 1, 1, FRAMES, 1, 8)
+    job = Job(shot, Prompt("empty background"))
+    job.sampling = Sampling(seed=seed, steps=STEPS)
+    job.mask = Mask(reduction=reduction)
+    job.region = RegionSettings(mode="whole")
+    job.output = Output(full_frames=True, feather_px=0.0)  # what was generated, unmixed
     jobs.create(folder, job)
 
 

@@ -5,21 +5,10 @@ from __future__ import annotations
 
 import bpy
 
-from . import (
-    diagnosis,
-    event_pump,
-    forecast,
-    headless,
-    hygiene_view,
-    installation,
-    library,
-    mask_view,
-    operators,
-    panels,
-    preferences,
-    properties,
-)
-from .interface import stop_timer
+from . import matrix_view, operators, panels
+from .host import diagnosis, forecast, headless, library, mask_view, preferences, properties, pump
+from .host.interface import stop_timer
+from .install import installation
 from .operators.examine_engine import copy_report
 from .operators.on_installation import show_progress
 from .panels import hygiene_overlay, mask_overlay, schedule_plot
@@ -32,14 +21,14 @@ _command: object = None
 def register() -> None:
     global _command
     properties.register()
-    hygiene_view.register()
+    matrix_view.register()
     mask_view.register()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     hygiene_overlay.register()
     mask_overlay.register()
     schedule_plot.register()
-    event_pump.register(preferences.home() / "engine.log", preferences.engine_python)
+    pump.register(preferences.home() / "engine.log", preferences.engine_python)
     forecast.register(preferences.engine_python)
     library.register(preferences.home(), preferences.engine_python, preferences.model_places)
     for menu in _menus():
@@ -57,14 +46,14 @@ def unregister() -> None:
     stop_timer(copy_report)
     library.unregister()
     forecast.unregister()
-    event_pump.unregister()
+    pump.unregister()
     schedule_plot.unregister()
     mask_overlay.unregister()
     hygiene_overlay.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
     mask_view.unregister()
-    hygiene_view.unregister()
+    matrix_view.unregister()
     properties.unregister()
 
 

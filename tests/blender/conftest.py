@@ -44,7 +44,7 @@ def addon(bpy_module):
 
 @pytest.fixture
 def part(addon):
-    """``part("session")``: a module of the running extension."""
+    """``part("host.session")``: a module of the running extension."""
     return lambda name: importlib.import_module(f"{MODULE}.wan_blender.{name}")
 
 

@@ -114,8 +114,8 @@ def test_manifest_fits_the_tree():
 
 
 def test_every_setting_of_a_job_is_a_property_with_name_and_description(addon, part):
-    scene, schema = addon.context.scene, part("schema")
-    for group, cls in part("properties").groups():
+    scene, schema = addon.context.scene, part("core.schema")
+    for group, cls in part("host.properties").groups():
         rna = getattr(scene.wan, group).bl_rna.properties
         for name, rules in schema.settings(cls):
             assert rna[name].name
@@ -133,9 +133,9 @@ def test_properties_carry_defaults_limits_and_units(addon):
 
 
 def test_scene_settings_go_to_a_job_and_back(addon, part):
-    scene, properties, schema = addon.context.scene, part("properties"), part("schema")
+    scene, properties, schema = addon.context.scene, part("host.properties"), part("core.schema")
     default = schema.to_dict(properties.read(scene))
-    assert default == schema.to_dict(part("job").Job(shot=part("job").Shot()))
+    assert default == schema.to_dict(part("core.settings").Job(shot=part("core.settings").Shot()))
     scene.wan.prompt.text = "a red kite, ünïcode"
     scene.wan.sampling.guidance = 0.3
     scene.wan.sampling.sigmas = "1, 0.5, 0"
@@ -182,8 +182,8 @@ def test_sampling_preset_brings_back_all_but_the_seed(addon):
 
 def test_list_that_is_no_list_of_numbers_names_the_setting(addon, part):
     addon.context.scene.wan.sampling.sigmas = "1, nought"
-    with pytest.raises(part("errors").InvalidJob, match=r"sampling\.sigmas is '1, nought'"):
-        part("properties").read(addon.context.scene)
+    with pytest.raises(part("core.errors").InvalidJob, match=r"sampling\.sigmas is '1, nought'"):
+        part("host.properties").read(addon.context.scene)
 
 
 def test_settings_are_saved_with_the_scene_and_a_run_is_not(addon, tmp_path):
@@ -243,5 +243,5 @@ def test_panels_stand_in_the_tab_and_import_no_operators(addon, part):
     classes = [c for c in panels if "presets" not in c.__name__]
     assert {c.bl_category for c in classes} == {"Wan"}
     assert {c.bl_space_type for c in classes} == {"SEQUENCE_EDITOR", "IMAGE_EDITOR"}
-    groups = {name for name, _ in part("properties").groups()}
+    groups = {name for name, _ in part("host.properties").groups()}
     assert {f"WAN_PT_{g}" for g in groups} <= {c.__name__ for c in classes}

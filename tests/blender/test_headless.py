@@ -22,13 +22,13 @@ ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" /
 def command(part, scene, stub_engine, tmp_path, capfd):
     """``command(arguments...)``: (exit code, the JSON on stdout, stderr) of generate, or of the
     command ``name``."""
-    part("preferences").get().jobs = str(tmp_path / "jobs")
+    part("host.preferences").get().jobs = str(tmp_path / "jobs")
 
     def run(*arguments: object, name: str = "generate") -> tuple[int, dict, str]:
         capfd.readouterr()
         stdout = os.dup(1)
         try:
-            code = part("headless").main([name, *map(str, arguments)])
+            code = part("host.headless").main([name, *map(str, arguments)])
             out, err = capfd.readouterr()
         finally:
             os.dup2(stdout, 1)  # the command keeps it to the end of the process
@@ -58,7 +58,7 @@ def test_model_is_a_bundled_one_or_a_folder(command, part, tmp_path, monkeypatch
     code, answer, _ = command("--strip", "plate", "--out", folder, *named)
     assert code == 0, answer
     expected = {"my/model": str(tmp_path / "my" / "model"), None: ""}.get(model, model)
-    assert part("job").read(folder).model.path == expected
+    assert part("core.job").read(folder).model.path == expected
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ def test_check_answers_what_the_engine_says_of_the_job(check, part, addon, tmp_p
     assert said["mask"]["notes"][-1] == "The mask is there for a single frame at frame 13."
     assert said["mask"]["frames"] == 1
     assert len(said["schedule"]["sigmas"]) == 4
-    assert part("job").read(out).sampling.steps == 3
+    assert part("core.job").read(out).sampling.steps == 3
     assert not (out / "result").exists()
     assert not (tmp_path / "no.blend").exists()
-    assert part("event_pump").session().jobs == []
+    assert part("host.pump").session().jobs == []
     asked = [str(ENGINE), "-m", "wan_blender.engine", "check", str(out)]
     engine = subprocess.run(asked, cwd=REPO, capture_output=True, check=True).stdout
     for part_of_it in ("model", "size", "mask", "schedule"):
@@ -123,10 +123,10 @@ def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_
         "--set", "sampling.sigmas=1, 0.5, 0",
     )  # fmt: skip
     assert code == 0, answer
-    jobs = part("job")
-    written = jobs.read(folder)
+    pictures = part("core.job_pictures")
+    written = part("core.job").read(folder)
     assert written.prompt.sections == ["a kite, high up", "a gull"]
-    assert written.loras == [jobs.Lora(style, 0.5)]
+    assert written.loras == [part("core.settings").LoraUse(style, 0.5)]
     assert written.sampling.sigmas == [1, 0.5, 0]
     asked = written.model_mask
     assert (asked.start_image, asked.end_image, asked.references) == (
@@ -135,7 +135,7 @@ def test_pictures_and_the_matte_of_the_model_go_into_the_job(command, part, tmp_
         "references",
     )
     assert (folder / "start.webp").read_bytes() == b"first"
-    found = jobs.pictures(folder, asked, jobs.REFERENCES)
+    found = pictures.pictures(folder, asked, pictures.REFERENCES)
     assert [path.read_bytes() for path in found] == [b"a.png", b"b.jpg"]
     count = len(list((folder / "mask").iterdir()))
     assert len(list((folder / "model_mask").iterdir())) == count
@@ -164,7 +164,7 @@ def test_options_reach_the_job_and_not_the_file(command, scene, part, tmp_path, 
         "--matte", "matte:alpha", "--matte", "mask:Square:intersect", "--out", tmp_path / "job",
     )  # fmt: skip
     assert code == 0
-    written = part("job").read(tmp_path / "job")
+    written = part("core.job").read(tmp_path / "job")
     assert (written.prompt.text, written.prompt.negative) == ("a kite", "blur")
     assert (written.sampling.steps, written.output.full_frames) == (7, True)
     assert written.model.path == str(Path("weights").absolute())
@@ -182,7 +182,7 @@ def test_with_and_without_hygiene_are_two_takes_that_know_each_other(command, pa
         "--strip", "plate", "--set", "hygiene.mode=scheduled", "--with-and-without", "--out", out
     )
     assert (code, answer["without"]) == (0, str(tmp_path / "job-without"))
-    job = part("job")
+    job = part("core.job")
     assert job.read(out).hygiene.mode == "scheduled"
     assert job.read(tmp_path / "job-without").hygiene.mode == "off"
     assert (out / job.COMPARE_WITH).read_text() == "job-without"
@@ -200,13 +200,13 @@ def test_hygiene_that_would_do_nothing_is_refused_before_the_export(command, tmp
 
 def test_painted_blur_map_goes_into_the_job(command, addon, part, tmp_path):
     plate = addon.context.scene.sequence_editor.strips_all["plate"]
-    image = part("hygiene_view.blur_map").ensure_map(plate, (64, 48))
+    image = part("host.blur_map").ensure_map(plate, (64, 48))
     image.pixels.foreach_set([0.4] * len(image.pixels))
     code, _, _ = command(
         "--strip", "plate", "--set", "hygiene.mode=soft", "--out", tmp_path / "job"
     )
     assert code == 0
-    assert (tmp_path / "job" / part("job").RADIUS).exists()
+    assert (tmp_path / "job" / part("core.job").RADIUS).exists()
 
 
 def test_task_and_span_say_which_frames_the_shot_has(command, part, tmp_path):
@@ -215,7 +215,7 @@ def test_task_and_span_say_which_frames_the_shot_has(command, part, tmp_path):
         "--strip", "plate", "--task", "extend", "--set", "span.after=3", "--out", out,
     )  # fmt: skip
     assert code == 0
-    shot = part("job").read(out).shot
+    shot = part("core.job").read(out).shot
     assert (shot.frame_start, shot.frame_count) == (11, 9)
     assert len(list((out / "mask").iterdir())) == 9
 
@@ -226,7 +226,7 @@ def test_frame_of_a_still_is_named_on_the_command_line(command, part, tmp_path):
         "--strip", "plate", "--task", "still", "--set", "span.frame=13", "--out", out
     )
     assert code == 0
-    shot = part("job").read(out).shot
+    shot = part("core.job").read(out).shot
     assert (shot.frame_start, shot.frame_count) == (13, 1)
 
 
@@ -241,7 +241,7 @@ def test_save_places_the_strip_in_the_saved_file(command, addon, tmp_path):
 
 def test_without_save_the_result_is_left_for_the_editor(command, part, addon):
     _, answer, _ = command("--strip", "plate")
-    assert part("local_job").find_open_ends(Path(answer["job"]).parent)
+    assert part("host.jobs").find_open_ends(Path(answer["job"]).parent)
     assert not [s for s in addon.context.scene.sequence_editor.strips if s.type == "IMAGE"]
 
 
@@ -362,7 +362,7 @@ def test_bug_exits_1_with_an_answer_and_its_traceback(command, part, monkeypatch
 
 
 def test_operator_takes_prompt_mattes_and_folder_and_answers(command, addon, part, scene, capfd):
-    out = Path(part("preferences").get().jobs) / "mine"
+    out = Path(part("host.preferences").get().jobs) / "mine"
     capfd.readouterr()
     done = addon.ops.wan.generate(
         strip="plate",
@@ -380,7 +380,7 @@ def test_operator_takes_prompt_mattes_and_folder_and_answers(command, addon, par
         "result": str(out / "result"),
         "report": {"seed": 1},
     }
-    assert part("job").read(out).prompt.text == "a kite"
+    assert part("core.job").read(out).prompt.text == "a kite"
     origin = json.loads((out / "origin.json").read_text())
     assert origin["choices"]["mattes"] == [
         {"id": "strip:matte", "channel": "alpha", "operation": "add"},
@@ -412,7 +412,7 @@ def test_script_can_tell_errors_of_the_operator_apart(
 
 
 def test_bug_in_the_operator_is_answered_too(command, addon, part, monkeypatch, capfd):
-    monkeypatch.setattr(part("properties"), "read_request", lambda *_: {}["bug"])
+    monkeypatch.setattr(part("host.properties"), "read_request", lambda *_: {}["bug"])
     with pytest.raises(RuntimeError, match="KeyError: 'bug'"):
         addon.ops.wan.generate(strip="plate")
     out = capfd.readouterr().out
@@ -422,10 +422,10 @@ def test_bug_in_the_operator_is_answered_too(command, addon, part, monkeypatch, 
 
 def test_strips_of_one_script_share_an_engine_and_a_bad_one_stops_none(command, part):
     assert command("--strip", "plate")[0] == 0
-    pid = part("event_pump").session().engine.pid
+    pid = part("host.pump").session().engine.pid
     assert command("--strip", "nowhere")[0] == 2
     assert command("--strip", "plate", "--prompt", "again")[0] == 0
-    assert part("event_pump").session().engine.pid == pid
+    assert part("host.pump").session().engine.pid == pid
 
 
 def test_missing_engine_exits_1(command, tmp_path):
@@ -457,7 +457,7 @@ def _start(blend: Path, arguments: list[str]) -> subprocess.Popen:
         "addon_utils.enable(conftest.MODULE, default_set=True)\n"
         f"bpy.ops.wm.open_mainfile(filepath={str(blend)!r})\n"
         "from importlib import import_module\n"
-        "headless = import_module(conftest.MODULE + '.wan_blender.headless')\n"
+        "headless = import_module(conftest.MODULE + '.wan_blender.host.headless')\n"
         f"code = headless.main({arguments!r})\n"
         "addon_utils.disable(conftest.MODULE)\n"
         "sys.exit(code)"
@@ -486,7 +486,7 @@ def test_killed_command_can_be_repeated(start, command, part, tmp_path, phase):
     _read_until(child, phase)
     child.kill()
     child.wait()
-    job = part("job")
+    job = part("core.job")
     assert (out / job.MASK).is_dir()
     assert (out / "job.json").exists() == (phase == "denoising")
     job.request_cancel(out)
@@ -510,7 +510,7 @@ def test_killed_pair_of_takes_can_be_repeated(command, part, tmp_path):
     assert command(*pair, "--out", out)[0] == 0
     shutil.rmtree(out / "result")  # as if it had been killed in the second take
     assert command(*pair, "--out", out)[0] == 0
-    assert part("job").result_folder(out)
+    assert part("core.job").result_folder(out)
     shutil.rmtree(out)
     (other / "origin.json").unlink()
     code, answer, _ = command(*pair, "--out", out)
@@ -521,10 +521,10 @@ def test_killed_pair_of_takes_can_be_repeated(command, part, tmp_path):
 def test_job_that_somebody_works_on_is_not_taken_over(command, part, tmp_path):
     out = tmp_path / "job"
     command("--strip", "plate", "--out", out, "--prompt", "fail")
-    with part("claim").Claim(out):
+    with part("core.lock").Claim(out):
         code, answer, _ = command("--strip", "plate", "--out", out)
     assert (code, answer["error"]["code"]) == (1, "JobBusy")
-    assert part("job").read(out).prompt.text == "fail"
+    assert part("core.job").read(out).prompt.text == "fail"
 
 
 def test_ctrl_c_cancels_exits_130_and_leaves_no_process(start, tmp_path):

@@ -61,7 +61,7 @@ def test_clips_of_every_sort_are_looked_at(shot, part, tmp_path, kind):
     strip = strips.new_image("Odd", str(tmp_path / "odd.png"), 3, 1)
     shot.context.scene.sequence_editor.active_strip = strip
     assert shot.ops.wan.open_hygiene_view() == {"FINISHED"}
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     assert view.size == (W, H)
     assert np.isfinite(view.matrix.score)
     assert view.name == "Odd"
@@ -70,7 +70,7 @@ def test_clips_of_every_sort_are_looked_at(shot, part, tmp_path, kind):
 def test_an_image_is_looked_at_at_generation_size(shot, part):
     image = shot.data.images.new("Still", 1664, 960)
     assert shot.ops.wan.open_hygiene_view(image=image.name) == {"FINISHED"}
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     assert view.size == (832, 480)
     assert view.name == "Still"
     assert not view.is_clip
@@ -104,7 +104,7 @@ def test_an_image_is_read_as_it_is_displayed_at_every_depth(shot, part, tmp_path
     for space in ("sRGB", "Non-Color"):
         image.colorspace_settings.name = space
         shot.ops.wan.open_hygiene_view(image=image.name)
-        rgb = part("hygiene_view").view().rgb
+        rgb = part("matrix_view").view().rgb
         np.testing.assert_allclose(rgb[:, : W // 2 - 4], 0.75, atol=0.003)
         if space == "sRGB":  # over white where it is transparent, as a start frame is to a run
             np.testing.assert_allclose(rgb[:, W // 2 + 4 :], 0.25 + 0.75 * 0.75, atol=0.003)
@@ -138,7 +138,7 @@ def paint(view, rows: slice, columns: slice, value: float) -> None:
 
 def test_open_reads_the_frame_and_lists_its_sinks(shot, part):
     assert shot.ops.wan.open_hygiene_view() == {"FINISHED"}
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     settings = shot.context.window_manager.wan_hygiene
     assert view.rgb.shape == (H, W, 3)
     assert view.rgb[100, 100, 0] != pytest.approx(0.5, abs=0.1)  # rows run from the top
@@ -155,7 +155,7 @@ def test_open_reads_the_frame_and_lists_its_sinks(shot, part):
 
 def test_painting_dims_the_view_there_only(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     before = view.after.glow.copy()
     paint(view, slice(60, 130), slice(80, 160), 0.6)
     settle(view)
@@ -166,7 +166,7 @@ def test_painting_dims_the_view_there_only(shot, part):
 
 def test_painting_too_much_warns_at_the_region_until_it_is_taken_back(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
     paint(view, slice(0, H), slice(0, W), 0.2)
     settle(view)
     assert settings.sinks[0].warning == ""
@@ -181,7 +181,7 @@ def test_painting_too_much_warns_at_the_region_until_it_is_taken_back(shot, part
 
 def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
     settle(view)
     score = view.matrix.score
     assert shot.ops.wan.treat_hygiene() == {"FINISHED"}
@@ -200,7 +200,7 @@ def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
 def test_treating_an_image_leaves_the_mode_of_the_clip(shot, part, tmp_path):
     image = shot.data.images.load(str(tmp_path / "plate.png"))
     shot.ops.wan.open_hygiene_view(image=image.name)
-    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
     settle(view)
     assert shot.ops.wan.treat_hygiene() == {"FINISHED"}
     settle(view)
@@ -211,7 +211,7 @@ def test_treating_an_image_leaves_the_mode_of_the_clip(shot, part, tmp_path):
 def test_matte_blurs_where_it_is_white_on_this_frame(shot, part):
     add_matte(shot, "Left half", ((-1, -1), (0.5, -1), (0.5, 2), (-1, 2)))
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     shot.ops.wan.add_hygiene_matte(matte="mask:Left half", radius=1.5)
     settle(view)
     assert view.radius[:, : W // 2 - 2] == pytest.approx(1.5, abs=0.02)
@@ -235,7 +235,7 @@ PATCH = ((0.45, 0.45), (0.55, 0.45), (0.55, 0.55), (0.45, 0.55))
 
 def open_settled(bpy, part):
     assert bpy.ops.wan.open_hygiene_view() == {"FINISHED"}
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     settle(view)
     return view
 
@@ -276,12 +276,12 @@ def masked(shot, part, tmp_path):
 
 def test_a_masked_shot_is_looked_at_as_the_model_will_see_it(masked, part):
     assert masked.ops.wan.open_hygiene_view() == {"FINISHED"}
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     assert view.waits_for_mask  # in another process: nothing was held up
     assert view.part.is_whole
     before = view.matrix.score
     settle(view)
-    crop = part("mask_view").view().preview.crop
+    crop = part("host.mask_view").view().preview.crop
     assert crop.width < 640
     assert view.part.box == (crop.x, crop.y, crop.x + crop.width, crop.y + crop.height)
     assert view.size == (crop.grid.width, crop.grid.height)
@@ -292,7 +292,7 @@ def test_a_masked_shot_is_looked_at_as_the_model_will_see_it(masked, part):
     assert abs(y - (720 - 380 - crop.y)) < 16
     assert view.matrix.score > 3 * before  # of what the model sees, not of the canvas
     treat(masked, view)
-    painted = part("hygiene_view.blur_map").read_map(view.image)
+    painted = part("host.blur_map").read_map(view.image)
     scale = painted.shape[1] / 1280
     rows, columns = np.nonzero(painted > 0.02)
     assert 560 * scale < columns.min() < columns.max() < 720 * scale
@@ -307,7 +307,7 @@ def test_a_masked_shot_is_looked_at_as_the_model_will_see_it(masked, part):
 def test_a_mask_that_would_hold_up_the_interface_is_not_looked_at_unasked(
     masked, part, monkeypatch
 ):
-    monkeypatch.setattr(part("mask_view").MaskView, "_saves_fast", lambda self: False)
+    monkeypatch.setattr(part("host.mask_view").MaskView, "_saves_fast", lambda self: False)
     view = open_settled(masked, part)
     assert view.part.is_whole
     assert view.mask.seen is None
@@ -394,11 +394,11 @@ def test_clips_of_long_names_have_a_map(shot, part, name):
     strip = shot.context.scene.sequence_editor.active_strip
     for _ in range(2):
         view = open_settled(shot, part)
-    assert part("hygiene_view").is_map(view.image)
+    assert part("matrix_view").is_map(view.image)
     treat(shot, view)
     assert view.radius.max() > 0.3
-    part("hygiene_view").require_map(part("properties").read(shot.context.scene), strip)
-    maps = [i for i in shot.data.images if part("hygiene_view").is_map(i)]
+    part("matrix_view").require_map(part("host.properties").read(shot.context.scene), strip)
+    maps = [i for i in shot.data.images if part("matrix_view").is_map(i)]
     assert [i.users for i in maps].count(1) == 1
 
 
@@ -411,9 +411,9 @@ def test_map_stays_with_its_strip_when_that_is_renamed(shot, part, tmp_path):
     assert view.name == "Graded"
     treat(shot, view)
     assert view.radius[-15, 40] == pytest.approx(1.25, abs=0.01)
-    settings = part("properties").read(shot.context.scene)
-    part("hygiene_view").save_map(tmp_path, strip, settings)
-    assert (tmp_path / part("job").RADIUS).exists()
+    settings = part("host.properties").read(shot.context.scene)
+    part("matrix_view").save_map(tmp_path, strip, settings)
+    assert (tmp_path / part("core.job").RADIUS).exists()
     assert open_settled(shot, part).radius[-15, 40] == pytest.approx(1.25, abs=0.01)
 
 
@@ -425,30 +425,30 @@ def test_a_strip_of_the_same_name_in_another_scene_has_no_map(shot, part, tmp_pa
         "Room", str(tmp_path / "plate.png"), 1, 1
     )
     shot.context.scene.wan.hygiene.mode = "soft"
-    settings = part("properties").read(shot.context.scene)
-    part("hygiene_view").require_map(settings, room(shot))
-    with pytest.raises(part("errors").InvalidJob, match="nothing is painted"):
-        part("hygiene_view").require_map(settings, strip)
+    settings = part("host.properties").read(shot.context.scene)
+    part("matrix_view").require_map(settings, room(shot))
+    with pytest.raises(part("core.errors").InvalidJob, match="nothing is painted"):
+        part("matrix_view").require_map(settings, strip)
 
 
 def test_without_a_map_soft_is_refused_unless_another_picture_is_treated(shot, part):
-    wan, require = shot.context.scene.wan, part("hygiene_view").require_map
+    wan, require = shot.context.scene.wan, part("matrix_view").require_map
     wan.hygiene.mode = "soft"
     for name in ("end_image", "references"):
-        with pytest.raises(part("errors").InvalidJob, match="nothing is painted"):
-            require(part("properties").read(shot.context.scene), room(shot))
+        with pytest.raises(part("core.errors").InvalidJob, match="nothing is painted"):
+            require(part("host.properties").read(shot.context.scene), room(shot))
         setattr(wan.model_mask, name, "/tmp/picture.png")
-        require(part("properties").read(shot.context.scene), room(shot))
+        require(part("host.properties").read(shot.context.scene), room(shot))
         setattr(wan.model_mask, name, "")
     wan.hygiene.mode = "scheduled"
-    require(part("properties").read(shot.context.scene), room(shot))
+    require(part("host.properties").read(shot.context.scene), room(shot))
     wan.hygiene.low_pass_region = "map"
-    with pytest.raises(part("errors").InvalidJob, match="'scheduled'"):
-        require(part("properties").read(shot.context.scene), room(shot))
+    with pytest.raises(part("core.errors").InvalidJob, match="'scheduled'"):
+        require(part("host.properties").read(shot.context.scene), room(shot))
 
 
 def test_a_copied_strip_shares_the_map_until_its_own_view_is_opened(shot, part):
-    view, maps = open_settled(shot, part), part("hygiene_view.blur_map")
+    view, maps = open_settled(shot, part), part("host.blur_map")
     paint(view, slice(10, 20), slice(30, 50), 0.5)
     copied = shot.context.scene.sequence_editor.strips.new_image("Room 2", "", 4, 1)
     copied.directory, copied.elements[0].filename = room(shot).directory, "plate.png"
@@ -465,7 +465,7 @@ def test_a_copied_strip_shares_the_map_until_its_own_view_is_opened(shot, part):
 
 
 def test_treating_one_of_two_strips_that_share_a_map_leaves_the_other(shot, part, tmp_path):
-    maps = part("hygiene_view.blur_map")
+    maps = part("host.blur_map")
     strip = add_clip(shot, part, "Second", 2, tmp_path / "plate.png")
     view = open_settled(shot, part)
     room(shot)[maps.MAP] = strip[maps.MAP]  # as if it were a copy of that
@@ -479,7 +479,7 @@ def test_treating_one_of_two_strips_that_share_a_map_leaves_the_other(shot, part
 def test_treat_and_clear_are_undone_and_redone(shot, part):
     ed = shot.ops.ed
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     ed.undo_push(message="Open Matrix View")  # as the operator does in a window
     paint(view, slice(10, 20), slice(30, 50), 0.5)  # a stroke: kept by image, in its own step
     settle(view)
@@ -507,7 +507,7 @@ def test_treat_and_clear_are_undone_and_redone(shot, part):
 
 def test_map_is_not_degraded_by_a_smaller_size_and_back(shot, part):
     scene = shot.context.scene
-    view, read = open_settled(shot, part), part("hygiene_view.blur_map").read_map
+    view, read = open_settled(shot, part), part("host.blur_map").read_map
     paint(view, slice(0, H), slice(0, W, 2), 0.8)  # finer than the small one can hold
     before = read(view.image)
     scene.wan.region.pixels = W * H // 4
@@ -583,7 +583,7 @@ def test_maps_and_render_results_are_no_pictures_to_look_at(shot, part):
     view = open_settled(shot, part)
     with pytest.raises(RuntimeError, match="is a blur map"):
         shot.ops.wan.open_hygiene_view(image=view.image.name)
-    assert len([i for i in shot.data.images if part("hygiene_view").is_map(i)]) == 1
+    assert len([i for i in shot.data.images if part("matrix_view").is_map(i)]) == 1
     result = shot.data.images["Render Result"]
     with pytest.raises(RuntimeError, match="Save it, and open its file"):
         shot.ops.wan.open_hygiene_view(image=result.name)
@@ -602,7 +602,7 @@ def test_a_clip_with_alpha_is_seen_without_it_as_the_model_sees_it(shot, part, t
 
 def test_nothing_ticked_is_said(shot, part):
     shot.ops.wan.open_hygiene_view()
-    settle(part("hygiene_view").view())
+    settle(part("matrix_view").view())
     for item in shot.context.window_manager.wan_hygiene.sinks:
         item.treat = False
     with pytest.raises(RuntimeError, match="ticked"):
@@ -611,9 +611,9 @@ def test_nothing_ticked_is_said(shot, part):
 
 def test_map_is_written_into_the_job_as_it_is_painted(shot, part, tmp_path):
     shot.ops.wan.open_hygiene_view()
-    hygiene_view, job = part("hygiene_view"), part("job")
+    hygiene_view, job = part("matrix_view"), part("core.job")
     view = hygiene_view.view()
-    settings = part("properties").read(shot.context.scene)
+    settings = part("host.properties").read(shot.context.scene)
     hygiene_view.save_map(tmp_path, room(shot), settings)
     assert not (tmp_path / job.RADIUS).exists()  # black: nothing is blurred
     paint(view, slice(10, 20), slice(30, 50), 0.5)
@@ -627,12 +627,12 @@ def test_map_is_written_into_the_job_as_it_is_painted(shot, part, tmp_path):
 
 def test_map_survives_saving_and_opening_the_file(shot, part, tmp_path):
     shot.ops.wan.open_hygiene_view()
-    paint(part("hygiene_view").view(), slice(10, 20), slice(30, 50), 0.5)
+    paint(part("matrix_view").view(), slice(10, 20), slice(30, 50), 0.5)
     shot.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     shot.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
-    settings = part("properties").read(shot.context.scene)
-    part("hygiene_view").save_map(tmp_path, room(shot), settings)
-    assert (tmp_path / part("job").RADIUS).exists()
+    settings = part("host.properties").read(shot.context.scene)
+    part("matrix_view").save_map(tmp_path, room(shot), settings)
+    assert (tmp_path / part("core.job").RADIUS).exists()
 
 
 def test_map_of_an_image_goes_into_the_job_that_starts_from_it(shot, part, tmp_path):
@@ -640,15 +640,15 @@ def test_map_of_an_image_goes_into_the_job_that_starts_from_it(shot, part, tmp_p
     still = shot.data.images.new("Still", W, H)
     still.filepath_raw, still.file_format = str(path), "PNG"
     still.save()
-    hygiene_view, job, wan = part("hygiene_view"), part("job"), shot.context.scene.wan
+    hygiene_view, job, wan = part("matrix_view"), part("core.job"), shot.context.scene.wan
     shot.ops.wan.open_hygiene_view(image="Still")
     paint(hygiene_view.view(), slice(10, 20), slice(30, 50), 0.5)
     wan.hygiene.mode = "soft"
     for named, written in (("", False), (str(tmp_path / "plate.png"), False), (str(path), True)):
         wan.model_mask.start_image = named
-        settings = part("properties").read(shot.context.scene)
+        settings = part("host.properties").read(shot.context.scene)
         if not written:
-            with pytest.raises(part("errors").InvalidJob, match="nothing is painted"):
+            with pytest.raises(part("core.errors").InvalidJob, match="nothing is painted"):
                 hygiene_view.require_map(settings, room(shot))
         else:
             hygiene_view.require_map(settings, room(shot))
@@ -659,7 +659,7 @@ def test_map_of_an_image_goes_into_the_job_that_starts_from_it(shot, part, tmp_p
 
 def test_views_show_what_they_name(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     paint(view, slice(0, H), slice(0, W), 0.5)
     settle(view)
     np.testing.assert_array_equal(view.picture("ORIGINAL", 0.5), view.rgb)
@@ -695,13 +695,13 @@ def test_list_has_a_picture_kind_area_and_score_in_order_of_rank(shot, part):
     assert first.name.lower() in part("hygiene.sinks").KINDS
     assert first.area > 200
     assert first.score > 10
-    pictures = part("hygiene_view.thumbnails")._pictures
+    pictures = part("matrix_view.thumbnails")._pictures
     assert np.ptp(np.array(pictures["1"].image_pixels_float[:]).reshape(-1, 4)[:, 0]) > 0.5
 
 
 def test_faces_are_looked_for_and_what_lies_on_one_is_gentle(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
     settle(view)
     assert view.questions.error is None
     assert view.faces == []  # there is none in this picture
@@ -714,7 +714,7 @@ def test_faces_are_looked_for_and_what_lies_on_one_is_gentle(shot, part):
 
 def test_gentle_sinks_are_treated_on_request_and_less(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("hygiene_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
     radii = []
     for gentle in (False, True):
         settings.sinks[0].gentle = gentle
@@ -729,7 +729,7 @@ def test_gentle_sinks_are_treated_on_request_and_less(shot, part):
 def test_without_an_engine_the_list_works_and_faces_stay_unknown(shot, part, monkeypatch):
     monkeypatch.setenv("WAN_ENGINE_PYTHON", "/nowhere/python")
     assert shot.ops.wan.open_hygiene_view() == {"FINISHED"}
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     assert view.faces is None
     assert not view.busy
     assert len(shot.context.window_manager.wan_hygiene.sinks) == 1
@@ -739,21 +739,21 @@ def test_frame_is_looked_at_at_the_size_the_model_sees(shot, part):
     scene = shot.context.scene
     scene.wan.region.pixels = W * H // 4
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     assert view.size == (W // 2, H // 2)
     assert tuple(view.image.size) == view.size
 
 
 def test_frequency_report_of_frame_and_treated_frame(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     paint(view, slice(0, H), slice(0, W), 0.6)
     settle(view)
     assert shot.ops.wan.report_frequencies(treated=True) == {"FINISHED"}
     settle(view)
     assert view.questions.error is None
     assert view.report["second"]["bands"][0] < 0.5 * view.report["first"]["bands"][0]
-    plot = shot.data.images[part("hygiene_view").REPORT]
+    plot = shot.data.images[part("matrix_view").REPORT]
     assert plot.size[0] > 400
     assert plot.packed_file
     assert shot.ops.wan.show_picture(image=plot.name) == {"FINISHED"}
@@ -761,7 +761,7 @@ def test_frequency_report_of_frame_and_treated_frame(shot, part):
 
 def test_frequency_report_with_a_file_that_is_no_picture_says_so(shot, part, tmp_path):
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     settle(view)
     with pytest.raises(RuntimeError, match="no picture"):
         shot.ops.wan.report_frequencies(filepath=str(tmp_path / "gone.png"))
@@ -775,7 +775,7 @@ def test_frequency_report_with_a_file_that_is_no_picture_says_so(shot, part, tmp
 
 def test_treated_frame_is_saved_as_it_is_painted(shot, part, tmp_path):
     shot.ops.wan.open_hygiene_view()
-    view = part("hygiene_view").view()
+    view = part("matrix_view").view()
     paint(view, slice(0, H), slice(0, W), 0.6)
     assert shot.ops.wan.save_treated_frame(filepath=str(tmp_path / "out")) == {"FINISHED"}
     image = shot.data.images.load(str(tmp_path / "out.png"))
@@ -796,19 +796,19 @@ def test_result_is_looked_at_over_the_clip_it_was_made_from(shot, part, tmp_path
     result[part("timeline.place").RECIPE] = json.dumps({"job": {"shot": {"strip": "Room"}}})
     shot.context.scene.sequence_editor.active_strip = result
     shot.ops.wan.open_hygiene_view()
-    rgb = part("hygiene_view").view().rgb
+    rgb = part("matrix_view").view().rgb
     assert rgb[-5, 5, 0] == pytest.approx(1, abs=0.01)
     assert rgb[20, 200, 0] == pytest.approx(0.5, abs=0.01)
     assert len(shot.context.window_manager.wan_hygiene.sinks) >= 1  # the stripes below it
 
 
 def test_soft_mode_without_a_map_is_refused_before_the_export(addon, scene, part, tmp_path):
-    part("preferences").get().jobs = str(tmp_path / "jobs")
+    part("host.preferences").get().jobs = str(tmp_path / "jobs")
     scene.wan.hygiene.mode = "soft"
     with pytest.raises(RuntimeError, match="nothing is painted"):
         addon.ops.wan.generate(strip="plate")
     assert not list(tmp_path.glob("jobs/*"))
-    assert part("event_pump").session().engine is None
+    assert part("host.pump").session().engine is None
 
 
 def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, tmp_path):
@@ -822,31 +822,31 @@ def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, t
             key.interpolation = "LINEAR"
     hygiene, plate = scene.wan.hygiene, scene.sequence_editor.strips_all["plate"]
     hygiene.mode, hygiene.matte = "soft", "Mover"
-    part("hygiene_view").require_map(part("properties").read(scene), plate)
-    request = part("properties").read_request(scene, plate)
+    part("matrix_view").require_map(part("host.properties").read(scene), plate)
+    request = part("host.properties").read_request(scene, plate)
     part("timeline.export").export(request, tmp_path)
-    folder, read = tmp_path / part("job").BLUR_MATTE, part("timeline.png").read_gray16
-    seen = [read(folder / part("job").frame_name(index))[24, 32] for index in range(6)]
+    folder, read = tmp_path / part("core.job").BLUR_MATTE, part("timeline.png").read_gray16
+    seen = [read(folder / part("core.job").frame_name(index))[24, 32] for index in range(6)]
     np.testing.assert_allclose(seen, np.linspace(0.2, 0.7, 6), atol=0.01)
     hygiene.mode = "scheduled"
-    assert part("properties").read_request(scene, plate).blur_matte == ""
+    assert part("host.properties").read_request(scene, plate).blur_matte == ""
 
 
 def test_compare_makes_two_takes_of_one_seed(addon, scene, part, stub_engine, tmp_path):
-    part("preferences").get().jobs = str(tmp_path / "jobs")
-    part("event_pump").session()
+    part("host.preferences").get().jobs = str(tmp_path / "jobs")
+    part("host.pump").session()
     scene.wan.hygiene.mode = "scheduled"
     assert addon.ops.wan.compare_hygiene() == {"FINISHED"}
-    read = part("job").read
+    read = part("core.job").read
     folders = sorted((tmp_path / "jobs").iterdir())
     jobs = [read(folder) for folder in folders]
     assert sorted(j.hygiene.mode for j in jobs) == ["off", "scheduled"]
     assert jobs[0].sampling.seed == jobs[1].sampling.seed
     assert scene.wan.hygiene.mode == "scheduled"
     names = {j.hygiene.mode: folder for folder, j in zip(folders, jobs)}
-    marker = names["scheduled"] / part("job").COMPARE_WITH
+    marker = names["scheduled"] / part("core.job").COMPARE_WITH
     assert marker.read_text() == names["off"].name
-    assert {local.name for local in part("event_pump").session().jobs} == {
+    assert {local.name for local in part("host.pump").session().jobs} == {
         "Wan [0]", "Wan [0 scheduled]",
     }  # fmt: skip
 
@@ -860,15 +860,15 @@ def test_the_view_waits_for_a_deleted_clip_to_come_back(shot, part):
     open_settled(shot, part)
     strips = shot.context.scene.sequence_editor.strips
     strips.remove(room(shot))
-    assert part("hygiene_view").view().image is None
-    assert part("hygiene_view.state")._tick() == 1.0
+    assert part("matrix_view").view().image is None
+    assert part("matrix_view.state")._tick() == 1.0
 
 
 def test_the_view_of_a_deleted_clip_does_not_stay_with_one_of_its_copies(shot, part, tmp_path):
     view = open_settled(shot, part)
     for number in (1, 2):
         copy = add_clip(shot, part, f"Room.00{number}", number + 3, tmp_path / "plate.png")
-        copy[part("hygiene_view.blur_map").MAP] = part("hygiene_view.blur_map").find_map(room(shot))
+        copy[part("host.blur_map").MAP] = part("host.blur_map").find_map(room(shot))
     shot.context.scene.sequence_editor.strips.remove(room(shot))
     assert view.owner.name.startswith("Room.00")
     assert view._name == "Room"
@@ -881,6 +881,6 @@ def test_a_followed_matte_is_not_shown_at_the_size_of_another_view(shot, part, m
     view = open_settled(shot, part)
     assert np.ndim(view.matte.radius(scene, room(shot), view.part)) == 2
     running = SimpleNamespace(app=SimpleNamespace(is_job_running=lambda kind: True))
-    monkeypatch.setattr(part("hygiene_view.followed"), "bpy", running)
+    monkeypatch.setattr(part("matrix_view.matte"), "bpy", running)
     smaller = replace(view.part, size=(64, 48))
     assert np.ndim(view.matte.radius(scene, room(shot), smaller)) == 0

@@ -7,7 +7,7 @@ import pytest
 
 
 def test_install_needs_online_access_or_a_folder_of_wheels(addon, part, tmp_path, monkeypatch):
-    preferences = part("preferences").get()
+    preferences = part("host.preferences").get()
     if addon.app.online_access:
         addon.context.preferences.system.use_online_access = False
     assert not addon.app.online_access
@@ -18,18 +18,18 @@ def test_install_needs_online_access_or_a_folder_of_wheels(addon, part, tmp_path
 
 def test_failed_install_is_told_and_changes_nothing(addon, part, tmp_path):
     """A folder without wheels: the real installer runs and finds nothing."""
-    part("preferences").get().wheels = str(tmp_path)
+    part("host.preferences").get().wheels = str(tmp_path)
     with pytest.raises(RuntimeError) as told:
         addon.ops.wan.install_engine()
     assert str(tmp_path) in str(told.value) or "uv" in str(told.value)
-    home = part("preferences").home()
-    assert part("engine_env").status(home).state == "missing"
+    home = part("host.preferences").home()
+    assert part("install.environment").status(home).state == "missing"
     assert not addon.ops.wan.roll_back_engine.poll()
 
 
 def test_models_and_jobs_outlast_the_extension(addon, part, tmp_path, monkeypatch):
     """Blender removes the extension's own folder with it."""
-    preferences = part("preferences")
+    preferences = part("host.preferences")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert preferences.model_places() == [tmp_path / "data" / "wan_blender" / "models"]
     assert preferences.jobs_roots() == [tmp_path / "data" / "wan_blender" / "jobs"]
@@ -63,18 +63,18 @@ def test_offline_folder_needs_a_network_and_a_place(addon, part, tmp_path, monke
 def test_report_is_copied_with_and_without_an_engine(addon, part, tmp_path, monkeypatch):
     monkeypatch.setenv("WAN_ENGINE_PYTHON", "")
     addon.ops.wan.examine_engine()
-    without = part("diagnosis").current().report().splitlines()
+    without = part("host.diagnosis").current().report().splitlines()
     assert without[0].startswith(f"wan_blender 0.1.0 in Blender {addon.app.version_string} on ")
     assert "!!  The engine is not installed. Install it." in without
     assert "Press Install Engine" in without[-1]
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     bare.chmod(0o755)
-    part("preferences").get().python = str(bare)
+    part("host.preferences").get().python = str(bare)
     addon.ops.wan.examine_engine()
-    told = part("diagnosis").current().report()
+    told = part("host.diagnosis").current().report()
     assert "!!  torch: is not installed." in told
     assert "The engine is not installed" not in told
     bare.write_text("#!/bin/sh\necho no such library >&2; exit 3\n")
     addon.ops.wan.examine_engine()
-    assert "no such library" in part("diagnosis").current().report()
+    assert "no such library" in part("host.diagnosis").current().report()

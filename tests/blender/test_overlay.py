@@ -19,7 +19,7 @@ def plate(scene):
 
 @pytest.fixture
 def view(addon, part, plate):
-    return part("mask_view").view()
+    return part("host.mask_view").view()
 
 
 @pytest.fixture
@@ -111,9 +111,9 @@ def test_edited_mask_is_noticed(addon, scene, view):
 
 def test_change_is_followed_once_it_has_settled(update, scene, view, part, monkeypatch):
     update()
-    monkeypatch.setattr(part("mask_view"), "QUIET_S", 0.0)
+    monkeypatch.setattr(part("host.mask_view"), "QUIET_S", 0.0)
     # the copy is worth waiting for, however long a busy machine takes to save it
-    monkeypatch.setattr(part("mask_view"), "WORTH_WAITING_S", float("inf"))
+    monkeypatch.setattr(part("host.mask_view"), "WORTH_WAITING_S", float("inf"))
     scene.wan.mask.grow_px = 8
     first = view.preview
     view.tick(scene)
@@ -134,7 +134,7 @@ def test_empty_mask_is_told_and_shows_nothing(update, addon):
 
 
 def test_no_clip_is_told_once_and_not_tried_again(addon, scene, view, plate, part, monkeypatch):
-    monkeypatch.setattr(part("mask_view"), "QUIET_S", 0.0)
+    monkeypatch.setattr(part("host.mask_view"), "QUIET_S", 0.0)
     for strip in scene.sequence_editor.strips:
         strip.select = False
     scene.sequence_editor.active_strip = None

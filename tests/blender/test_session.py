@@ -17,8 +17,8 @@ from tests.blender.drawn import Drawn
 
 @pytest.fixture
 def session(part, stub_engine, tmp_path):
-    part("preferences").get().jobs = str(tmp_path / "jobs")
-    return part("event_pump").session()
+    part("host.preferences").get().jobs = str(tmp_path / "jobs")
+    return part("host.pump").session()
 
 
 def generate(addon, prompt: str = "a ball"):
@@ -141,7 +141,7 @@ def test_no_mask_says_how_to_make_one(addon, scene, session):
 
 def test_job_folder_that_is_a_file_is_an_os_message(addon, scene, session, part, tmp_path):
     (tmp_path / "file").write_text("")
-    part("preferences").get().jobs = str(tmp_path / "file")
+    part("host.preferences").get().jobs = str(tmp_path / "file")
     with pytest.raises(RuntimeError, match="creating the job folder"):
         generate(addon)
     assert not session.jobs
@@ -289,7 +289,7 @@ def test_result_placed_in_a_file_that_was_not_saved_is_found_again(
 def test_result_of_a_file_that_was_not_saved_yet_is_found_once_it_is(
     addon, scene, session, part, tmp_path, monkeypatch
 ):
-    preferences = part("preferences")
+    preferences = part("host.preferences")
     preferences.get().jobs = ""
     monkeypatch.setattr(preferences, "data_folder", lambda: tmp_path / "data")
     failed_job(addon, session)
@@ -420,7 +420,7 @@ def test_recipe_of_a_strip_runs_again_with_its_own_settings(addon, scene, sessio
     scene.wan.sampling.seed = 7
     scene.wan.sampling.guidance = 2.5
     choice = part("timeline.mattes").MatteChoice("mask:Square", "luma", "add")
-    part("properties").choose_mattes(scene, "plate", [choice])
+    part("host.properties").choose_mattes(scene, "plate", [choice])
     generate(addon, "a ball")
     (strip,) = result_strips(scene)
     scene.wan.sampling.seed, scene.wan.sampling.guidance = 1, 5.0
@@ -455,7 +455,7 @@ def test_compositor_of_the_jobs_own_scene_takes_the_result(addon, scene, session
 
 
 def test_project_folder_can_be_moved_with_its_results(addon, scene, session, part, tmp_path):
-    part("preferences").get().jobs = ""
+    part("host.preferences").get().jobs = ""
     project = tmp_path / "project"
     project.mkdir()
     addon.ops.wm.save_as_mainfile(filepath=str(project / "cut.blend"))
@@ -507,7 +507,7 @@ def test_undo_and_redo_while_it_runs_do_not_lose_the_result(addon, scene, sessio
 
 def test_full_disk_leaves_no_job_folder(addon, scene, session, part, small_disk):
     disk = small_disk(4)  # room for a folder, not for its origin
-    part("preferences").get().jobs = str(disk)
+    part("host.preferences").get().jobs = str(disk)
     with pytest.raises(RuntimeError, match=r"disk is full.*Free some space"):
         generate(addon)
     assert list(disk.iterdir()) == []
@@ -519,7 +519,7 @@ def test_read_only_job_folder_says_where_to_choose_another(addon, scene, session
     locked.mkdir(mode=0o500)
     if os.access(locked, os.W_OK):  # root may write everywhere but in the kernel's own folders
         locked = Path("/sys")
-    part("preferences").get().jobs = str(locked / "jobs")
+    part("host.preferences").get().jobs = str(locked / "jobs")
     with pytest.raises(RuntimeError, match=r"jobs.*Choose a job folder you may write to"):
         generate(addon)
     assert not session.jobs
@@ -528,10 +528,10 @@ def test_read_only_job_folder_says_where_to_choose_another(addon, scene, session
 def test_bug_in_the_pump_fails_the_job_once_and_keeps_ticking(
     addon, scene, session, part, tmp_path, capsys
 ):
-    event_pump = part("event_pump")
+    event_pump = part("host.pump")
     local = failed_job(addon, session)
     local = session.run_folder(local.folder)
-    local.phase, local.exporter = part("local_job").Phase.EXPORTING, "no exporter"
+    local.phase, local.exporter = part("host.jobs").Phase.EXPORTING, "no exporter"
     event_pump._tick()
     assert local.phase.value == "failed"
     assert "AttributeError" in str(session.error)
@@ -541,8 +541,8 @@ def test_bug_in_the_pump_fails_the_job_once_and_keeps_ticking(
 
 
 def test_generate_panel_says_how_the_engine_is_in_each_state(addon, scene, session, part):
-    generate_panel, process = part("panels.generate"), part("process")
-    assert set(generate_panel.ENGINE) == set(process.State)
+    generate_panel, process = part("panels.generate"), part("process.engine")
+    assert set(generate_panel.ENGINE) == set(process.EngineState)
     for state, (sentence, operator, text) in generate_panel.ENGINE.items():
         session.engine = SimpleNamespace(
             state=state, hello=None, memory_gb=0.0, alive=False, stop=lambda grace_s: None

@@ -70,7 +70,7 @@ def export(addon, part, tmp_path):
 
     def run(strip):
         scene = addon.context.scene
-        request = part("properties").read_request(scene, strip)
+        request = part("host.properties").read_request(scene, strip)
         folder = tmp_path / "job"
         written = part("timeline.export").export(request, folder)
         assert (written.frame_start, written.frame_count) == (
@@ -225,7 +225,7 @@ def test_still_exports_the_playhead_and_is_held_to_the_strips_end(
     plate = clip("a", 11, 5)
     addon.context.scene.frame_set(13)
     set_up("still", plate)
-    part("properties").choose_mattes(
+    part("host.properties").choose_mattes(
         addon.context.scene, "a", [part("timeline.mattes").MatteChoice("whole")]
     )
     request, frames, mask = export(plate)
@@ -244,7 +244,7 @@ def test_still_is_made_of_the_frame_that_is_named(addon, clip, set_up, export, p
     addon.context.scene.frame_set(90)
     set_up("still", plate)
     choice = part("timeline.mattes").MatteChoice("whole")
-    part("properties").choose_mattes(addon.context.scene, "a", [choice])
+    part("host.properties").choose_mattes(addon.context.scene, "a", [choice])
     with pytest.raises(Exception, match="playhead is at frame 90; strip 'a' spans 11 to 15"):
         export(plate)
     span.frame = 14
@@ -261,7 +261,7 @@ def test_whole_and_empty_combine_with_drawn_mattes(addon, clip, export, part, st
     plate.crop.max_x = 32
     choices = [("whole", "add"), ("empty", "subtract")]
     choice = part("timeline.mattes").MatteChoice
-    part("properties").choose_mattes(
+    part("host.properties").choose_mattes(
         addon.context.scene, "a", [choice(name, "luma", how) for name, how in choices]
     )
     _, _, mask = export(plate)
@@ -322,14 +322,14 @@ def test_tasks_that_add_frames_give_image_models_all_frames_before_them(addon, c
 def test_span_of_one_strip_is_not_taken_for_another(addon, clip, set_up, export, part):
     first, _ = clip("a", 1, 5), clip("b", 11, 5)
     set_up("extend", first)
-    chosen = part("properties").chosen_span
+    chosen = part("host.properties").chosen_span
     assert chosen(addon.context.scene, "a").kind == "extend"
     assert chosen(addon.context.scene, "b").kind == "strip"
 
 
 def test_buttons_limit_the_mask_to_frames_from_the_playhead(addon, clip, part):
     clip("a", 1, 9)
-    scene, frames_in = addon.context.scene, part("job").frames_in
+    scene, frames_in = addon.context.scene, part("core.frame_ranges").frames_in
     scene.frame_set(4)
     for which, wanted in (("from", {4, 5, 6}), ("until", {1, 2, 3, 4}), ("at", {4})):
         addon.ops.wan.limit_frames(which=which)
@@ -341,7 +341,7 @@ def test_buttons_limit_the_mask_to_frames_from_the_playhead(addon, clip, part):
 def test_extension_is_run_again_from_its_strip(
     addon, clip, set_up, part, stub_engine, tmp_path, compat
 ):
-    part("preferences").get().jobs = str(tmp_path / "jobs")
+    part("host.preferences").get().jobs = str(tmp_path / "jobs")
     scene, plate = addon.context.scene, clip("a", 11, 5)
     set_up("extend", plate)
     scene.wan.span.after = 4
@@ -363,12 +363,12 @@ def test_extend_with_the_real_engine_leaves_the_strip_and_adds_new_frames(
     if not ENGINE.exists():
         pytest.skip(f"no engine environment at {ENGINE}")
     monkeypatch.setenv("WAN_ENGINE_PYTHON", str(ENGINE))
-    part("preferences").get().jobs = str(tmp_path / "jobs")
+    part("host.preferences").get().jobs = str(tmp_path / "jobs")
     scene, plate = addon.context.scene, clip("a", 11, 5)
     set_up("extend", plate)
     scene.wan.span.after, scene.wan.sampling.steps = 4, 2
     assert addon.ops.wan.generate(strip="a") == {"FINISHED"}
-    (local,) = part("event_pump").session().jobs
+    (local,) = part("host.pump").session().jobs
     assert local.report["max_diff_outside"] == 0
     assert local.report["mask"]["frames"] == 4
     (made,) = [s for s in scene.sequence_editor.strips if s != plate]

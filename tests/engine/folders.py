@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wan_blender import job as jobs
-from wan_blender.engine.video import write_png
+from wan_blender.core import job as jobs
+from wan_blender.core.settings import Job, Prompt, Shot
+from wan_blender.engine.frames.files import write_png
 
 
 def moving_square(frames: int, height: int, width: int, size: int = 24, step: int = 4):
@@ -31,8 +32,8 @@ def make_job(folder: Path, plate: np.ndarray, mask: np.ndarray, **settings) -> P
     """Write a job folder; ``settings`` are assigned by dotted name with __ for the dot."""
     frames, height, width = plate.shape[:3]
     depth = 8 if plate.dtype == np.uint8 else 16
-    shot = jobs.Shot("clip", "Scene", width, height, 24, 1, 1, frames, 1, depth)
-    job = jobs.Job(shot, jobs.Prompt("a red ball"))
+    shot = Shot("clip", "Scene", width, height, 24, 1, 1, frames, 1, depth)
+    job = Job(shot, Prompt("a red ball"))
     job.sampling.steps = 3
     for name, value in settings.items():
         group, field = name.split("__")

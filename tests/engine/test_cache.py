@@ -9,10 +9,10 @@ import torch
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
-from wan_blender import job as jobs
+from wan_blender.core.settings import Prompt
 from wan_blender.engine import cache, pipeline
 from wan_blender.engine.conditioning import Scene
-from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.watch import Watch
 
@@ -32,7 +32,7 @@ def model(tmp_path_factory):
 
 
 def embed(model, words="a red ball"):
-    return pipeline.encode_prompts(open_model(model, "cpu"), jobs.Prompt(words, "blur"))[0][0]
+    return pipeline.encode_prompts(open_model(model, "cpu"), Prompt(words, "blur"))[0][0]
 
 
 def encode(folder, plate, **settings):

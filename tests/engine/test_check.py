@@ -11,15 +11,17 @@ from safetensors.torch import save
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
-from wan_blender import errors
-from wan_blender import job as jobs
+from wan_blender.core import errors
+from wan_blender.core import job as jobs
+from wan_blender.core.frame_ranges import frames_in
+from wan_blender.core.settings import Job, Shot
 from wan_blender.engine.__main__ import main
 from wan_blender.engine.check import check
-from wan_blender.engine.models.gguf_files import read_gguf
-from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.tensor_files import component_files, read_header
+from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.files.gguf_files import read_gguf
+from wan_blender.engine.models.files.tensor_files import component_files, read_header
 from wan_blender.engine.pipeline import generate
-from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
 
 
@@ -127,9 +129,9 @@ def test_what_the_run_does_not_read_may_be_absent(job, groups):
     [
         lambda place: jobs.read(place),
         lambda place: jobs.read(place / "file"),
-        lambda place: jobs.create(place / "file" / "job", jobs.Job(jobs.Shot())),
-        lambda place: jobs.create(place / "file", jobs.Job(jobs.Shot())),
-        lambda place: jobs.frames_in("900-", 1, 5),
+        lambda place: jobs.create(place / "file" / "job", Job(Shot())),
+        lambda place: jobs.create(place / "file", Job(Shot())),
+        lambda place: frames_in("900-", 1, 5),
         lambda place: open_model(place / "nowhere"),
         lambda place: component_files(place / "nowhere"),
         lambda place: read_header(place / "a.safetensors"),

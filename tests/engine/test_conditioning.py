@@ -12,22 +12,24 @@ import torch
 
 from tests.engine.folders import make_job, noise_plate
 from tests.engine.tiny import golden
-from wan_blender import errors
-from wan_blender import job as jobs
+from wan_blender.core import errors
+from wan_blender.core import job as jobs
+from wan_blender.core.job_pictures import REFERENCES, pictures
+from wan_blender.core.mask_settings import ModelMask
 from wan_blender.engine import nano
 from wan_blender.engine.check import check
 from wan_blender.engine.conditioning import Scene, require, vace
 from wan_blender.engine.conditioning.image import GivenFrames, known_cells, known_channels
 from wan_blender.engine.conditioning.per_token import PerToken
 from wan_blender.engine.conditioning.vace import Vace, mask_channels, sampled_frames
-from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.frames.files import ShotFrames, read_png, write_png
+from wan_blender.engine.frames.region import whole_frame
+from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.pipeline import with_references
-from wan_blender.engine.region import whole_frame
-from wan_blender.engine.release import make_law
-from wan_blender.engine.sampling import Source, denoise, make_noise
-from wan_blender.engine.video import Shot, read_png, write_png
-from wan_blender.latent_grid import grow_time
-from wan_blender.traits import Traits
+from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
+from wan_blender.engine.sample.release import make_law
+from wan_blender.masks.grid import grow_time
+from wan_blender.model_info.traits import Traits
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def _scene(tmp_path, mask, plate=None, **settings):
     make_job(tmp_path, plate, mask)
     job = jobs.read(tmp_path)
     region = whole_frame(len(mask), *mask.shape[1:])
-    return Scene(Shot(tmp_path, job), region, jobs.ModelMask(**settings))
+    return Scene(ShotFrames(tmp_path, job), region, ModelMask(**settings))
 
 
 def _frame_mask(frames, masked):
@@ -258,7 +260,7 @@ def test_run_of_less_strength_starts_from_the_references(tmp_path):
     condition = Vace(open_model("", "cpu", "float32"), _scene(tmp_path, _frame_mask(5, slice(5))))
     z = torch.zeros(1, 16, 2, 4, 6)
     source = with_references(
-        Source(z, make_noise(z.shape, 1), torch.ones(1, 1, 2, 4, 6)), condition, 3
+        MaskedSource(z, make_noise(z.shape, 1), torch.ones(1, 1, 2, 4, 6)), condition, 3
     )
     reference = condition.context[:, :16, :1]
     assert reference.abs().mean() > 0.1
@@ -322,7 +324,7 @@ def test_per_token_runs_show_kept_tokens_clean_and_end_exact():
     mask[0, 0, 1, :2, 2:] = 1
     mask[0, 0, 1, 2:, 2:] = 0.5
     z = torch.randn(1, 48, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    source = Source(z, make_noise(z.shape, 1), mask, clean_tokens=2)
+    source = MaskedSource(z, make_noise(z.shape, 1), mask, clean_tokens=2)
     sigmas = [1.0, 0.6, 0.3, 0.0]
     seen = []
 
@@ -405,7 +407,7 @@ def test_references_are_every_picture_of_their_folder(tmp_path):
     for name in ("b.JPG", "a.png", "c.txt"):
         write_png(folder / "mine" / name, np.zeros((32, 48, 3), np.uint8))
     settings = jobs.read(folder).model_mask
-    named = [path.name for path in jobs.pictures(folder, settings, jobs.REFERENCES)]
+    named = [path.name for path in pictures(folder, settings, REFERENCES)]
     assert named == ["a.png", "b.JPG"]
 
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from tests.engine.folders import make_job, noise_plate
-from wan_blender import job as jobs
-from wan_blender.crop import Crop, ModelSizes, grown
-from wan_blender.engine.masks import measure_mask, plan_masks
-from wan_blender.engine.region import plan_region
-from wan_blender.engine.video import Shot
-from wan_blender.latent_grid import Grid
-from wan_blender.mask_notes import mask_notes
-from wan_blender.mask_preview import MaskPreview, make_preview
-from wan_blender.traits import Traits
+from wan_blender.core import job as jobs
+from wan_blender.core.mask_settings import Mask, RegionSettings
+from wan_blender.engine.frames.files import ShotFrames
+from wan_blender.engine.frames.masks import measure_mask, plan_masks
+from wan_blender.engine.frames.region import plan_region
+from wan_blender.masks.crop import Crop, grown
+from wan_blender.masks.grid import Grid
+from wan_blender.masks.notes import mask_notes
+from wan_blender.masks.preview import MaskPreview, make_preview
+from wan_blender.model_info.traits import ModelSizes, Traits
 
 TRAITS = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480, 81)
 SIZES = ModelSizes(8, 2, 832 * 480)
@@ -31,14 +32,12 @@ def moving_mask(count: int, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pixels", [0, 48 * 48, 200 * 200], ids=["as it is", "smaller", "larger"])
-@pytest.mark.parametrize(
-    "mask", [jobs.Mask(), jobs.Mask(grow_px=3, grow_after=2, reduction="mean")]
-)
+@pytest.mark.parametrize("mask", [Mask(), Mask(grow_px=3, grow_after=2, reduction="mean")])
 def test_preview_shows_the_cells_and_the_crop_of_the_run(tmp_path, pixels, mask):
     masks = moving_mask(9, 96, 160)
-    seen = jobs.Region(pixels=pixels)
+    seen = RegionSettings(pixels=pixels)
     folder = make_job(tmp_path / "job", noise_plate(9, 96, 160), (masks * 65535).astype("u2"))
-    shot = Shot(folder, jobs.read(folder))
+    shot = ShotFrames(folder, jobs.read(folder))
     extent = measure_mask(shot)
     box = grown(extent.box, mask.grow_px, (160, 96))
     region = plan_region(9, (160, 96), box, seen, TRAITS)
@@ -93,7 +92,7 @@ def test_crop_holds_the_grown_mask(tmp_path):
     masks[0, 300:340, 300:340] = 1
     for pixels in (100, 250):
         preview = make_preview(
-            1, 1, masks.__getitem__, jobs.Mask(grow_px=pixels), jobs.Region(), SIZES
+            1, 1, masks.__getitem__, Mask(grow_px=pixels), RegionSettings(), SIZES
         )
         (y0, x0), (y1, x1) = (pick(np.argwhere(preview.cells[0]), 0) for pick in (np.min, np.max))
         first, last = preview._rect(y0, x0), preview._rect(y1, x1)
@@ -107,21 +106,21 @@ def test_black_and_white_of_lossy_video_count_as_such(tmp_path):
     lossy[:] = np.where(exact > 0, 0.98, 0.015)
     lossy[:, 40:50, 40:50] = exact[:, 40:50, 40:50] = 0.5
     seen = [
-        make_preview(1, 1, m.__getitem__, jobs.Mask(), jobs.Region(), SIZES) for m in (exact, lossy)
+        make_preview(1, 1, m.__getitem__, Mask(), RegionSettings(), SIZES) for m in (exact, lossy)
     ]
     assert seen[0].crop == seen[1].crop
     assert (seen[0].cells == seen[1].cells).all()
     shots = []
     for name, mask in (("exact", exact), ("lossy", lossy)):
         folder = make_job(tmp_path / name, noise_plate(1, 96, 96), (mask * 65535).astype("u2"))
-        shots.append(Shot(folder, jobs.read(folder)))
+        shots.append(ShotFrames(folder, jobs.read(folder)))
     assert np.array_equal(shots[0].mask(0), shots[1].mask(0))
 
 
 def test_cells_are_where_their_pixels_are_and_marked_where_half_covered():
     masks = np.zeros((5, 64, 96), np.float32)
     masks[:, 16:32, 16:36] = 0.5  # the third cell of each row is covered by half
-    preview = make_preview(10, 5, masks.__getitem__, jobs.Mask(), jobs.Region(mode="whole"), SIZES)
+    preview = make_preview(10, 5, masks.__getitem__, Mask(), RegionSettings(mode="whole"), SIZES)
     found = preview.generated(13)
     assert {rect for rect, _, partly in found if not partly} == {
         (16, 16, 24, 24), (24, 16, 32, 24), (16, 24, 24, 32), (24, 24, 32, 32),
@@ -135,7 +134,7 @@ def test_cells_are_where_their_pixels_are_and_marked_where_half_covered():
 def test_cell_masked_on_some_frames_of_its_group_is_marked():
     masks = np.zeros((5, 64, 96), np.float32)
     masks[2:, 16:24, 16:24] = 1  # frames 2 to 4 of the group 1 to 4
-    preview = make_preview(1, 5, masks.__getitem__, jobs.Mask(), jobs.Region(mode="whole"), SIZES)
+    preview = make_preview(1, 5, masks.__getitem__, Mask(), RegionSettings(mode="whole"), SIZES)
     assert preview.generated(1) == []
     assert preview.generated(2) == [((16, 16, 24, 24), 1.0, True)]
 
@@ -143,7 +142,7 @@ def test_cell_masked_on_some_frames_of_its_group_is_marked():
 def test_cells_off_the_canvas_are_generated_but_not_shown():
     masks = np.zeros((5, 50, 84), np.float32)
     masks[:, 30:, 60:] = 1  # leaves the canvas below and on the right
-    preview = make_preview(1, 5, masks.__getitem__, jobs.Mask(), jobs.Region(mode="whole"), SIZES)
+    preview = make_preview(1, 5, masks.__getitem__, Mask(), RegionSettings(mode="whole"), SIZES)
     assert preview.crop.grid.latent_shape == (2, 8, 12)
     assert preview.cells.shape == preview.partly.shape == (2, 7, 11)
     assert max(rect[3] for rect, *_ in preview.generated(3)) == 50
@@ -154,7 +153,7 @@ def test_cells_off_the_canvas_are_generated_but_not_shown():
 
 def test_preview_survives_its_file(tmp_path):
     masks = moving_mask(9, 96, 160)
-    preview = make_preview(4, 9, masks.__getitem__, jobs.Mask(), jobs.Region(), SIZES)
+    preview = make_preview(4, 9, masks.__getitem__, Mask(), RegionSettings(), SIZES)
     preview.save(tmp_path / "preview.npz")
     loaded = MaskPreview.load(tmp_path / "preview.npz")
     assert (loaded.crop, loaded.notes, loaded.canvas) == (
@@ -167,4 +166,4 @@ def test_preview_survives_its_file(tmp_path):
 
 def test_empty_mask_has_no_preview():
     masks = np.zeros((3, 32, 32), np.float32)
-    assert make_preview(1, 3, masks.__getitem__, jobs.Mask(), jobs.Region(), SIZES) is None
+    assert make_preview(1, 3, masks.__getitem__, Mask(), RegionSettings(), SIZES) is None

@@ -13,9 +13,9 @@ from tools.train_nano.backgrounds import Background
 from tools.train_nano.report import shipped_sampler, split
 from tools.train_nano.vision import colour_of, look, vivid
 from tools.train_nano.world import Scene, Shape, render
-from wan_blender import job as jobs
+from wan_blender.core import job as jobs
+from wan_blender.engine.frames.files import read_png
 from wan_blender.engine.pipeline import generate
-from wan_blender.engine.video import read_png
 from wan_blender.engine.watch import Watch
 
 SIZE = (9, 96, 96)

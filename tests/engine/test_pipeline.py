@@ -18,17 +18,18 @@ from diffusers import AutoencoderKLWan
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
-from wan_blender import errors
-from wan_blender import job as jobs
+from wan_blender.core import errors
+from wan_blender.core import job as jobs
+from wan_blender.core.settings import Stage
 from wan_blender.engine import pipeline
-from wan_blender.engine import vae as codec
 from wan_blender.engine.check import check
 from wan_blender.engine.fitting import Fitting, is_out_of_memory
-from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.frames import vae as codec
+from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.memory import REMEDY, Machine
 from wan_blender.engine.pipeline import generate, publish
 from wan_blender.engine.plan import make_plan
-from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import PHASES, Watch
 from wan_blender.engine.worker import describe
 
@@ -222,7 +223,7 @@ def test_laws_are_told_where_stages_begin(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "make_law", lambda *a: told.append(a[-1]) or real(*a))
     _small_job(tmp_path)
     job = jobs.read(tmp_path)
-    job.sampling.steps, job.stages = 4, [jobs.Stage(steps=3, solver="heun"), jobs.Stage()]
+    job.sampling.steps, job.stages = 4, [Stage(steps=3, solver="heun"), Stage()]
     jobs.create(tmp_path, job)
     assert generate(tmp_path, Watch(tmp_path))["max_latent_diff_kept"] == 0
     assert told == [[0, 3]]
@@ -398,10 +399,10 @@ def _fail_call(monkeypatch, number):
 @pytest.mark.parametrize(
     ("where", "name", "at", "measure"),
     [
-        ("models.loading", "encode_prompts", 1, "text encoder on the processor"),
-        ("vae", "encode", 1, "VAE on the processor"),
-        ("vae", "encode", 2, "VAE on the processor"),  # of the condition
-        ("vae", "decode", 1, "VAE on the processor"),
+        ("models.bundle", "encode_prompts", 1, "text encoder on the processor"),
+        ("frames.vae", "encode", 1, "VAE on the processor"),
+        ("frames.vae", "encode", 2, "VAE on the processor"),  # of the condition
+        ("frames.vae", "decode", 1, "VAE on the processor"),
     ],
 )
 def test_out_of_memory_in_any_phase_takes_a_measure_and_loses_nothing(
@@ -435,7 +436,7 @@ def test_models_of_stages_are_loaded_as_the_memory_plan_says(tmp_path, monkeypat
     """A stage with a model of its own, on a machine that takes both only in fp8."""
     write_untrained(tmp_path / "model", "t2v")
     plate, mask = noise_plate(5, 32, 48), moving_square(5, 32, 48, 12)
-    stages = [jobs.Stage(steps=2, dtype="bfloat16"), jobs.Stage()]
+    stages = [Stage(steps=2, dtype="bfloat16"), Stage()]
     make_job(tmp_path / "job", plate, mask, model__path=str(tmp_path / "model"))
     job = jobs.read(tmp_path / "job")
     job.stages = stages

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.folders import make_job, noise_plate
-from wan_blender import job as jobs
-from wan_blender.engine.masks import feather, matte
-from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.pipeline import generate
-from wan_blender.engine.region import plan_region
-from wan_blender.engine.seams import (
+from wan_blender.core import job as jobs
+from wan_blender.core.mask_settings import Output, RegionSettings
+from wan_blender.engine.frames.files import read_png
+from wan_blender.engine.frames.masks import feather, matte
+from wan_blender.engine.frames.region import plan_region
+from wan_blender.engine.frames.seams import (
     FINE_SHARE,
     SeamMeter,
     add_grain,
@@ -21,7 +21,8 @@ from wan_blender.engine.seams import (
     ring_around,
     smoothed,
 )
-from wan_blender.engine.video import read_png
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.pipeline import generate
 from wan_blender.engine.watch import Watch
 
 
@@ -42,7 +43,7 @@ def test_region_holds_the_mask_on_the_token_grid(data):
     y0 = data.draw(st.integers(0, height - 1))
     x1 = data.draw(st.integers(x0 + 1, width))
     y1 = data.draw(st.integers(y0 + 1, height))
-    region = plan_region(5, (width, height), (x0, y0, x1, y1), jobs.Region(), TRAITS)
+    region = plan_region(5, (width, height), (x0, y0, x1, y1), RegionSettings(), TRAITS)
     assert 0 <= region.x <= x0
     assert 0 <= region.y <= y0
     assert x1 <= region.x + region.width <= width
@@ -57,7 +58,7 @@ def test_region_holds_the_mask_on_the_token_grid(data):
 def test_small_mask_in_4k_keeps_every_pixel_of_its_surroundings():
     box = (1000, 700, 1200, 860)
     traits = replace(TRAITS, native_pixels=832 * 480)
-    region = plan_region(81, (3840, 2160), box, jobs.Region(), traits)
+    region = plan_region(81, (3840, 2160), box, RegionSettings(), traits)
     assert (region.width, region.height) == (region.grid.width, region.grid.height)
     assert region.width * region.height < 500 * 400
 
@@ -69,7 +70,7 @@ def test_small_mask_shows_the_model_a_quarter_of_what_it_knows_or_the_canvas(dat
     x0, y0 = data.draw(st.integers(0, width - 41)), data.draw(st.integers(0, height - 41))
     traits = replace(TRAITS, native_pixels=832 * 480)
     box = (x0, y0, x0 + 40, y0 + 40)
-    region = plan_region(81, (width, height), box, jobs.Region(), traits)
+    region = plan_region(81, (width, height), box, RegionSettings(), traits)
     seen = region.grid.width * region.grid.height
     assert seen >= 832 * 480 / 4 or (region.width, region.height) == (width, height)
     assert region.grid.width <= region.width
@@ -77,7 +78,7 @@ def test_small_mask_shows_the_model_a_quarter_of_what_it_knows_or_the_canvas(dat
 
 def test_surroundings_of_a_small_mask_lie_around_it():
     region = plan_region(
-        81, (1920, 1080), (940, 520, 980, 560), jobs.Region(),
+        81, (1920, 1080), (940, 520, 980, 560), RegionSettings(),
         replace(TRAITS, native_pixels=832 * 480),
     )  # fmt: skip
     assert 832 * 480 / 4 <= region.width * region.height < 832 * 480 / 3
@@ -88,9 +89,9 @@ def test_surroundings_of_a_small_mask_lie_around_it():
 
 
 def test_whole_frame_on_request_and_for_large_masks():
-    whole = plan_region(5, (640, 360), (10, 10, 50, 50), jobs.Region(mode="whole"), TRAITS)
+    whole = plan_region(5, (640, 360), (10, 10, 50, 50), RegionSettings(mode="whole"), TRAITS)
     assert (whole.x, whole.y, whole.width, whole.height) == (0, 0, 640, 360)
-    large = plan_region(5, (640, 360), (10, 10, 620, 350), jobs.Region(), TRAITS)
+    large = plan_region(5, (640, 360), (10, 10, 620, 350), RegionSettings(), TRAITS)
     assert (large.width, large.height) == (640, 360)
 
 
@@ -194,7 +195,7 @@ def test_feather_covers_the_middle_of_every_thin_mask(pixels, thickness, soft):
     mask = np.zeros((64, 64), np.float32)
     mask[20 : 20 + thickness, 4:60] = 0.5 if soft else 1
     mask[40, 40] = 1
-    alpha = matte(mask, mask, jobs.Output(feather_px=pixels))
+    alpha = matte(mask, mask, Output(feather_px=pixels))
     assert (alpha[mask == 0] == 0).all()
     assert (alpha[mask > 0] > 0).all()
     assert (alpha[20 : 20 + thickness].max(0)[20:44] == mask[20].max()).all()
@@ -225,5 +226,5 @@ def test_hair_keeps_its_cover_beside_a_body_that_is_feathered():
 def test_small_feather_is_on_unless_it_is_turned_off():
     mask = np.zeros((16, 16), np.float32)
     mask[4:12, 4:12] = 1
-    assert matte(mask, mask, jobs.Output())[8, 3:6].tolist() == [0, 0.5, 1]
-    assert (matte(mask, mask, jobs.Output(feather_px=0)) == mask).all()
+    assert matte(mask, mask, Output())[8, 3:6].tolist() == [0, 0.5, 1]
+    assert (matte(mask, mask, Output(feather_px=0)) == mask).all()

@@ -13,18 +13,19 @@ from safetensors.torch import save_file
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
-from wan_blender import job as jobs
-from wan_blender import schema
+from wan_blender.core import job as jobs
+from wan_blender.core import schema
+from wan_blender.core.errors import InvalidJob
+from wan_blender.core.job_pictures import PICTURES, START
 from wan_blender.engine.check import check
 from wan_blender.engine.conditioning import Scene, make_condition
 from wan_blender.engine.conditioning.text import guided_velocity
 from wan_blender.engine.forecast import forecast
-from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
-from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
-from wan_blender.errors import InvalidJob
 
 REPO = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ def test_bundled_model_runs_from_the_command_line(tmp_path, monkeypatch, variant
         mask[0] = 0  # the start frame is given
     job = make_job(tmp_path / "job", plate, mask, model__path=f"nano/{variant}", sampling__steps=4)
     if variant == "i2v":
-        write_png(job / jobs.PICTURES[jobs.START], plate[0])
+        write_png(job / PICTURES[START], plate[0])
     done = run("run", job)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -11,33 +11,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.tiny import golden, golden_predict
-from wan_blender import errors, schema
-from wan_blender import job as jobs
-from wan_blender import latent_grid as lg
-from wan_blender.engine.release import make_law
-from wan_blender.engine.sampling import Source, State, denoise, make_noise
-from wan_blender.engine.solvers import History, noise_kept
-from wan_blender.engine.windows import plan_windows, predict_in_windows
-from wan_blender.schedule import make_sigmas, shift_time, unshift
-from wan_blender.stages import plan_stages
+from wan_blender.core import errors, schema
+from wan_blender.core.mask_settings import Mask
+from wan_blender.core.settings import Sampling, Stage, Windows
+from wan_blender.engine.sample.loop import MaskedSource, State, denoise, make_noise
+from wan_blender.engine.sample.release import make_law
+from wan_blender.engine.sample.solvers import History, noise_kept
+from wan_blender.engine.sample.windows import plan_windows, predict_in_windows
+from wan_blender.masks import grid as lg
+from wan_blender.masks.reduce import to_latent
+from wan_blender.schedule.noise import make_sigmas, shift_time, unshift
+from wan_blender.schedule.stages import plan_stages
 
 
 def _choices(cls, name):
     return list(dict(schema.settings(cls))[name]["choices"])
 
 
-SOLVERS = _choices(jobs.Sampling, "solver")
-SCHEDULES = _choices(jobs.Sampling, "schedule")
-LAWS = _choices(jobs.Mask, "law")
+SOLVERS = _choices(Sampling, "solver")
+SCHEDULES = _choices(Sampling, "schedule")
+LAWS = _choices(Mask, "law")
 
 
 def _golden_run(solver, mask_name, law, sigmas):
     g = golden("comfy_masked_sampling")
-    mask = lg.to_latent(
+    mask = to_latent(
         g[f"mask_{mask_name}"].numpy().astype(np.float64), lg.Grid(17, 96, 128), "comfy_trilinear"
     )
     mask = torch.from_numpy(mask).float()[None, None]
-    source = Source(g["source_latents"], g["noise"], mask)
+    source = MaskedSource(g["source_latents"], g["noise"], mask)
     return denoise(golden_predict(), source, sigmas, make_law(law, mask, sigmas, 8.0), solver)
 
 
@@ -74,7 +76,7 @@ def test_simple_schedule_equals_comfyui():
 def test_comfy_reduction_equals_comfyui_to_the_bit(kind):
     g = golden("comfy_masked_sampling")
     mask = g[f"mask_{kind}"].float().numpy()
-    latent = lg.to_latent(mask, lg.Grid(*mask.shape), "comfy_trilinear")
+    latent = to_latent(mask, lg.Grid(*mask.shape), "comfy_trilinear")
     for channel in g[f"latent_mask_trilinear_{kind}"][0].numpy():
         assert np.array_equal(latent, channel)
 
@@ -85,7 +87,7 @@ def test_comfy_reduction_equals_torch_at_every_length(frames):
     grid = lg.Grid(*mask.shape)
     clip = torch.from_numpy(mask)[None, None]
     expected = torch.nn.functional.interpolate(clip, size=grid.latent_shape, mode="trilinear")
-    latent = lg.to_latent(mask, grid, "comfy_trilinear")
+    latent = to_latent(mask, grid, "comfy_trilinear")
     np.testing.assert_allclose(latent, expected[0, 0], rtol=0, atol=2e-7)  # some CPUs do not fuse
 
 
@@ -115,7 +117,7 @@ def _random_model(x, sigma, step):
 
 
 def _windowed(model, frames, overlap, prefix=0, anchor=False):
-    plan = plan_windows(5, jobs.Windows(frames, overlap, anchor), 81)
+    plan = plan_windows(5, Windows(frames, overlap, anchor), 81)
 
     def predict(x, sigma, step):
         return predict_in_windows(
@@ -132,7 +134,7 @@ def _source(mask, seed=0, shape=(1, 4, 5, 6, 8), clean_tokens=0, prefix=0):
     z = torch.randn(shape, generator=generator)
     references = torch.ones_like(mask[:, :, :1]).repeat(1, 1, prefix, 1, 1)
     mask = torch.cat([references, mask], 2)
-    return Source(z, make_noise(shape, seed + 1), mask, clean_tokens)
+    return MaskedSource(z, make_noise(shape, seed + 1), mask, clean_tokens)
 
 
 def _mask(kind, shape=(1, 1, 5, 6, 8)):
@@ -192,7 +194,7 @@ def _assert_kept(source, x):
 
 
 STAGE = st.builds(
-    jobs.Stage,
+    Stage,
     steps=st.integers(1, 3),
     end=st.sampled_from([-1.0, 0.95, 0.9, 0.6, 0.3]),
     solver=st.sampled_from(["same", *SOLVERS]),
@@ -207,7 +209,7 @@ def test_kept_latents_equal_the_source_through_stages_that_share_nothing(
 ):  # fmt: skip
     """Each stage has a model and a solver of its own, and the steps and end that it likes."""
     source = _source(_mask(kind), clean_tokens=clean_tokens, prefix=prefix)
-    sampling = jobs.Sampling(
+    sampling = Sampling(
         steps=steps, solver=solver, schedule=schedule, strength=strength, sigmas=explicit or []
     )
     plan = plan_stages(sampling, stages, None)
@@ -267,7 +269,7 @@ def test_whole_mask_equals_plain_sampling(solver):
     law = make_law("release", mask, sigmas, 5.0)
     noise = make_noise((1, 4, 5, 6, 8), 1)
     results = [
-        denoise(_random_model, Source(z, noise, mask), sigmas, law, solver).x
+        denoise(_random_model, MaskedSource(z, noise, mask), sigmas, law, solver).x
         for z in (torch.zeros_like(noise), torch.full_like(noise, 7.0))
     ]
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
@@ -292,7 +294,7 @@ def test_noise_level_shown_to_the_model_is_right_for_soft_masks(solver, law, cle
 
     for value, strength in ((0.0, 1.0), (0.25, 1.0), (0.5, 0.6), (0.75, 1.0), (1.0, 0.6)):
         mask = torch.full((1, 1, *shape[2:]), value)
-        source = Source(z, make_noise(shape, 6), mask, clean_tokens)
+        source = MaskedSource(z, make_noise(shape, 6), mask, clean_tokens)
         sigmas = make_sigmas("shifted", 8, 5.0, strength).tolist()
         denoise(perfect, source, sigmas, make_law(law, mask, sigmas, 5.0), solver)
     assert levels
@@ -307,7 +309,7 @@ def test_heun_is_second_order_and_euler_first():
 
     def error(solver, steps):
         mask = torch.ones(1, 1, 1, 2, 2)
-        source = Source(torch.zeros(1, 1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2), mask)
+        source = MaskedSource(torch.zeros(1, 1, 1, 2, 2), torch.ones(1, 1, 1, 2, 2), mask)
         runs = []
         for n in (steps, 4096):
             # end above 0 so that every step has the solver's own order
@@ -399,7 +401,7 @@ def test_same_seed_same_result_another_seed_another():
     law = make_law("release", mask, sigmas, 5.0)
 
     def run(seed):
-        source = Source(torch.zeros(1, 4, 5, 6, 8), make_noise((1, 4, 5, 6, 8), seed), mask)
+        source = MaskedSource(torch.zeros(1, 4, 5, 6, 8), make_noise((1, 4, 5, 6, 8), seed), mask)
         return denoise(_random_model, source, sigmas, law, "lcm", seed).x
 
     assert torch.equal(run(1), run(1))

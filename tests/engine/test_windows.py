@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.folders import make_job, moving_square, noise_plate
+from wan_blender.core.settings import Windows
 from wan_blender.engine import pipeline
+from wan_blender.engine.sample.windows import plan_windows, predict_in_windows
 from wan_blender.engine.watch import Watch
-from wan_blender.engine.windows import plan_windows, predict_in_windows
-from wan_blender.job import Windows
 
 
 @settings(deadline=None)

@@ -77,7 +77,7 @@ def tell() -> float:
     if task.exists():
         press(task.read_text())
         task.unlink()
-    view = import_module(f"{EXTENSION}.wan_blender.hygiene_view").view()
+    view = import_module(f"{EXTENSION}.wan_blender.matrix_view").view()
     window, area = bpy.context.window_manager.windows[0], areas("IMAGE_EDITOR")[0]
     region = next(region for region in area.regions if region.type == "WINDOW")
     corners = [region.view2d.view_to_region(v, v, clip=False) for v in (0, 1)]

@@ -17,15 +17,15 @@ import bpy
 FOLDER, *PANELS = sys.argv[sys.argv.index("--") + 1 :]
 FOLDER = Path(FOLDER)
 ADDON = "bl_ext.user_default.wan_blender.wan_blender"
-event_pump, session, generate, library, forecast, outlook, panels = (
+pump, session, generate, library, forecast, outlook, panels = (
     import_module(f"{ADDON}.{name}")
     for name in (
-        "event_pump",
-        "session",
+        "host.pump",
+        "host.session",
         "operators.generate",
-        "library",
-        "forecast",
-        "outlook",
+        "host.library",
+        "host.forecast",
+        "host.outlook",
         "panels",
     )
 )
@@ -89,7 +89,7 @@ def watch_loop() -> float:
 
 def report() -> float:
     obey()
-    current = event_pump.session()
+    current = pump.session()
     scene = bpy.data.scenes["Scene"]
     gaps = sorted(loop["gaps_ms"])
     jobs = [

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from package_index import Index, wheel
 
-from wan_blender.recipe import Recipe
+from wan_blender.install.recipe import Recipe
 
 
 @pytest.fixture

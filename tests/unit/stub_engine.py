@@ -12,8 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-from wan_blender import errors, protocol
-from wan_blender import job as jobs
+from wan_blender.core import errors, protocol
+from wan_blender.core import job as jobs
 
 MODE = os.environ.get("STUB_ENGINE", "")
 

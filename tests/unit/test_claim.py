@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from wan_blender.claim import Claim, is_claimed
-from wan_blender.errors import JobBusy
+from wan_blender.core.errors import JobBusy
+from wan_blender.core.lock import Claim, is_claimed
 
 REPO = Path(__file__).parents[2]
 HOLD = (
-    "import sys, time; from pathlib import Path; from wan_blender.claim import Claim\n"
+    "import sys, time; from pathlib import Path; from wan_blender.core.lock import Claim\n"
     "claim = Claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
 )
 

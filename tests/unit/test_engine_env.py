@@ -13,12 +13,19 @@ from pathlib import Path
 import pytest
 from package_index import value_of, wheel
 
-from wan_blender import engine_env, installer, wheels
-from wan_blender.engine_env import check, current_python, install, rollback, status, uninstall
-from wan_blender.errors import Cancelled, DiskFull, EngineMissing, UserError
-from wan_blender.recipe import Recipe
+from wan_blender.core.errors import Cancelled, DiskFull, EngineMissing, UserError
+from wan_blender.install import environment, uv, wheels
+from wan_blender.install.environment import (
+    check,
+    current_python,
+    install,
+    rollback,
+    status,
+    uninstall,
+)
+from wan_blender.install.recipe import Recipe
 
-ENGINE = Path(engine_env.__file__).with_name("engine")
+ENGINE = Path(environment.__file__).with_name("engine")
 
 
 def upgraded(recipe: Recipe, tmp_path: Path, body: str = "VALUE = 7\n") -> Recipe:
@@ -188,8 +195,8 @@ def test_torch_comes_from_the_users_index_on_request(tmp_path, recipe, monkeypat
         if recipe.torch in command:
             raise Cancelled
 
-    monkeypatch.setattr(engine_env, "Runner", lambda *_: stop)
-    monkeypatch.setattr(engine_env, "_NEEDED_GB_GPU", 0)
+    monkeypatch.setattr(environment, "Runner", lambda *_: stop)
+    monkeypatch.setattr(environment, "_NEEDED_GB_GPU", 0)
     with pytest.raises(Cancelled):
         install(tmp_path / "home", replace(recipe, backend=backend, offline=None))
     assert ("--torch-backend" in commands[-1]) == asked
@@ -265,9 +272,9 @@ def test_engine_in_use_is_not_half_removed(tmp_path, recipe, monkeypatch):
         with pytest.raises(UserError, match="is in use"):
             uninstall(home)
     assert check(home, recipe).state == "ready"
-    assert engine_env.is_there(home)
+    assert environment.is_there(home)
     uninstall(home)
-    assert not engine_env.is_there(home)
+    assert not environment.is_there(home)
 
 
 def test_what_could_not_be_removed_can_be_removed_later(tmp_path, recipe, monkeypatch):
@@ -277,13 +284,13 @@ def test_what_could_not_be_removed_can_be_removed_later(tmp_path, recipe, monkey
         patch.setattr(shutil, "rmtree", lambda *_args, **_options: None)
         uninstall(home)
     assert status(home, recipe).state == "missing"
-    assert engine_env.is_there(home)
+    assert environment.is_there(home)
     uninstall(home)
     assert not [*home.iterdir()]
 
 
 def test_small_disk_is_told_before_anything_is_made(tmp_path, recipe, monkeypatch):
-    monkeypatch.setattr(engine_env, "_NEEDED_GB", 10**9)
+    monkeypatch.setattr(environment, "_NEEDED_GB", 10**9)
     with pytest.raises(DiskFull, match="1000000000 GB"):
         install(tmp_path / "home", replace(recipe, offline=None))
     assert not (tmp_path / "home").exists()
@@ -291,11 +298,11 @@ def test_small_disk_is_told_before_anything_is_made(tmp_path, recipe, monkeypatc
 
 def test_room_is_asked_for_what_may_be_installed(tmp_path, recipe, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(engine_env, "_AMD", tmp_path / "kfd")
-    monkeypatch.setattr(engine_env.sys, "platform", "linux")
+    monkeypatch.setattr(environment, "_AMD", tmp_path / "kfd")
+    monkeypatch.setattr(environment.sys, "platform", "linux")
 
     def asked(backend, offline=None):
-        return engine_env._needed_gb(replace(recipe, backend=backend, offline=offline))
+        return environment._needed_gb(replace(recipe, backend=backend, offline=offline))
 
     assert [asked(name) for name in ("auto", "cpu", "cu128", "index")] == [5, 5, 17, 17]
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
@@ -303,12 +310,12 @@ def test_room_is_asked_for_what_may_be_installed(tmp_path, recipe, monkeypatch):
     assert asked("auto") == 17
     assert 0 < asked("cu128", recipe.offline) < 0.1
     for system, gb in (("darwin", 5), ("win32", 5)):
-        monkeypatch.setattr(engine_env.sys, "platform", system)
+        monkeypatch.setattr(environment.sys, "platform", system)
         assert asked("index") == gb
 
 
 def test_wheels_that_have_arrived_need_no_room(tmp_path, recipe, monkeypatch):
-    monkeypatch.setattr(engine_env, "_NEEDED_GB", 10**6)
+    monkeypatch.setattr(environment, "_NEEDED_GB", 10**6)
     arrived = tmp_path / "home" / "engines" / "wheels" / "torch" / "t.whl.part"
     arrived.parent.mkdir(parents=True)
     with open(arrived, "wb") as file:
@@ -323,12 +330,12 @@ def test_index_settings_of_pip_are_honoured(tmp_path, monkeypatch):
     for name in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    told = installer.tool_environment(tmp_path, None)
+    told = uv.tool_environment(tmp_path, None)
     assert told["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine.example/simple")
-    assert installer.tool_environment(tmp_path, None)["UV_DEFAULT_INDEX"] == (
+    assert uv.tool_environment(tmp_path, None)["UV_DEFAULT_INDEX"] == (
         "https://mine.example/simple")  # fmt: skip
-    offline = installer.tool_environment(tmp_path, tmp_path)
+    offline = uv.tool_environment(tmp_path, tmp_path)
     assert offline["UV_NO_INDEX"] == "1"
 
 
@@ -339,15 +346,15 @@ def test_certificate_trusted_hosts_and_proxy_of_pip_are_honoured(tmp_path, monke
         "proxy = proxy.example:3128\n"
     )
     known = ("SSL_CERT_FILE", "UV_INSECURE_HOST", "PIP_CERT", "PIP_TRUSTED_HOST", "PIP_PROXY")
-    for name in (*known, *installer._PROXIES):
+    for name in (*known, *uv._PROXIES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    told = installer.tool_environment(tmp_path, None)
+    told = uv.tool_environment(tmp_path, None)
     assert told["SSL_CERT_FILE"] == "/my ca/root.pem"
     assert told["UV_INSECURE_HOST"] == "a.example b.example:8443"
     assert told["ALL_PROXY"] == "http://proxy.example:3128"
     monkeypatch.setenv("https_proxy", "http://mine.example")
-    assert "ALL_PROXY" not in installer.tool_environment(tmp_path, None)
+    assert "ALL_PROXY" not in uv.tool_environment(tmp_path, None)
 
 
 def test_lock_has_every_pinned_package_with_hashes():
@@ -367,11 +374,11 @@ def test_lock_has_every_pinned_package_with_hashes():
 
 
 def test_a_proxy_in_pips_settings_alone_is_left_to_uv(monkeypatch):
-    for name in (*installer._PROXIES, "PIP_PROXY"):
+    for name in (*uv._PROXIES, "PIP_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(installer, "_pip_setting", lambda name: "")
-    assert not installer.proxy_is_pips_alone()
+    monkeypatch.setattr(uv, "_pip_setting", lambda name: "")
+    assert not uv.proxy_is_pips_alone()
     monkeypatch.setenv("PIP_PROXY", "proxy.example:3128")
-    assert installer.proxy_is_pips_alone()
+    assert uv.proxy_is_pips_alone()
     monkeypatch.setenv("ALL_PROXY", "http://proxy.example:3128")  # for all programs, also this one
-    assert not installer.proxy_is_pips_alone()
+    assert not uv.proxy_is_pips_alone()

@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from wan_blender import installation
-from wan_blender.errors import Cancelled, DiskFull, UserError
+from wan_blender.core.errors import Cancelled, DiskFull, UserError
+from wan_blender.install import installation
 
 
 def test_last_line_is_shown_and_the_end_is_seen():

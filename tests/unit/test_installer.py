@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from package_index import pack
 
-from wan_blender import installer
-from wan_blender.errors import EngineMissing
-from wan_blender.installer import Runner, find_uv
+from wan_blender.core.errors import EngineMissing
+from wan_blender.install import uv as installer
+from wan_blender.install.uv import Runner, find_uv
 
 
 def script(path: Path, version: str) -> Path:

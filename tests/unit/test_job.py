@@ -3,12 +3,14 @@ import json
 
 import pytest
 
-from wan_blender import errors, schema
-from wan_blender import job as jobs
+from wan_blender.core import errors, schema
+from wan_blender.core import job as jobs
+from wan_blender.core.frame_ranges import frames_in
+from wan_blender.core.settings import Job, Shot
 
 
 def _job():
-    return jobs.Job(jobs.Shot("Clip é", "Scene", 64, 48, 24000, 1001, 10, 5, 2, 8))
+    return Job(Shot("Clip é", "Scene", 64, 48, 24000, 1001, 10, 5, 2, 8))
 
 
 def test_job_survives_writing_and_reading(tmp_path):
@@ -164,7 +166,7 @@ def test_name_is_prompt_and_seed():
     ],
 )
 def test_frame_ranges_are_cut_to_the_shot(text, expected):
-    assert jobs.frames_in(text, 20, 40) == expected
+    assert frames_in(text, 20, 40) == expected
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_frame_ranges_are_cut_to_the_shot(text, expected):
 )
 def test_other_frame_ranges_are_refused(text):
     with pytest.raises(errors.InvalidJob, match=r"mask.frames"):
-        jobs.frames_in(text, 20, 40)
+        frames_in(text, 20, 40)
 
 
 def test_journal_goes_on_behind_a_torn_line(tmp_path):

@@ -2,14 +2,16 @@
 import numpy as np
 import pytest
 
-from wan_blender import latent_grid as lg
+from wan_blender.core.mask_settings import REDUCTIONS
+from wan_blender.masks import grid as lg
+from wan_blender.masks.reduce import to_latent
 
 
 @pytest.mark.parametrize("frame", range(81))
 def test_flash_lands_in_its_own_latent(frame):
     mask = np.zeros((81, 16, 16), np.float32)
     mask[frame] = 1
-    latent = lg.to_latent(mask, lg.Grid(81, 16, 16))
+    latent = to_latent(mask, lg.Grid(81, 16, 16))
     assert latent.shape == (21, 2, 2)
     owner = 0 if frame == 0 else (frame + 3) // 4
     assert (latent[owner] == 1).all()
@@ -21,24 +23,24 @@ def test_flash_lands_in_its_own_latent(frame):
 def test_one_pixel_stripe_survives_every_phase(phase, axis):
     mask = np.zeros((1, 32, 32), np.float32)
     np.moveaxis(mask, axis, 0)[8 + phase] = 1
-    latent = lg.to_latent(mask, lg.Grid(1, 32, 32))
+    latent = to_latent(mask, lg.Grid(1, 32, 32))
     line = np.moveaxis(latent, axis, 0)
     assert (line[1] == 1).all()
     assert np.delete(line, 1, 0).max() == 0
 
 
-@pytest.mark.parametrize("reduction", lg.REDUCTIONS)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_constant_masks_are_fixed_points(reduction, value):
     mask = np.full((13, 32, 48), value, np.float32)
-    assert (lg.to_latent(mask, lg.Grid(13, 32, 48), reduction) == value).all()
+    assert (to_latent(mask, lg.Grid(13, 32, 48), reduction) == value).all()
 
 
 def _taps(reduction, frames, t):
     """Weight of every frame in every latent, from one-frame pulses."""
     grid = lg.Grid(frames, 16, 16)
     pulses = np.eye(frames, dtype=np.float64)[:, :, None, None] * np.ones((1, 1, 16, 16))
-    return np.stack([lg.to_latent(p, grid, reduction)[:, 0, 0] for p in pulses], 1)
+    return np.stack([to_latent(p, grid, reduction)[:, 0, 0] for p in pulses], 1)
 
 
 @pytest.mark.parametrize(
@@ -84,19 +86,19 @@ def test_wan2gp_nearest_picks_the_frames_of_the_table():
 def test_reductions_of_a_group_with_its_first_frame_masked(reduction, expected):
     mask = np.zeros((5, 16, 16), np.float32)
     mask[1] = 1
-    assert (lg.to_latent(mask, lg.Grid(5, 16, 16), reduction)[1] == expected).all()
+    assert (to_latent(mask, lg.Grid(5, 16, 16), reduction)[1] == expected).all()
 
 
 def test_soft_values_are_kept():
     mask = np.full((5, 16, 16), 0.37, np.float32)
-    assert np.allclose(lg.to_latent(mask, lg.Grid(5, 16, 16)), 0.37)
+    assert np.allclose(to_latent(mask, lg.Grid(5, 16, 16)), 0.37)
 
 
 def test_sixteen_pixel_cells_reduce_to_the_5b_grid():
     grid = lg.Grid(9, 64, 96, cell=16)
     mask = np.zeros((9, 64, 96), np.float32)
     mask[4, 17, 33] = 1
-    latent = lg.to_latent(mask, grid)
+    latent = to_latent(mask, grid)
     assert latent.shape == (3, 4, 6)
     assert np.argwhere(latent).tolist() == [[1, 1, 2]]
 
@@ -107,7 +109,7 @@ def test_odd_sizes_pad_to_whole_tokens_and_come_back(size):
     assert (grid.padded_frames - 1) % 4 == 0
     assert grid.padded_height % 16 == 0
     assert grid.padded_width % 16 == 0
-    latent = lg.to_latent(np.ones(size, np.float32), grid)
+    latent = to_latent(np.ones(size, np.float32), grid)
     assert latent.shape == grid.latent_shape
     assert lg.footprint(latent, grid).shape == size
     assert (lg.footprint(latent, grid) == 1).all()
@@ -117,7 +119,7 @@ def test_footprint_covers_every_masked_pixel():
     rng = np.random.default_rng(0)
     mask = (rng.random((11, 40, 56)) > 0.99).astype(np.float32)
     grid = lg.Grid(11, 40, 56)
-    assert (lg.footprint(lg.to_latent(mask, grid), grid) >= mask).all()
+    assert (lg.footprint(to_latent(mask, grid), grid) >= mask).all()
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 3, 8, 50])
@@ -157,15 +159,15 @@ def test_token_snap_makes_tokens_uniform():
     ]
 
 
-@pytest.mark.parametrize("reduction", lg.REDUCTIONS)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("size", [(50, 70), (56, 88), (49, 65)])
 def test_padding_goes_with_the_mask_at_the_edge(reduction, size):
     """A mask that leaves the canvas below and on the right: no cell there is kept, for the
     picture is padded with what the mask covers."""
     mask = np.zeros((5, *size), np.float32)
     mask[:, 20:, 30:] = 1
-    latent = lg.to_latent(mask, lg.Grid(5, *size), reduction)
+    latent = to_latent(mask, lg.Grid(5, *size), reduction)
     assert (latent[:, 3:, 4:] == 1).all()
     mask = np.zeros((5, *size), np.float32)
     mask[:, 20:40, 30:60] = 1
-    assert lg.to_latent(mask, lg.Grid(5, *size), reduction)[:, 6:].max() == 0
+    assert to_latent(mask, lg.Grid(5, *size), reduction)[:, 6:].max() == 0

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import numpy as np
 
-from wan_blender import latent_grid as lg
-from wan_blender.crop import Crop
-from wan_blender.job import Mask
-from wan_blender.mask_notes import mask_notes
-from wan_blender.mask_preview import frame_cells, latent_mask
+from wan_blender.core.mask_settings import Mask
+from wan_blender.masks import grid as lg
+from wan_blender.masks.crop import Crop
+from wan_blender.masks.notes import mask_notes
+from wan_blender.masks.preview import frame_cells, latent_mask
 
 
 def _notes(mask, frame_start=0, seen=None, **settings):

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from package_index import python_archive, value_of, wheel
 
-from wan_blender import offline
-from wan_blender.engine_env import install, status, uninstall
-from wan_blender.errors import BadRequest, Cancelled, EngineMissing
-from wan_blender.offline import bundle
+from wan_blender.core.errors import BadRequest, Cancelled, EngineMissing
+from wan_blender.install import offline
+from wan_blender.install.environment import install, status, uninstall
+from wan_blender.install.offline import bundle
 
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="packs this Python as on Linux")

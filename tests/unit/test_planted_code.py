@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from wan_blender.engine_call import EngineCall
-from wan_blender.engine_env import _fault
-from wan_blender.installer import Runner
-from wan_blender.process import EngineProcess, child_environment, find_python
-from wan_blender.recipe import Recipe
+from wan_blender.install.environment import _fault
+from wan_blender.install.recipe import Recipe
+from wan_blender.install.uv import Runner
+from wan_blender.process.call import EngineCall
+from wan_blender.process.engine import EngineProcess, child_environment, find_python
 
 PLANTED = ("json", "numpy", "torch", "wan_blender", "argparse", "psutil", "sitecustomize", "pip")
 

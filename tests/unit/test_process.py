@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from wan_blender import process, protocol
-from wan_blender.errors import EngineDied, EngineMissing, ProtocolError
-from wan_blender.process import EngineProcess, State, find_python
+from wan_blender.core import protocol
+from wan_blender.core.errors import EngineDied, EngineMissing, ProtocolError
+from wan_blender.process import engine as process
+from wan_blender.process.engine import EngineProcess, EngineState, find_python
 
 REPO = Path(__file__).parents[2]
 
@@ -39,7 +40,7 @@ def until(condition, engine: EngineProcess, limit_s: float = 20.0) -> list[proto
 
 def ready(engine: EngineProcess) -> EngineProcess:
     engine.start()
-    until(lambda: engine.state is not State.STARTING, engine)
+    until(lambda: engine.state is not EngineState.STARTING, engine)
     return engine
 
 
@@ -59,16 +60,16 @@ def gone(pid: int, limit_s: float = 10.0) -> bool:
 
 def test_start_says_starting_then_ready(engine):
     engine.start()
-    assert engine.state is State.STARTING
-    until(lambda: engine.state is State.READY, engine)
+    assert engine.state is EngineState.STARTING
+    until(lambda: engine.state is EngineState.READY, engine)
     assert engine.hello.pid == engine.pid
     assert engine.alive
 
 
 def test_run_is_busy_until_done_and_keeps_order(engine):
     ready(engine).send(protocol.Run("a"))
-    assert engine.state is State.BUSY
-    heard = until(lambda: engine.state is State.READY, engine)
+    assert engine.state is EngineState.BUSY
+    heard = until(lambda: engine.state is EngineState.READY, engine)
     assert [type(m).__name__ for m in heard] == ["Progress", "Done"]
     assert heard[-1].report == {"seed": 1}
 
@@ -76,7 +77,7 @@ def test_run_is_busy_until_done_and_keeps_order(engine):
 def test_stop_ends_the_child_cleanly(engine):
     pid = ready(engine).pid
     engine.stop()
-    assert engine.state is State.STOPPED
+    assert engine.state is EngineState.STOPPED
     assert not engine.alive
     assert gone(pid)
 
@@ -99,7 +100,7 @@ def test_kill_reaches_grandchildren(engine, monkeypatch):
 
 def test_death_tells_signal_and_last_words(engine):
     ready(engine).send(protocol.Run("die"))
-    until(lambda: engine.state is State.FAILED, engine)
+    until(lambda: engine.state is EngineState.FAILED, engine)
     assert isinstance(engine.error, EngineDied)
     assert "signal 9" in engine.error.message
     assert "about to fall" in engine.error.message
@@ -111,16 +112,16 @@ def test_death_is_not_told_with_the_words_of_a_job_before(engine):
     ready(engine).send(protocol.Run("talk"))
     while "talked" not in engine.log.read_text():
         time.sleep(0.01)
-    until(lambda: engine.state is State.READY, engine)
+    until(lambda: engine.state is EngineState.READY, engine)
     os.kill(engine.pid, signal.SIGKILL)
-    until(lambda: engine.state is State.FAILED, engine)
+    until(lambda: engine.state is EngineState.FAILED, engine)
     assert engine.error.message == "The engine ended by signal 9."
 
 
 def test_death_while_starting_tells_the_import_error(engine, monkeypatch):
     monkeypatch.setenv("STUB_ENGINE", "broken")
     ready(engine)
-    assert engine.state is State.MISSING
+    assert engine.state is EngineState.MISSING
     assert isinstance(engine.error, EngineMissing)
     assert engine.error.message == (
         f"{sys.executable} cannot run the engine: ModuleNotFoundError: No module named 'torch'."
@@ -140,7 +141,7 @@ def test_python_that_cannot_run_the_engine_is_missing(tmp_path, script, words):
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
     engine = ready(EngineProcess(python, tmp_path / "log.txt"))
-    assert engine.state is State.MISSING
+    assert engine.state is EngineState.MISSING
     assert isinstance(engine.error, EngineMissing)
     assert re.fullmatch(f".*{words}\\.", engine.error.message)
     assert "Install Engine" in engine.error.hint
@@ -148,9 +149,9 @@ def test_python_that_cannot_run_the_engine_is_missing(tmp_path, script, words):
 
 def test_restart_after_death_is_a_fresh_engine(engine):
     ready(engine).send(protocol.Run("die"))
-    until(lambda: engine.state is State.FAILED, engine)
+    until(lambda: engine.state is EngineState.FAILED, engine)
     ready(engine)
-    assert engine.state is State.READY
+    assert engine.state is EngineState.READY
     assert engine.error is None
 
 
@@ -164,7 +165,7 @@ def test_other_protocol_version_is_refused(engine, monkeypatch):
 
 def test_noise_on_stdout_is_a_protocol_error_that_quotes_it(engine):
     ready(engine).send(protocol.Run("noise"))
-    until(lambda: engine.state is State.FAILED, engine)
+    until(lambda: engine.state is EngineState.FAILED, engine)
     assert "this is not a message" in str(engine.error)
 
 
@@ -172,7 +173,7 @@ def test_silent_engine_is_ended(engine, monkeypatch):
     monkeypatch.setattr(process, "SILENCE_TIMEOUT_S", 0.3)
     pid = ready(engine).pid
     engine.send(protocol.Run("mute"))
-    until(lambda: engine.state is State.FAILED, engine)
+    until(lambda: engine.state is EngineState.FAILED, engine)
     assert "said nothing" in engine.error.message
     assert gone(pid)
 
@@ -239,7 +240,7 @@ def test_python_that_cannot_start_is_missing(tmp_path):
     engine = EngineProcess(broken, tmp_path / "log.txt")
     with pytest.raises(EngineMissing, match="could not be started"):
         engine.start()
-    assert engine.state is State.MISSING
+    assert engine.state is EngineState.MISSING
 
 
 def test_log_in_a_place_that_is_no_folder_is_an_os_message(tmp_path):

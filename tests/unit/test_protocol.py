@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 import pytest
 
-from wan_blender import errors, protocol
+from wan_blender.core import errors, protocol
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from tests.engine.folders import make_job, moving_square, noise_plate
-from wan_blender import job as jobs
-from wan_blender import protocol
+from wan_blender.core import job as jobs
+from wan_blender.core import protocol
 
 ROOT = Path(__file__).parents[2]
 

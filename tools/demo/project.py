@@ -81,7 +81,7 @@ def generate(folder: Path, prompt: str) -> int:
     import bpy
 
     bpy.ops.wm.open_mainfile(filepath=str(folder / "demo.blend"))
-    headless = importlib.import_module(f"{MODULE}.wan_blender.headless")
+    headless = importlib.import_module(f"{MODULE}.wan_blender.host.headless")
     return headless.main(
         [
             "generate",

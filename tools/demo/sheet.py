@@ -10,11 +10,11 @@ import av
 import cv2
 import numpy as np
 
-from wan_blender import job as jobs
-from wan_blender.engine.masks import measure_mask, plan_masks
-from wan_blender.engine.region import whole_frame
-from wan_blender.engine.video import Shot, read_png, write_png
-from wan_blender.latent_grid import frame_footprint
+from wan_blender.core import job as jobs
+from wan_blender.engine.frames.files import ShotFrames, read_png, write_png
+from wan_blender.engine.frames.masks import measure_mask, plan_masks
+from wan_blender.engine.frames.region import whole_frame
+from wan_blender.masks.grid import frame_footprint
 
 COLUMNS, TILE, GAP = 6, 256, 6
 
@@ -24,7 +24,7 @@ def write_videos(folder: Path, out: Path) -> tuple[int, float]:
     again, the largest difference over all pixels whose mask is 0, and the share of the other
     pixels that changed."""
     job = jobs.read(folder)
-    shot = Shot(folder, job)
+    shot = ShotFrames(folder, job)
     rate = Fraction(job.shot.fps_num, job.shot.fps_den)
     masks = [shot.mask(i) for i in range(len(shot))]
     stacks = {
@@ -43,7 +43,7 @@ def write_videos(folder: Path, out: Path) -> tuple[int, float]:
 def write_sheet(folder: Path, path: Path) -> None:
     """Rows: before, mask, latent mask as its footprint in pixels, after."""
     job = jobs.read(folder)
-    shot = Shot(folder, job)
+    shot = ShotFrames(folder, job)
     region = whole_frame(len(shot), shot.height, shot.width, cell=8, patch=2)
     plan = plan_masks(shot, measure_mask(shot), region, job.mask)
     rows = {name: [] for name in ("before", "mask", "latent mask", "after")}

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import EngineMissing, WanError
-from ..protocol import Progress
+from ..core.errors import EngineMissing, WanError
+from ..core.protocol import Progress
 
 # Each command imports what it needs: doctor has to run where the packages are missing.
 
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     models.add_argument("rest", nargs=argparse.REMAINDER)
     try:
         if arguments[:1] == ["hygiene"]:
-            from .hygiene import command
+            from .cli import hygiene as command
 
             command.add_arguments(hygiene)
         options = parser.parse_args(arguments)
@@ -81,13 +81,13 @@ def job_folder(text: str) -> Path:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .. import job as jobs
+    from ..core import job as jobs
     from . import signals, worker
 
     out = worker.claim_stdout()
     cancelled = signals.listen()
     if options.with_and_without:
-        from .hygiene.takes import make_without
+        from .hygiene.measure.takes import make_without
 
         without = make_without(options.job)
         if jobs.result_folder(without) is None:
@@ -96,8 +96,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _generate(folder: Path, cancelled: threading.Event) -> dict[str, Any]:
-    from .. import job as jobs
-    from ..claim import Claim
+    from ..core import job as jobs
+    from ..core.lock import Claim
     from . import worker
     from .pipeline import generate
     from .watch import Watch
@@ -142,13 +142,13 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _hygiene(options: argparse.Namespace) -> int:
-    from .hygiene import command
+    from .cli import hygiene as command
 
     return command.run(options)
 
 
 def _models(options: argparse.Namespace) -> int:
-    from .models.__main__ import main as models
+    from .cli.models import main as models
 
     return models(options.rest)
 
@@ -187,7 +187,7 @@ COMMANDS = {
     "models": _models,
 }
 
-# By Blender, which reads their errors as JSON (engine_call.py, process.py).
+# By Blender, which reads their errors as JSON (process/call.py, process/engine.py).
 CALLED = ("check", "forecast", "hygiene", "models", "serve")
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _NO_KERNELS = ("no kernel image", "invalid device function", "nobinaryforgpu", "
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     subject: str
     says: str
     bad: bool = False
@@ -42,34 +42,34 @@ class Finding:
         return f"{mark}  {self.subject}: {self.says}{' ' + self.remedy if self.remedy else ''}"
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Symptom]:
     """Version, Python, packages, and where those can be used device, memory and disk."""
     packages = [_package(name) for name in PACKAGES]
-    findings = [Finding("wan_blender", __version__), _python(), *packages, *_damage()]
+    findings = [Symptom("wan_blender", __version__), _python(), *packages, *_damage()]
     if all(not f.bad for f in packages):
         findings += [_device(), _memory(), _disk()]
     return findings
 
 
-def _python() -> Finding:
+def _python() -> Symptom:
     version = platform.python_version()
     says = f"{version} on {platform.platform()} at {sys.executable}"
     supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Finding("Python", says, not supported, "" if supported else "Use Python 3.11 to 3.13.")
+    return Symptom("Python", says, not supported, "" if supported else "Use Python 3.11 to 3.13.")
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> Symptom:
     try:
         module = importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 - a library that is damaged raises anything
         if isinstance(error, ModuleNotFoundError) and error.name == name:
-            return Finding(name, "is not installed.", True, AGAIN)
+            return Symptom(name, "is not installed.", True, AGAIN)
         what = f"{type(error).__name__}: {error}"
-        return Finding(name, f"cannot be imported ({what}).", True, AGAIN)
-    return Finding(name, getattr(module, "__version__", "present"))
+        return Symptom(name, f"cannot be imported ({what}).", True, AGAIN)
+    return Symptom(name, getattr(module, "__version__", "present"))
 
 
-def _damage() -> list[Finding]:
+def _damage() -> list[Symptom]:
     """Files that are not there as they were installed: a full disk, a virus scanner, a hand."""
     damaged = [
         str(path)
@@ -80,7 +80,7 @@ def _damage() -> list[Finding]:
     if not damaged:
         return []
     says = f"{len(damaged)} installed files are missing or changed, the first is {damaged[0]}."
-    return [Finding("Environment", says, True, AGAIN)]
+    return [Symptom("Environment", says, True, AGAIN)]
 
 
 def _installed() -> list[importlib.metadata.Distribution]:
@@ -109,7 +109,7 @@ def _size(path: importlib.metadata.PackagePath) -> int:
         return -1
 
 
-def _device() -> Finding:
+def _device() -> Symptom:
     import torch
 
     if torch.cuda.is_available():
@@ -119,16 +119,16 @@ def _device() -> Finding:
             free, total = torch.cuda.mem_get_info()
         except RuntimeError as error:
             return _idle(name, str(error).partition("\n")[0], torch.__version__)
-        return Finding("Device", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+        return Symptom("Device", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
     if torch.backends.mps.is_available():
         try:
             _multiply("mps")
         except RuntimeError as error:
             return _idle("The Apple GPU", str(error).partition("\n")[0], torch.__version__)
-        return Finding("Device", "Apple GPU")
+        return Symptom("Device", "Apple GPU")
     if card := _card():
         return _unused(card, torch.__version__, torch.version.cuda or torch.version.hip)
-    return Finding(
+    return Symptom(
         "Device", f"processor only, {torch.get_num_threads()} threads; real models need a GPU"
     )
 
@@ -143,7 +143,7 @@ def _multiply(device: str) -> None:
         raise RuntimeError(f"a product of ones gave {total:g} instead of {64**3}")
 
 
-def _idle(name: str, words: str, version: str) -> Finding:
+def _idle(name: str, words: str, version: str) -> Symptom:
     """A card that torch finds and cannot compute on."""
     if any(told in words.lower() for told in _NO_KERNELS):
         says = f"torch {version} has no code for the {name} ({words})."
@@ -151,9 +151,9 @@ def _idle(name: str, words: str, version: str) -> Finding:
             "Choose another build of torch in the preferences, CUDA 12.6 for a GeForce GTX or "
             "older, and install the engine again."
         )
-        return Finding("Device", says, True, remedy)
+        return Symptom("Device", says, True, remedy)
     remedy = "End what else uses it, or restart the machine."
-    return Finding("Device", f"{name} does not answer ({words}).", True, remedy)
+    return Symptom("Device", f"{name} does not answer ({words}).", True, remedy)
 
 
 def _card() -> str:
@@ -168,26 +168,26 @@ def _card() -> str:
     return "An AMD card" if Path("/dev/kfd").exists() else ""
 
 
-def _unused(card: str, version: str, build: str | None) -> Finding:
+def _unused(card: str, version: str, build: str | None) -> Symptom:
     if build is None:
         says = f"{card} is there, but torch {version} is the build for the processor."
         remedy = "Choose another build of torch in the preferences and install the engine again."
     else:
         says = f"{card} is there, but torch {version} (for {build}) cannot use it."
         remedy = "Update the card's driver, or choose the build of torch that fits it."
-    return Finding("Device", says, True, remedy)
+    return Symptom("Device", says, True, remedy)
 
 
-def _memory() -> Finding:
+def _memory() -> Symptom:
     import psutil
 
     memory = psutil.virtual_memory()
-    return Finding(
+    return Symptom(
         "Memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     )
 
 
-def _disk() -> Finding:
+def _disk() -> Symptom:
     from .cache import cache_folder
 
     folder = cache_folder()
@@ -195,4 +195,4 @@ def _disk() -> Finding:
     free = shutil.disk_usage(place).free / 2**30
     low = free < 2
     remedy = "Free some space, or set WAN_BLENDER_CACHE to a larger disk." if low else ""
-    return Finding("Cache", f"{folder}, {free:.1f} GiB free", low, remedy)
+    return Symptom("Cache", f"{folder}, {free:.1f} GiB free", low, remedy)

@@ -9,12 +9,12 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import OutOfMemory
+from ..core.errors import OutOfMemory
 from .models.memory import MemoryPlan, refuse, step_down
-from .models.parts import Watch
-from .models.stages import StageModels
+from .models.parts import OnTensor
+from .models.stage_models import StageModels
 from .plan import Plan
-from .sampling import State
+from .sample.loop import State
 
 # How a lack of memory is told where it is no error of its own class, in lower case.
 _TOLD = (
@@ -36,7 +36,7 @@ class Fitting:
     """``memory`` is the plan in force for ``models``, those of all stages; ``measures`` counts the
     steps down that were needed."""
 
-    def __init__(self, plan: Plan, watch: Watch) -> None:
+    def __init__(self, plan: Plan, watch: OnTensor) -> None:
         self._plan = plan
         self.models = StageModels(plan.bundle, plan.job.model, plan.job.loras, plan.stages, watch)
         self.memory: MemoryPlan = plan.memory

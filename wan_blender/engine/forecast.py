@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .. import job as jobs
-from .. import schema
-from ..errors import InvalidJob
-from ..stages import plan_stages
-from .models.loading import open_model
+from ..core import schema
+from ..core.errors import InvalidJob
+from ..core.settings import Job
+from ..schedule.stages import plan_stages
+from .frames.region import plan_region
+from .models.bundle import open_model
 from .plan import fit_memory
-from .region import plan_region
 from .report import describe_memory
-from .windows import plan_windows
+from .sample.windows import plan_windows
 
 
 def forecast(text: str) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def forecast(text: str) -> dict[str, Any]:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidJob(f"The job is not valid JSON: {error}.") from error
-    job = schema.from_dict(jobs.Job, data, "job")
+    job = schema.from_dict(Job, data, "job")
     bundle = open_model(job.model.path, job.model.device, job.model.dtype)
     canvas = (job.shot.width, job.shot.height)
     box = (0, 0, *canvas)

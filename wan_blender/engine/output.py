@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import job as jobs
-from . import vae as codec
-from .composite import difference_outside, matte_on_canvas, over, patch
+from ..core import job as jobs
+from ..core.mask_settings import Output
+from .frames import vae as codec
+from .frames.composite import difference_outside, matte_on_canvas, over, patch
+from .frames.files import read_png, to_model, write_png
+from .frames.seams import SeamMeter, add_grain, colour_offset, grain_level, ring_around, smoothed
 from .plan import Plan
-from .seams import SeamMeter, add_grain, colour_offset, grain_level, ring_around, smoothed
 from .start_frame import delivered_start
-from .video import read_png, to_model, write_png
 from .watch import Watch
 
 Measure = Callable[[Callable[[], None]], dict[str, Any]]
@@ -40,7 +41,7 @@ def write_frames(
     return lambda check: _measure(plan, part, check)
 
 
-def _folders(output: jobs.Output) -> list[str]:
+def _folders(output: Output) -> list[str]:
     return [jobs.PATCH, jobs.FRAMES] if output.full_frames else [jobs.PATCH]
 
 

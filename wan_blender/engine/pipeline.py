@@ -14,25 +14,27 @@ from typing import Any
 
 import torch
 
-from .. import job as jobs
-from ..claim import Claim
+from ..core import job as jobs
 from ..core.files import write_json
-from . import vae as codec
+from ..core.job_pictures import START
+from ..core.lock import Claim
+from ..core.settings import MadeWith, Prompt
 from .cache import cached
 from .conditioning import Condition, Scene, make_condition
 from .conditioning.text import guided_velocity
 from .fitting import Fitting
-from .hygiene.takes import compare_with
-from .models.loading import Bundle
+from .frames import vae as codec
+from .hygiene.measure.takes import compare_with
+from .models.bundle import Bundle
 from .output import write_frames
 from .plan import Plan, make_plan
-from .release import make_law
 from .report import make_report
-from .sampling import Source, denoise, make_noise
-from .solvers import History
+from .sample.loop import MaskedSource, denoise, make_noise
+from .sample.release import make_law
+from .sample.solvers import History
+from .sample.windows import predict_in_windows
 from .start_frame import start_notes
 from .watch import Watch
-from .windows import predict_in_windows
 
 Tensor = torch.Tensor
 
@@ -92,14 +94,14 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
 def note_weights(plan: Plan) -> None:
     """Into job.json on the first run; on stderr where a later one has other weights."""
     bundle = plan.bundle
-    made_with = jobs.MadeWith(bundle.name, bundle.revision, bundle.fingerprint)
+    made_with = MadeWith(bundle.name, bundle.revision, bundle.fingerprint)
     with contextlib.suppress(OSError):  # no reason to fail: another program may hold the file
         jobs.note_weights(plan.folder, made_with)
     for note in plan.weights_notes:
         print(f"Note: {note}", file=sys.stderr, flush=True)
 
 
-def encode_prompts(bundle: Bundle, prompt: jobs.Prompt) -> tuple[list[Tensor], Tensor]:
+def encode_prompts(bundle: Bundle, prompt: Prompt) -> tuple[list[Tensor], Tensor]:
     """Embeddings (1, L, d) of each section's prompt and of the negative one, cached by encoder,
     tokenizer and words."""
 
@@ -114,7 +116,7 @@ def encode_prompts(bundle: Bundle, prompt: jobs.Prompt) -> tuple[list[Tensor], T
     return wanted, negative
 
 
-def encode_source(plan: Plan, scene: Scene, watch: Watch) -> Source:
+def encode_source(plan: Plan, scene: Scene, watch: Watch) -> MaskedSource:
     """The clean latents of the shot, cached by content, with the run's noise and mask."""
     bundle = plan.bundle
     z = cached(
@@ -126,7 +128,7 @@ def encode_source(plan: Plan, scene: Scene, watch: Watch) -> Source:
     ).to(bundle.device)
     mask = torch.from_numpy(plan.masks.latent)[None, None].to(bundle.device)
     noise = make_noise(tuple(z.shape), plan.job.sampling.seed).to(bundle.device)
-    return Source(z, noise, mask)
+    return MaskedSource(z, noise, mask)
 
 
 def make_conditions(plan: Plan, scene: Scene) -> list[Condition]:
@@ -143,8 +145,8 @@ def describe_hygiene(plan: Plan, scene: Scene) -> dict[str, Any]:
     """What the model was shown instead of the start frame, for the report; {} for nothing else."""
     if plan.job.hygiene.mode == "off":
         return {}
-    start = scene.given(jobs.START)
-    first = (scene.picture(0), 0) if start is None else (start, jobs.START)
+    start = scene.given(START)
+    first = (scene.picture(0), 0) if start is None else (start, START)
     said = plan.treatment.describe(*first, plan.steps)
     said["notes"] += start_notes(plan)
     return {"hygiene": said}
@@ -154,7 +156,7 @@ def sample(
     plan: Plan,
     conditions: list[Condition],
     text: tuple[list[Tensor], Tensor],
-    source: Source,
+    source: MaskedSource,
     fitting: Fitting,
     watch: Watch,
 ) -> Tensor:
@@ -217,7 +219,7 @@ def sample(
     return state.x[:, :, conditions[0].prefix :]
 
 
-def with_references(source: Source, condition: Condition, seed: int) -> Source:
+def with_references(source: MaskedSource, condition: Condition, seed: int) -> MaskedSource:
     """The source with the condition's reference latents in front, generated like the rest: a run
     of less strength starts from them under noise, as from the plate."""
     source = replace(source, clean_tokens=condition.clean_tokens)
@@ -234,7 +236,7 @@ def with_references(source: Source, condition: Condition, seed: int) -> Source:
     )
 
 
-def largest_kept_difference(latents: Tensor, source: Source) -> float:
+def largest_kept_difference(latents: Tensor, source: MaskedSource) -> float:
     """max |x - z| where the mask is 0: the sampler's promise, measured."""
     return float(torch.where(source.mask == 0, latents - source.z, 0.0).abs().max())
 

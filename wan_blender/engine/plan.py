@@ -8,35 +8,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import job as jobs
-from ..crop import grown
-from ..errors import InvalidJob, OutOfMemory
-from ..stages import StagePlan, plan_stages
+from ..core import job as jobs
+from ..core.errors import InvalidJob, OutOfMemory
+from ..core.settings import Job
+from ..masks.crop import grown
+from ..schedule.stages import StagePlan, plan_stages
 from .conditioning import Scene, require
+from .frames.files import ShotFrames
+from .frames.masks import MaskPlan, measure_mask, plan_masks
+from .frames.region import Region, plan_region
 from .hygiene.pictures import read_treatment
 from .hygiene.treatment import Treatment
-from .masks import MaskPlan, measure_mask, plan_masks
-from .models.loading import Bundle, open_model
-from .models.lora_files import lora_file
-from .models.memory import (
-    Machine,
-    MemoryPlan,
-    Sizes,
-    measure_machine,
-    measure_run,
-    plan_memory,
-)
-from .models.stages import StageModels
-from .region import Region, plan_region
-from .video import Shot
-from .windows import Window, plan_windows
+from .models.bundle import Bundle, open_model
+from .models.files.lora_files import lora_file
+from .models.memory import Machine, MemoryPlan, Sizes, measure_machine, plan_memory
+from .models.run_sizes import measure_run
+from .models.stage_models import StageModels
+from .sample.windows import Window, plan_windows
 
 
 @dataclass(frozen=True)
 class Plan:
     folder: Path
-    job: jobs.Job
-    shot: Shot
+    job: Job
+    shot: ShotFrames
     bundle: Bundle
     region: Region
     treatment: Treatment
@@ -73,7 +68,7 @@ def make_plan(
     """Read and check the job in ``folder``. Raises the WanError that running it would raise, and
     what ``check`` raises, which is called for each frame read, now and later."""
     job = jobs.read(folder)
-    shot = Shot(folder, job, check)
+    shot = ShotFrames(folder, job, check)
     shot.check_plate()
     extent = measure_mask(shot)
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
@@ -112,7 +107,7 @@ def make_plan(
 
 
 def fit_memory(
-    job: jobs.Job,
+    job: Job,
     bundle: Bundle,
     region: Region,
     stages: StagePlan,

@@ -9,10 +9,10 @@ from typing import Any
 import diffusers
 import torch
 
-from .. import job as jobs
-from .. import schema
-from ..mask_notes import mask_notes
-from ..schedule_check import Finding, check_schedule
+from ..core import job as jobs
+from ..core import schema
+from ..masks.notes import mask_notes
+from ..schedule.advice import Finding, check_schedule
 from .models.memory import Machine, MemoryPlan, refuse
 from .plan import Plan
 from .watch import Watch

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 
-from ..errors import Cancelled
+from ..core.errors import Cancelled
 
 GRACE_S = 10.0  # from SIGTERM to the end, for those who send it only once
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import job as jobs
-from .pictures import fill_size, read_colour
+from ..core.job_pictures import START, pictures
+from .frames.files import to_model
+from .frames.pictures import fill_size, read_colour
 from .plan import Plan
-from .video import to_model
 
 
 def delivered_start(plan: Plan) -> np.ndarray | None:
@@ -50,7 +50,7 @@ def start_notes(plan: Plan) -> list[str]:
 
 def _read(plan: Plan) -> np.ndarray | None:
     """The start picture (H, W, 3) in its own type, where it is to be delivered itself."""
-    files = jobs.pictures(plan.folder, plan.job.model_mask, jobs.START)
+    files = pictures(plan.folder, plan.job.model_mask, START)
     hygiene = plan.job.hygiene
     wanted = hygiene.mode != "off" and hygiene.deliver_original and plan.bundle.traits.needs_image
     return read_colour(files[0]) if wanted and files else None

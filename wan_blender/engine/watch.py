@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import torch
 
-from .. import job as jobs
-from ..errors import Cancelled
-from ..protocol import Progress
+from ..core import job as jobs
+from ..core.errors import Cancelled
+from ..core.protocol import Progress
 
 # Share of a typical run on a small GPU; only the progress bar depends on it.
 PHASES = {

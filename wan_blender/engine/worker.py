@@ -18,10 +18,10 @@ from typing import TextIO
 
 import psutil
 
-from .. import job as jobs
-from .. import protocol
+from ..core import job as jobs
+from ..core import protocol
+from ..core.errors import Cancelled, EngineError, JobBusy, OutOfMemory, WanError, from_os_error
 from ..core.files import append
-from ..errors import Cancelled, EngineError, JobBusy, OutOfMemory, WanError, from_os_error
 
 HEARTBEAT_S = 2.0
 GRACE_S = 10.0  # for a running job to stop after the host is gone
@@ -135,7 +135,7 @@ def hello() -> protocol.Hello:
     import torch
 
     from .. import __version__
-    from .models.loading import pick_device
+    from .models.bundle import pick_device
 
     return protocol.Hello(
         protocol.VERSION,

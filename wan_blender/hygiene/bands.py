@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import UnsupportedClip
+from ..core.errors import UnsupportedClip
 
 # Standard deviation of each band for white noise of deviation 1 (2-D B3 starlet).
 NOISE_GAIN = (0.8908, 0.2007, 0.0856, 0.0413)

@@ -16,7 +16,7 @@ import numpy as np
 from .bands import FREQUENCY, luminance, smooth, split
 from .cells import CELL, box_mean, grow, ramp, spread
 from .matrix import CONTRAST, Matrix, fine_energy
-from .sinks import Box, Sink, on_faces
+from .sinks import Sink, Xywh, on_faces
 
 MAX_RADIUS = 2.5
 # Fine contrast below this is no trap; blurring further would only cost the object.
@@ -149,7 +149,7 @@ def treat(
     sinks: list[Sink],
     seed: int = 0,
     keep_edges: bool = False,
-    faces: Sequence[Box] = (),
+    faces: Sequence[Xywh] = (),
 ) -> list[Softened]:
     """For each sink the least radius that brings it to its surroundings' level, or to the limit.
 

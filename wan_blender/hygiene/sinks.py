@@ -19,7 +19,7 @@ SMALL_PX = 64
 WHOLE_PX = 128
 GLINT = 2.8  # a glint is that much brighter than its ground
 BRIDGE = 2  # cells; what is thinner than twice this joins nothing
-Box = tuple[int, int, int, int]  # x, y, width, height in pixels
+Xywh = tuple[int, int, int, int]  # x, y, width, height in pixels
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Sink:
     """One region. ``cells`` is its map on the 4-pixel grid of the whole picture."""
 
     kind: str
-    box: Box
+    box: Xywh
     area: int  # pixels
     score: float  # 0..100: how strongly it glows
     share: float  # 0..1: its part of all the glow of the picture
@@ -40,7 +40,7 @@ class Sink:
         return max(self.box[2:]) <= WHOLE_PX
 
 
-def find_sinks(rgb: np.ndarray, matrix: Matrix, faces: list[Box] | None = None) -> list[Sink]:
+def find_sinks(rgb: np.ndarray, matrix: Matrix, faces: list[Xywh] | None = None) -> list[Sink]:
     """The sinks of a picture, largest share of the glow first.
 
     ``rgb`` (H, W, 3) is the picture that ``matrix`` was made from; ``faces`` are boxes in which
@@ -82,19 +82,19 @@ def _regions(hot: np.ndarray) -> list[np.ndarray]:
     return [labels == number for number in range(1, count + 1)]
 
 
-def _box(cells: np.ndarray, height: int, width: int) -> Box:
+def _box(cells: np.ndarray, height: int, width: int) -> Xywh:
     rows, columns = np.flatnonzero(cells.any(1)), np.flatnonzero(cells.any(0))
     x, y = int(columns[0]) * CELL, int(rows[0]) * CELL
     right, bottom = (int(columns[-1]) + 1) * CELL, (int(rows[-1]) + 1) * CELL
     return x, y, min(right, width) - x, min(bottom, height) - y
 
 
-def is_on_face(box: Box, faces: list[Box]) -> bool:
+def is_on_face(box: Xywh, faces: list[Xywh]) -> bool:
     """Whether more than half of ``box`` lies in one of ``faces``."""
     return any(_overlap(box, face) > 0.5 for face in faces)
 
 
-def on_faces(faces: Sequence[Box], shape: tuple[int, int]) -> np.ndarray:
+def on_faces(faces: Sequence[Xywh], shape: tuple[int, int]) -> np.ndarray:
     """The map of cells, of this ``shape``, that one of ``faces`` touches."""
     cells = np.zeros(shape, bool)
     for x, y, width, height in faces:
@@ -106,7 +106,7 @@ def on_faces(faces: Sequence[Box], shape: tuple[int, int]) -> np.ndarray:
     return cells
 
 
-def _overlap(box: Box, other: Box) -> float:
+def _overlap(box: Xywh, other: Xywh) -> float:
     """Part of ``box`` that lies in ``other``."""
     spans = [
         min(box[i] + box[i + 2], other[i] + other[i + 2]) - max(box[i], other[i]) for i in (0, 1)
@@ -114,7 +114,7 @@ def _overlap(box: Box, other: Box) -> float:
     return max(spans[0], 0) * max(spans[1], 0) / (box[2] * box[3])
 
 
-def _kind(plane: np.ndarray, matrix: Matrix, cells: np.ndarray, box: Box) -> str:
+def _kind(plane: np.ndarray, matrix: Matrix, cells: np.ndarray, box: Xywh) -> str:
     x, y, width, height = box
     crop = plane[y : y + height, x : x + width]
     ground, bright = np.quantile(crop, (0.5, 0.998))

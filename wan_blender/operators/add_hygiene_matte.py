@@ -4,8 +4,8 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty, FloatProperty
 
-from .. import hygiene_view
-from ..errors import UnsupportedClip
+from .. import matrix_view
+from ..core.errors import UnsupportedClip
 from ..hygiene.blur import MAX_RADIUS
 from ..timeline.mattes import MatteChoice
 from .add_matte import offer
@@ -30,11 +30,11 @@ class WAN_OT_add_hygiene_matte(ViewOperator, bpy.types.Operator):
     )
 
     def run(self, context: bpy.types.Context) -> None:
-        view = hygiene_view.require_view()
+        view = matrix_view.require_view()
         if not view.is_clip:
             raise UnsupportedClip(
                 f"The image {view.name!r} is no clip and has no mattes.", "Select a clip."
             )
         choice = MatteChoice(self.matte)
-        values = hygiene_view.read_matte(view.scene, view.owner, choice, view.frame, view.part)
+        values = matrix_view.read_matte(view.scene, view.owner, choice, view.frame, view.part)
         view.add(self.radius * values)

@@ -6,8 +6,8 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from ..errors import BadRequest
-from ..file_names import expert_of
+from ..core.errors import BadRequest
+from ..model_info.names import expert_of
 from ..timeline import compat
 from .on_list import OnList
 from .operator import WanOperator

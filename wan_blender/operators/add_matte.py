@@ -4,7 +4,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty
 
-from ..errors import WanError
+from ..core.errors import WanError
 from ..timeline import compat, mattes, shot
 from .operator import WanOperator
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 import bpy
 from bl_operators.presets import AddPresetBase
 
-from .. import job, schema
+from ..core import schema
+from ..core.settings import Sampling
 
 
 class WAN_OT_add_sampling_preset(AddPresetBase, bpy.types.Operator):
@@ -19,6 +20,4 @@ class WAN_OT_add_sampling_preset(AddPresetBase, bpy.types.Operator):
         "scene = getattr(bpy.context, 'sequencer_scene', None) or bpy.context.scene",
         "sampling = scene.wan.sampling",
     ]
-    preset_values = [
-        f"sampling.{name}" for name, _ in schema.settings(job.Sampling) if name != "seed"
-    ]
+    preset_values = [f"sampling.{name}" for name, _ in schema.settings(Sampling) if name != "seed"]

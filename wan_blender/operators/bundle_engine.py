@@ -6,8 +6,9 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import installation, preferences
-from ..errors import BadRequest
+from ..core.errors import BadRequest
+from ..host import preferences
+from ..install import installation
 from .on_installation import InstallationOperator, follow
 
 

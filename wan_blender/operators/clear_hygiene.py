@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import hygiene_view
+from .. import matrix_view
 from .on_view import ViewOperator
 
 
@@ -15,4 +15,4 @@ class WAN_OT_clear_hygiene(ViewOperator, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def run(self, context: bpy.types.Context) -> None:
-        hygiene_view.require_view().clear()
+        matrix_view.require_view().clear()

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import hygiene_view, properties
+from .. import matrix_view
+from ..host import properties
 from ..timeline import compat, shot
 from .generate import generate
 from .operator import PlateOperator
@@ -18,7 +19,7 @@ class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
         settings = properties.read(scene)
-        without = hygiene_view.without_hygiene(settings)
+        without = matrix_view.without_hygiene(settings)
         plate = shot.find_plate(scene)
-        hygiene_view.require_map(settings, plate)
+        matrix_view.require_map(settings, plate)
         generate(scene, plate.name, settings, generate(scene, plate.name, without))

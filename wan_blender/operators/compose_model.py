@@ -8,8 +8,8 @@ from typing import Any
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
-from ..errors import BadRequest
-from ..library import library
+from ..core.errors import BadRequest
+from ..host.library import library
 from .operator import WanOperator
 
 NONE = "NONE"

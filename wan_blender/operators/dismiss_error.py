@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import event_pump
+from ..host import pump
 from .operator import WanOperator
 
 
@@ -14,4 +14,4 @@ class WAN_OT_dismiss_error(WanOperator, bpy.types.Operator):
     bl_label = "Dismiss"
 
     def run(self, context: bpy.types.Context) -> None:
-        event_pump.session().error = None
+        pump.session().error = None

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import event_pump
+from ..host import pump
 from .on_job import OnJob
 from .operator import WanOperator
 
@@ -15,4 +15,4 @@ class WAN_OT_dismiss_job(OnJob, WanOperator, bpy.types.Operator):
     bl_label = "Dismiss"
 
     def run(self, context: bpy.types.Context) -> None:
-        event_pump.session().dismiss(self.local_job())
+        pump.session().dismiss(self.local_job())

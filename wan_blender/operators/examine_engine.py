@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import bpy
 
-from .. import __version__, diagnosis, engine_env, event_pump, installation, preferences
-from ..interface import redraw, start_timer
+from .. import __version__
+from ..host import diagnosis, preferences, pump
+from ..host.interface import redraw, start_timer
+from ..install import environment, installation
 from .operator import WanOperator
 
 LOOK_S = 0.25
@@ -39,12 +41,12 @@ def _facts() -> Iterator[str]:
     version = bpy.app.version_string
     yield f"wan_blender {__version__} in Blender {version} on {platform.platform()}"
     if not preferences.get().python:
-        status = engine_env.status(preferences.home())
+        status = environment.status(preferences.home())
         yield f"{'ok' if status.state == 'ready' else '!!'}  {status.says} {status.remedy}".strip()
         task = installation.current()
         if task and task.error:
             yield f"!!  Last installation: {task.error}"
-    session = event_pump.session()
+    session = pump.session()
     yield f"ok  Log: {session.log}"
     if session.error:
         yield f"!!  Last error: {session.error}"

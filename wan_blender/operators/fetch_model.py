@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from ..errors import BadRequest
-from ..library import library
+from ..core.errors import BadRequest
+from ..host.library import library
 from .online import Online
 from .operator import WanOperator
 

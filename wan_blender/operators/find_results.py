@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import event_pump, preferences
+from ..host import preferences, pump
 from .operator import WanOperator
 
 
@@ -16,5 +16,5 @@ class WAN_OT_find_results(WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         roots = preferences.jobs_roots()
-        count = sum(event_pump.session().find_results(root) for root in roots)
+        count = sum(pump.session().find_results(root) for root in roots)
         self.report({"INFO"}, f"{count} found in {' and '.join(map(str, roots))}.")

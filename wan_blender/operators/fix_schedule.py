@@ -4,7 +4,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import StringProperty
 
-from .. import outlook, properties
+from ..host import outlook, properties
 from ..timeline import compat
 from .operator import WanOperator
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from .. import answer, event_pump, hygiene_view, job, preferences, properties
-from ..local_job import LocalJob, make_room
-from ..printed_progress import PrintedProgress
+from .. import matrix_view
+from ..core import job
+from ..core.settings import Job
+from ..host import answer, preferences, properties, pump
+from ..host.jobs import LocalJob, make_room
+from ..host.printed_progress import PrintedProgress
 from ..timeline import compat, mattes, shot
 from ..timeline.place import Placement
 from .operator import PlateOperator
@@ -72,7 +75,7 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
 def generate(
     scene: bpy.types.Scene,
     strip: str,
-    settings: job.Job | None = None,
+    settings: Job | None = None,
     compare_with: LocalJob | None = None,
     choices: list[mattes.MatteChoice] | None = None,
     folder: Path | None = None,
@@ -80,14 +83,14 @@ def generate(
     """Queue the shot of ``strip`` with ``settings`` and mattes, by default the scene's, in
     ``folder``, by default a new one. In background mode also run it to its end. Raises WanError."""
     plate, settings = shot.find_plate(scene, strip), settings or properties.read(scene)
-    hygiene_view.require_map(settings, plate)
+    matrix_view.require_map(settings, plate)
     request = properties.read_request(scene, plate, settings, choices)
     folder = folder or job.new_folder(preferences.jobs_root(), plate.name)
     make_room(folder)
-    local = event_pump.session().submit(request, settings, folder, Placement.of(scene, request))
-    hygiene_view.save_map(local.folder, plate, settings)
+    local = pump.session().submit(request, settings, folder, Placement.of(scene, request))
+    matrix_view.save_map(local.folder, plate, settings)
     if compare_with:
         job.compare_with(local.folder, compare_with.folder)
     if bpy.app.background:
-        event_pump.session().wait(local, PrintedProgress())
+        pump.session().wait(local, PrintedProgress())
     return local

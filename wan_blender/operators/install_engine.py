@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import installation, preferences
+from ..host import preferences
+from ..install import installation
 from .on_installation import InstallationOperator, follow
 
 

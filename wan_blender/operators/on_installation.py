@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import installation
-from ..interface import redraw, start_timer
+from ..host.interface import redraw, start_timer
+from ..install import installation
 from .operator import WanOperator
 
 REDRAW_S = 0.25

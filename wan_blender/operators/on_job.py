@@ -7,9 +7,10 @@ from pathlib import Path
 
 from bpy.props import StringProperty
 
-from .. import event_pump, job
-from ..errors import BadRequest
-from ..local_job import LocalJob, read_folder
+from ..core import job
+from ..core.errors import BadRequest
+from ..host import pump
+from ..host.jobs import LocalJob, read_folder
 
 
 class OnJob:
@@ -24,7 +25,7 @@ class OnJob:
 
     def local_job(self) -> LocalJob:
         """Raises BadRequest when the session does not know the job."""
-        local = event_pump.session().find(Path(self.folder))
+        local = pump.session().find(Path(self.folder))
         if local is None:
             raise BadRequest(f"There is no job {self.folder!r} on the list.", "It has ended.")
         return local
@@ -35,4 +36,4 @@ class OnJob:
         result = job.result_folder(folder)
         if result is None:
             raise BadRequest(f"{folder} holds no finished result.", "Run the job again.")
-        return event_pump.session().find(folder) or read_folder(folder), result
+        return pump.session().find(folder) or read_folder(folder), result

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import StringProperty
 
-from ..errors import BadRequest
+from ..core.errors import BadRequest
 
 
 class OnList:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import hygiene_view
-from ..errors import WanError
+from .. import matrix_view
+from ..core.errors import WanError
 from ..timeline import compat, shot
 from .operator import WanOperator
 
@@ -17,7 +17,7 @@ class ViewOperator(WanOperator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        view = hygiene_view.view()
+        view = matrix_view.view()
         if view is None or view.image is None:
             cls.poll_message_set("Open the matrix view of a clip first")
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..library import library
+from ..host.library import library
 
 
 class Online:

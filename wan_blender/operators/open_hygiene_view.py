@@ -9,8 +9,9 @@ import bpy
 import numpy as np
 from bpy.props import StringProperty
 
-from .. import hygiene_view, preferences
-from ..errors import EngineMissing, UnsupportedClip
+from .. import matrix_view
+from ..core.errors import EngineMissing, UnsupportedClip
+from ..host import preferences
 from ..timeline import compat, place, shot, solo, sources
 from ..timeline.matte_render import to_display
 from .operator import PlateOperator
@@ -37,15 +38,15 @@ class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
         scene = compat.sequencer_scene(context)
         if self.image:
             image = _find_image(self.image)
-            view = hygiene_view.open_view(scene, image, _on_white(read_image(image)))
+            view = matrix_view.open_view(scene, image, _on_white(read_image(image)))
         else:
             plate = shot.find_plate(scene)
             sources.check(plate)
             frame = frame_of(scene, plate)
-            view = hygiene_view.open_view(scene, plate, read_frame(scene, plate, frame), frame)
+            view = matrix_view.open_view(scene, plate, read_frame(scene, plate, frame), frame)
         with contextlib.suppress(EngineMissing):  # the panel says that faces were not looked for
             view.look_for_faces(preferences.engine_python())
-        hygiene_view.follow_map()
+        matrix_view.follow_map()
         if not bpy.app.background:
             _show(context, view)
 
@@ -77,7 +78,7 @@ def _find_image(name: str) -> bpy.types.Image:
     image = bpy.data.images.get(name)
     if image is None:
         raise UnsupportedClip(f"There is no image {name!r} in this file.", "Open it first.")
-    if hygiene_view.is_map(image):
+    if matrix_view.is_map(image):
         raise UnsupportedClip(
             f"{name!r} is a blur map and no picture.", "Choose a picture, or select a clip."
         )
@@ -135,7 +136,7 @@ def _encode(pixels: np.ndarray, is_premultiplied: bool) -> None:
     colors[:] = to_display(colors)
 
 
-def _show(context: bpy.types.Context, view: hygiene_view.View) -> None:
+def _show(context: bpy.types.Context, view: matrix_view.View) -> None:
     """Show the blur map in an Image Editor, ready to be painted; open a window if there is none."""
     areas = [a for w in context.window_manager.windows for a in w.screen.areas]
     area = next((a for a in areas if a.type == "IMAGE_EDITOR"), None)
@@ -147,7 +148,7 @@ def _show(context: bpy.types.Context, view: hygiene_view.View) -> None:
     space.image = view.image
     space.ui_mode = "PAINT"
     space.show_region_ui = True
-    hygiene_view.show_map()
+    matrix_view.show_map()
     _set_brush(context.scene.tool_settings, view.gray)
 
 

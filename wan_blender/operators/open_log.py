@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import event_pump
+from ..host import pump
 from .operator import WanOperator
 
 
@@ -16,7 +16,7 @@ class WAN_OT_open_log(WanOperator, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("The engine has not run yet")
-        return event_pump.session().log.is_file()
+        return pump.session().log.is_file()
 
     def run(self, context: bpy.types.Context) -> None:
-        bpy.ops.wm.path_open(filepath=str(event_pump.session().log))
+        bpy.ops.wm.path_open(filepath=str(pump.session().log))

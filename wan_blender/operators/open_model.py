@@ -6,8 +6,8 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from ..errors import BadRequest
-from ..library import library
+from ..core.errors import BadRequest
+from ..host.library import library
 from .operator import WanOperator
 
 WEIGHTS = (".safetensors", ".gguf")

@@ -7,8 +7,8 @@ from dataclasses import replace
 import bpy
 from bpy.props import BoolProperty
 
-from .. import job
-from ..errors import BadRequest
+from ..core import job
+from ..core.errors import BadRequest
 from ..timeline import compat
 from ..timeline.place import find_place, place
 from .on_job import OnJob

@@ -4,7 +4,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import IntProperty
 
-from .. import preferences
+from ..host import preferences
 from .operator import WanOperator
 
 

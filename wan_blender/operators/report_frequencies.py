@@ -6,8 +6,9 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import hygiene_view, preferences
-from ..errors import UnsupportedClip
+from .. import matrix_view
+from ..core.errors import UnsupportedClip
+from ..host import preferences
 from .on_view import ViewOperator
 
 
@@ -31,7 +32,7 @@ class WAN_OT_report_frequencies(ViewOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return super().poll(context) and not hygiene_view.view().questions.busy
+        return super().poll(context) and not matrix_view.view().questions.busy
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if self.treated or self.filepath:
@@ -40,9 +41,9 @@ class WAN_OT_report_frequencies(ViewOperator, bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def run(self, context: bpy.types.Context) -> None:
-        view = hygiene_view.require_view()
+        view = matrix_view.require_view()
         other = None if self.treated else Path(bpy.path.abspath(self.filepath))
         if other and not other.is_file():
             raise UnsupportedClip(f"There is no picture at {other}.", "Choose an image file.")
         view.compare(preferences.engine_python(), other)
-        hygiene_view.follow_map()
+        matrix_view.follow_map()

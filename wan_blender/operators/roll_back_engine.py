@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import engine_env, event_pump, installation, preferences
+from ..host import preferences, pump
+from ..install import environment, installation
 from .on_installation import InstallationOperator, follow
 
 
@@ -18,8 +19,8 @@ class WAN_OT_roll_back_engine(InstallationOperator, bpy.types.Operator):
         if not super().poll(context):
             return False
         cls.poll_message_set("There is no earlier engine")
-        return bool(engine_env.earlier(preferences.home()))
+        return bool(environment.earlier(preferences.home()))
 
     def run(self, context: bpy.types.Context) -> None:
-        event_pump.session().stop_engine()
+        pump.session().stop_engine()
         follow(installation.roll_back(preferences.home()))

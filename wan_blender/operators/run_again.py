@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import bpy
 
-from .. import job, properties, schema
-from ..errors import BadRequest
+from ..core import schema
+from ..core.errors import BadRequest
+from ..core.settings import Job
+from ..host import properties
 from ..timeline import compat
 from ..timeline.mattes import MatteChoice
 from ..timeline.place import read_recipe
@@ -30,7 +32,7 @@ class WAN_OT_run_again(WanOperator, bpy.types.Operator):
         scene = compat.sequencer_scene(context)
         recipe = read_recipe(scene.sequence_editor.active_strip)
         try:
-            settings = schema.from_dict(job.Job, recipe["job"], "recipe")
+            settings = schema.from_dict(Job, recipe["job"], "recipe")
             choices = [MatteChoice(**choice) for choice in recipe["mattes"]]
             span = schema.from_dict(Span, recipe["span"], "recipe.span")
         except (KeyError, TypeError) as error:

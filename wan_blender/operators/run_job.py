@@ -5,8 +5,8 @@ from pathlib import Path
 
 import bpy
 
-from .. import event_pump
-from ..printed_progress import PrintedProgress
+from ..host import pump
+from ..host.printed_progress import PrintedProgress
 from .on_job import OnJob
 from .operator import WanOperator
 
@@ -18,7 +18,7 @@ class WAN_OT_run_job(OnJob, WanOperator, bpy.types.Operator):
     bl_label = "Run Again"
 
     def run(self, context: bpy.types.Context) -> None:
-        session = event_pump.session()
+        session = pump.session()
         local = session.run_folder(Path(self.folder))
         if bpy.app.background:
             session.wait(local, PrintedProgress())

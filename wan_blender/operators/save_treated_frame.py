@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from .. import hygiene_view
+from .. import matrix_view
 from .on_view import ViewOperator
 
 
@@ -24,13 +24,13 @@ class WAN_OT_save_treated_frame(ViewOperator, bpy.types.Operator):
     check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        name = bpy.path.clean_name(hygiene_view.require_view().name)
+        name = bpy.path.clean_name(matrix_view.require_view().name)
         self.filepath = f"{name}-treated.png"
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
     def run(self, context: bpy.types.Context) -> None:
-        view = hygiene_view.require_view()
+        view = matrix_view.require_view()
         path = Path(bpy.path.ensure_ext(bpy.path.abspath(self.filepath), ".png"))
-        hygiene_view.write_picture(path, view.treated_now())
+        matrix_view.write_picture(path, view.treated_now())
         self.report({"INFO"}, f"Saved {path}")

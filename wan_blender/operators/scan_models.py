@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..library import library
+from ..host.library import library
 from .operator import WanOperator
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import BoolProperty, EnumProperty
 
-from .. import tasks
+from ..host import tasks
 from ..timeline import compat, shot
 from .generate import generate
 from .operator import PlateOperator

@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from ..errors import BadRequest
+from ..core.errors import BadRequest
 from .operator import WanOperator
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import bpy
 
-from .. import job
+from ..core import job
+from ..core.errors import BadRequest
 from ..core.files import read_json
-from ..errors import BadRequest
 from .on_job import OnJob
 from .operator import WanOperator
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import StringProperty
 
-from ..library import library
+from ..host.library import library
 from .operator import WanOperator
 
 

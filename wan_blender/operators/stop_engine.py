@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import event_pump
+from ..host import pump
 from .operator import WanOperator
 
 
@@ -14,4 +14,4 @@ class WAN_OT_stop_engine(WanOperator, bpy.types.Operator):
     bl_label = "Stop Engine"
 
     def run(self, context: bpy.types.Context) -> None:
-        event_pump.session().stop_engine()
+        pump.session().stop_engine()

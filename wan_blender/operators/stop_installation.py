@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import installation
+from ..install import installation
 from .operator import WanOperator
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import bpy
 
-from .. import hygiene_view
-from ..errors import NothingSelected
+from .. import matrix_view
+from ..core.errors import NothingSelected
 from .on_view import ViewOperator
 
 
@@ -19,10 +19,10 @@ class WAN_OT_treat_hygiene(ViewOperator, bpy.types.Operator):
         if not super().poll(context):
             return False
         cls.poll_message_set("The frame is still being looked at")
-        return not hygiene_view.view().busy
+        return not matrix_view.view().busy
 
     def run(self, context: bpy.types.Context) -> None:
-        view = hygiene_view.require_view()
+        view = matrix_view.require_view()
         chosen = view.sinks.ticked()
         if not chosen:
             raise NothingSelected("No sink is ticked.", "Tick what is to be blurred in the list.")

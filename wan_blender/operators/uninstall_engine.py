@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import bpy
 
-from .. import event_pump, installation, preferences
-from ..library import library
+from ..host import preferences, pump
+from ..host.library import library
+from ..install import installation
 from .on_installation import InstallationOperator, follow
 
 
@@ -26,5 +27,5 @@ class WAN_OT_uninstall_engine(InstallationOperator, bpy.types.Operator):
         return context.window_manager.invoke_confirm(self, event)
 
     def run(self, context: bpy.types.Context) -> None:
-        ended = event_pump.session().stop_engine()
+        ended = pump.session().stop_engine()
         follow(installation.remove(preferences.home(), ended))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import bpy
 
-from .. import mask_view
+from ..host import mask_view
 from ..timeline import compat
 from .operator import PlateOperator
 

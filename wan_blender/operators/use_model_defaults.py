@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import bpy
 
-from .. import properties
-from ..errors import BadRequest
-from ..library import library
+from ..core.errors import BadRequest
+from ..host import properties
+from ..host.library import library
 from ..timeline import compat
 from .operator import WanOperator
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty
 
-from .. import outlook, properties
-from ..stages import PRESETS, preset
+from ..host import outlook, properties
+from ..schedule.presets import PRESETS, preset
 from ..timeline import compat
 from .operator import WanOperator
 

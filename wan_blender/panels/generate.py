@@ -8,13 +8,13 @@ from typing import Any
 
 import bpy
 
-from .. import event_pump, forecast, outlook, preferences
-from ..errors import EngineMissing, WanError
-from ..interface import draw_wrapped
-from ..library import library
-from ..local_job import LocalJob, Phase
-from ..process import State
-from ..session import Session
+from ..core.errors import EngineMissing, WanError
+from ..host import forecast, outlook, preferences, pump
+from ..host.interface import draw_wrapped
+from ..host.jobs import LocalJob, Phase
+from ..host.library import library
+from ..host.session import Session
+from ..process.engine import EngineState
 from ..timeline import compat
 from .layout import WanPanel, duration
 from .results import draw_waiting
@@ -22,12 +22,12 @@ from .stages import draw_findings
 
 # Each state of the engine: one sentence, one button.
 ENGINE = {
-    State.STOPPED: ("Engine starts with the first job", "wan.start_engine", "Start"),
-    State.MISSING: ("No Python to run the engine", "preferences.addon_show", "Choose"),
-    State.STARTING: ("Engine is starting", "wan.stop_engine", "Stop"),
-    State.READY: ("Engine is ready", "wan.stop_engine", "Stop"),
-    State.BUSY: ("Engine is working", "wan.stop_engine", "Stop"),
-    State.FAILED: ("Engine failed", "wan.start_engine", "Restart"),
+    EngineState.STOPPED: ("Engine starts with the first job", "wan.start_engine", "Start"),
+    EngineState.MISSING: ("No Python to run the engine", "preferences.addon_show", "Choose"),
+    EngineState.STARTING: ("Engine is starting", "wan.stop_engine", "Stop"),
+    EngineState.READY: ("Engine is ready", "wan.stop_engine", "Stop"),
+    EngineState.BUSY: ("Engine is working", "wan.stop_engine", "Stop"),
+    EngineState.FAILED: ("Engine failed", "wan.start_engine", "Restart"),
 }
 
 
@@ -36,7 +36,7 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
     bl_order = 2
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout, session = self.layout, event_pump.session()
+        layout, session = self.layout, pump.session()
         session.look_first(preferences.jobs_roots)
         row = layout.row()
         row.scale_y = 1.4
@@ -62,7 +62,7 @@ def _draw_memory(
     layout: bpy.types.UILayout, context: bpy.types.Context, view: outlook.Outlook
 ) -> None:
     """The predicted peak; while something runs, what is free says nothing of the next run."""
-    if event_pump.session().active:
+    if pump.session().active:
         return
     told = forecast.forecast()
     told.ask(view)
@@ -120,7 +120,7 @@ def _draw_error(layout: bpy.types.UILayout, context: bpy.types.Context, session:
 def _draw_engine(layout: bpy.types.UILayout, session: Session) -> None:
     sentence, operator, text = ENGINE[session.engine_state]
     engine = session.engine
-    if session.engine_state in (State.READY, State.BUSY) and engine.hello:
+    if session.engine_state in (EngineState.READY, EngineState.BUSY) and engine.hello:
         sentence += f" ({engine.hello.device}, {engine.memory_gb:.1f} GB)"
     row = layout.row()
     row.label(text=sentence)

@@ -7,10 +7,12 @@ from typing import Any
 
 import bpy
 
-from .. import event_pump, hygiene_view, job, mask_view
-from ..errors import WanError
+from .. import matrix_view
+from ..core import job
+from ..core.errors import WanError
+from ..host import mask_view, pump
+from ..host.interface import draw_wrapped
 from ..hygiene.matrix import traffic_light
-from ..interface import draw_wrapped
 from ..timeline import compat, shot
 from ..timeline.place import read_recipe
 from .layout import WanPanel
@@ -68,12 +70,12 @@ def _draw_unopened(
     layout: bpy.types.UILayout, context: bpy.types.Context, plate: bpy.types.Strip
 ) -> None:
     """What is known of a clip whose matrix view is not open."""
-    scores = hygiene_view.last_score(plate)
+    scores = matrix_view.last_score(plate)
     if scores:
         _draw_score(layout, plate.name, *scores)
     else:
         layout.label(text=f"{plate.name}: not looked at yet", icon="QUESTION")
-    others = hygiene_view.sharing(plate)
+    others = matrix_view.sharing(plate)
     if others:
         text = f"It shares its blur map with {', '.join(others)} until its own view is opened."
         draw_wrapped(layout, context, text, "INFO")
@@ -89,7 +91,7 @@ def _draw_score(layout: bpy.types.UILayout, name: str, before: float, now: float
 
 
 def _draw_view(
-    layout: bpy.types.UILayout, context: bpy.types.Context, view: hygiene_view.View
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: matrix_view.View
 ) -> None:
     settings = context.window_manager.wan_hygiene
     _draw_score(layout, view.name, view.matrix.score, settings.score)
@@ -117,7 +119,7 @@ def _draw_view(
 
 
 def _draw_mask(
-    layout: bpy.types.UILayout, context: bpy.types.Context, view: hygiene_view.View
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: matrix_view.View
 ) -> None:
     """Whether the view is of what the model sees, which the mask decides."""
     width, height = view.size
@@ -149,7 +151,7 @@ def _draw_sink(
 
 
 def _draw_faces(
-    layout: bpy.types.UILayout, context: bpy.types.Context, view: hygiene_view.View
+    layout: bpy.types.UILayout, context: bpy.types.Context, view: matrix_view.View
 ) -> None:
     if view.questions.error:
         draw_wrapped(layout, context, str(view.questions.error), "ERROR")
@@ -162,7 +164,7 @@ def _draw_faces(
         layout.label(text=text, icon="USER")
 
 
-def _draw_frequencies(layout: bpy.types.UILayout, view: hygiene_view.View) -> None:
+def _draw_frequencies(layout: bpy.types.UILayout, view: matrix_view.View) -> None:
     row = layout.row(align=True)
     row.operator("wan.report_frequencies", text="Compare Treated", icon="GRAPH").treated = True
     row.operator("wan.report_frequencies", text="Compare With...", icon="FILE_IMAGE")
@@ -179,7 +181,7 @@ def _draw_report(layout: bpy.types.UILayout, report: dict[str, Any]) -> None:
     for name, one, two in zip(report["bands"], first["bands"], second["bands"]):
         _draw_line(column, f"Detail of {name}", one, two, "", 2)
     show = layout.operator("wan.show_picture", text="Show Plot", icon="IMAGE_DATA")
-    show.image = hygiene_view.REPORT
+    show.image = matrix_view.REPORT
 
 
 def _draw_line(
@@ -205,7 +207,7 @@ def _draw_result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     recipe = read_recipe(strip) if strip else None
     if recipe and recipe.get("hygiene"):
         _draw_treatment(layout.box(), context, strip.name, recipe["hygiene"])
-    pairs = [local for local in event_pump.session().jobs if local.report.get("takes")]
+    pairs = [local for local in pump.session().jobs if local.report.get("takes")]
     if pairs:
         _draw_takes(layout.box(), context, pairs[-1].folder, pairs[-1].report["takes"])
 
@@ -248,7 +250,7 @@ class WAN_PT_start_frame(StartFramePanel, WanPanel, bpy.types.Panel):
         self, layout: bpy.types.UILayout, context: bpy.types.Context, scene: bpy.types.Scene
     ) -> None:
         """The selected clip's, never another's."""
-        view = hygiene_view.view()
+        view = matrix_view.view()
         try:
             plate = shot.find_plate(scene)
         except WanError:  # the greyed button above says it
@@ -280,10 +282,10 @@ class WAN_PT_start_frame_image(StartFramePanel, bpy.types.Panel):
         self, layout: bpy.types.UILayout, context: bpy.types.Context, scene: bpy.types.Scene
     ) -> None:
         """That of the map in the editor; another image can be looked at."""
-        view, image = hygiene_view.view(), context.space_data.image
+        view, image = matrix_view.view(), context.space_data.image
         if view is not None and image is not None and image == view.image:
             _draw_view(layout, context, view)
-        elif image is not None and not hygiene_view.is_map(image):
+        elif image is not None and not matrix_view.is_map(image):
             look = layout.operator("wan.open_hygiene_view", text=f"Look at {image.name}")
             look.image = image.name
 

@@ -8,7 +8,7 @@ import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
 
-from .. import hygiene_view
+from .. import matrix_view
 
 FRAME_COLOR = (1.0, 0.55, 0.1, 1.0)
 
@@ -31,7 +31,7 @@ def unregister() -> None:
 
 
 def _draw() -> None:
-    view, context = hygiene_view.view(), bpy.context
+    view, context = matrix_view.view(), bpy.context
     settings = context.window_manager.wan_hygiene
     image = context.space_data.image
     if view is None or image is None or image != view.image or settings.view == "MAP":
@@ -49,7 +49,7 @@ def _draw() -> None:
     _frame_active(settings, view, (left, top), ((right - left), (top - bottom)))
 
 
-def _upload(view: hygiene_view.View, settings: bpy.types.PropertyGroup) -> gpu.types.GPUTexture:
+def _upload(view: matrix_view.View, settings: bpy.types.PropertyGroup) -> gpu.types.GPUTexture:
     """The picture as a texture, made anew only when it changed."""
     global _texture, _drawn
     shown = (settings.view, settings.wipe, settings.band)
@@ -67,7 +67,7 @@ def _upload(view: hygiene_view.View, settings: bpy.types.PropertyGroup) -> gpu.t
 
 def _frame_active(
     settings: bpy.types.PropertyGroup,
-    view: hygiene_view.View,
+    view: matrix_view.View,
     corner: tuple[float, float],
     size: tuple[float, float],
 ) -> None:

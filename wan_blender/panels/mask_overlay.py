@@ -10,9 +10,9 @@ import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
 
-from .. import mask_view
-from ..interface import draw_wrapped
-from ..mask_preview import MaskPreview, Rect
+from ..host import mask_view
+from ..host.interface import draw_wrapped
+from ..masks.preview import MaskPreview, Rect
 from ..timeline import compat
 from .layout import WanPanel
 

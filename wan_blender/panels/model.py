@@ -8,9 +8,9 @@ from typing import Any
 
 import bpy
 
-from ..interface import draw_wrapped
-from ..library import library
-from ..model_folder import is_bundled
+from ..host.interface import draw_wrapped
+from ..host.library import library
+from ..model_info.folder import is_bundled
 from ..timeline import compat
 from .layout import WanPanel, duration
 

@@ -7,7 +7,7 @@ import bpy
 import bpy.utils.previews
 import numpy as np
 
-from ..stages import StagePlan
+from ..schedule.stages import StagePlan
 
 SIZE = 128  # pixels along each side
 UNITS = 8.0  # height in the panel, in rows

@@ -7,7 +7,8 @@ from typing import Any
 
 import bpy
 
-from .. import properties, schema
+from ..core import schema
+from ..host import properties
 from ..timeline import compat
 from .layout import WanPanel
 from .presets import draw_in_header

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import bpy
 
-from .. import properties, tasks
-from ..errors import WanError
-from ..interface import draw_wrapped
+from ..core.errors import WanError
+from ..host import properties, tasks
+from ..host.interface import draw_wrapped
 from ..timeline import compat, mattes, shot
 from ..timeline.place import read_recipe
 from ..timeline.span import Span, lay_out

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import bpy
 
-from .. import job, outlook, properties, schema
-from ..errors import WanError
-from ..interface import draw_wrapped
-from ..library import library
-from ..stages import Changes, StagePlan, experts
+from ..core import schema
+from ..core.errors import WanError
+from ..core.settings import Job, Stage
+from ..host import outlook, properties
+from ..host.interface import draw_wrapped
+from ..host.library import library
+from ..schedule.presets import Changes
+from ..schedule.stages import StagePlan, experts
 from ..timeline import compat
 from . import schedule_plot
 from .layout import WanPanel
@@ -122,8 +125,8 @@ class WAN_PT_stages(WanPanel, bpy.types.Panel):
         for name, (unset, words) in UNSET.items():
             text = f" ({words})" if getattr(stage, name) == unset else ""
             layout.prop(stage, name, text=properties.label(name) + text)
-        draw_settings(layout, stage, job.Stage, path, leave_out)
-        _draw_loras(layout, stage, job.Stage, path, "WAN_MT_stage_loras")
+        draw_settings(layout, stage, Stage, path, leave_out)
+        _draw_loras(layout, stage, Stage, path, "WAN_MT_stage_loras")
 
 
 class WAN_PT_loras(WanPanel, bpy.types.Panel):
@@ -137,7 +140,7 @@ class WAN_PT_loras(WanPanel, bpy.types.Panel):
         self.layout.use_property_split = True
         self.layout.use_property_decorate = False
         wan = compat.sequencer_scene(context).wan
-        _draw_loras(self.layout, wan, job.Job, "", "WAN_MT_loras")
+        _draw_loras(self.layout, wan, Job, "", "WAN_MT_loras")
 
 
 def _draw_loras(
@@ -189,7 +192,7 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-def _describe_stages(stages: list[job.Stage], view: outlook.Outlook) -> Iterator[str]:
+def _describe_stages(stages: list[Stage], view: outlook.Outlook) -> Iterator[str]:
     before = view.settings.stages or experts(view.traits.boundary)
     for number, (old, new) in enumerate(zip(before, stages), 1):
         changed = [name for name in UNSET if getattr(new, name) != getattr(old, name)]

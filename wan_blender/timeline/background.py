@@ -22,8 +22,9 @@ from typing import IO, Any
 
 import bpy
 
-from .. import errors, job, schema
+from ..core import errors, job, schema
 from ..core.files import write_json
+from ..core.settings import Job, Shot
 from .shot import ShotRequest
 
 SCRIPT = Path(__file__).with_name("export_main.py")
@@ -44,7 +45,7 @@ class BackgroundExport:
         request: ShotRequest,
         folder: Path,
         preview: dict[str, Any] | None = None,
-        settings: job.Job | None = None,
+        settings: Job | None = None,
     ) -> None:
         """Save the copy, which blocks, and start the child. Raises DiskFull.
 
@@ -94,13 +95,13 @@ class BackgroundExport:
         message = self._messages[-1] if self._messages else {}
         return not self._runs(), message.get("done", 0) / message.get("total", 1)
 
-    def result(self) -> job.Shot | None:
+    def result(self) -> Shot | None:
         """The exported shot, None for a preview, once finished. Raises what the child raised, or
         EngineDied with its last lines where it could not say."""
         self._end()
         message = self._messages[-1] if self._messages else {}
         if "shot" in message:
-            return job.Shot(**message["shot"]) if message["shot"] else None
+            return Shot(**message["shot"]) if message["shot"] else None
         if "error" in message:
             raise errors.from_dict(message["error"])
         raise errors.EngineDied(

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import solo, sources
 from .shot import ShotRequest
-from .span import Part
+from .span import ShotPart
 
 
 def emptiness(
@@ -30,7 +30,7 @@ def emptiness(
 
 
 def _uncovered(
-    scene: bpy.types.Scene, request: ShotRequest, part: Part, scratch: Path
+    scene: bpy.types.Scene, request: ShotRequest, part: ShotPart, scratch: Path
 ) -> Iterator[np.ndarray | float]:
     with solo.solo_scene(scene, part.strip) as alone:
         strip = alone.sequence_editor.strips_all[part.strip]

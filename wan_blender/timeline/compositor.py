@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 from mathutils import Vector
 
-from .. import job
+from ..core import job
 from . import compat
 from .place import Placement, find_frames, moved_by, stored_path
 

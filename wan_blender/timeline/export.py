@@ -13,13 +13,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from .. import job
-from ..errors import Cancelled, EmptyMask, NothingSelected, from_os_error
+from ..core import job
+from ..core.errors import Cancelled, EmptyMask, NothingSelected, from_os_error
+from ..core.settings import Shot
 from . import png, solo, sources
 from .matte_render import combine, open_matte
 from .mattes import HOW_TO_MAKE_ONE, MatteChoice
 from .shot import ShotRequest
-from .span import Part
+from .span import ShotPart
 
 OnFrame = Callable[[int, int], None]
 
@@ -29,7 +30,7 @@ def export(
     folder: Path,
     on_frame: OnFrame | None = None,
     should_cancel: Callable[[], bool] | None = None,
-) -> job.Shot:
+) -> Shot:
     """Write ``folder``/plate, ``folder``/mask and, where the model sees another matte or a softened
     one, ``folder``/model_mask and /blur_matte, and return the Shot for job.json.
 
@@ -46,8 +47,8 @@ def export(
         for other, matte in zip(others, mattes.values(), strict=True):
             _export_mask(scene, plate, request, [MatteChoice(matte)], other, watch)
         depth = _export_plate(scene, request, plate_folder, watch)
-    shared = {f.name: getattr(request, f.name) for f in fields(job.Shot) if f.name != "bit_depth"}
-    return job.Shot(**shared, bit_depth=depth)
+    shared = {f.name: getattr(request, f.name) for f in fields(Shot) if f.name != "bit_depth"}
+    return Shot(**shared, bit_depth=depth)
 
 
 def export_mask(
@@ -175,7 +176,9 @@ def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, wa
 
 
 @contextmanager
-def _alone(scene: bpy.types.Scene, request: ShotRequest, part: Part) -> Iterator[bpy.types.Scene]:
+def _alone(
+    scene: bpy.types.Scene, request: ShotRequest, part: ShotPart
+) -> Iterator[bpy.types.Scene]:
     with solo.solo_scene(scene, part.strip) as alone:
         for choice in request.mattes if part.strip == request.strip else ():
             kind, _, name = choice.id.partition(":")

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import bpy
 
+from ..core.settings import Job
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from wan_blender import job, schema
-from wan_blender.errors import WanError
-from wan_blender.timeline import preview
-from wan_blender.timeline.export import export
-from wan_blender.timeline.shot import ShotRequest
+from ..core import job, schema
+from ..core.errors import WanError
+from . import preview
+from .export import export
+from .shot import ShotRequest
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def main() -> None:
             shot = asdict(export(request, folder, on_frame))
         if data["settings"]:
             settings = {**data["settings"], "shot": shot}
-            job.create(folder, schema.from_dict(job.Job, settings, "settings"))
+            job.create(folder, schema.from_dict(Job, settings, "settings"))
     except WanError as error:
         say(error=error.to_dict())  # where nobody hears it, the watch has the folder to clear
         ended.set()

@@ -16,7 +16,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..errors import UnsupportedClip
+from ..core.errors import UnsupportedClip
 from . import canvas, compat, exr, solo, sources
 from .mattes import EMPTY, WHOLE, MatteChoice, modifier_source
 from .shot import ShotRequest

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import bpy
 
-from ..errors import BadRequest, EmptyMask
+from ..core.errors import BadRequest, EmptyMask
 from . import compat, sources
 
 CHANNELS = ("luma", "alpha")

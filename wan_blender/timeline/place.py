@@ -12,8 +12,8 @@ from typing import Any
 
 import bpy
 
-from .. import job
-from ..errors import BadRequest
+from ..core import job
+from ..core.errors import BadRequest
 from . import compat
 from .shot import ShotRequest
 

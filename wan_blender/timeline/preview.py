@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import job, schema
-from ..crop import ModelSizes
-from ..errors import EmptyMask
-from ..mask_preview import make_preview
+from ..core import job, schema
+from ..core.errors import EmptyMask
+from ..core.frame_ranges import frames_in
+from ..core.mask_settings import Mask, RegionSettings
+from ..core.settings import Job
+from ..masks.preview import make_preview
+from ..model_info.traits import ModelSizes
 from .export import OnFrame, export_mask
 from .mattes import HOW_TO_MAKE_ONE
 from .shot import ShotRequest
@@ -20,7 +23,7 @@ from .shot import ShotRequest
 FILE = "preview.npz"
 
 
-def describe(settings: job.Job, sizes: ModelSizes) -> dict[str, Any]:
+def describe(settings: Job, sizes: ModelSizes) -> dict[str, Any]:
     """The settings that decide a preview, as JSON for ``make``."""
     return {
         "mask": schema.to_dict(settings.mask),
@@ -34,8 +37,8 @@ def make(
 ) -> None:
     """Export the mask and write ``folder``/preview.npz, which ``MaskPreview.load`` reads. Raises
     as ``export``, InvalidJob for ``mask.frames`` that cannot be read."""
-    mask = schema.from_dict(job.Mask, described["mask"], "mask")
-    chosen = job.frames_in(mask.frames, request.frames.start, request.frames.stop - 1)
+    mask = schema.from_dict(Mask, described["mask"], "mask")
+    chosen = frames_in(mask.frames, request.frames.start, request.frames.stop - 1)
     read_whole = export_mask(request, folder, on_frame)
 
     def read(index: int) -> np.ndarray:
@@ -47,7 +50,7 @@ def make(
         request.frame_count,
         read,
         mask,
-        schema.from_dict(job.Region, described["region"], "region"),
+        schema.from_dict(RegionSettings, described["region"], "region"),
         ModelSizes(**described["sizes"]),
     )
     shutil.rmtree(folder / job.MASK)

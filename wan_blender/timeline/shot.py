@@ -9,10 +9,10 @@ from typing import Any
 
 import bpy
 
-from ..errors import NothingSelected, SizeMismatch, UnsupportedClip
+from ..core.errors import NothingSelected, SizeMismatch, UnsupportedClip
 from . import compat, sources
 from .mattes import EMPTY, MatteChoice, find_matte, resolve
-from .span import Layout, Part, Span, lay_out
+from .span import Layout, ShotPart, Span, lay_out
 
 SMALLEST_CANVAS = 16
 
@@ -39,7 +39,7 @@ class ShotRequest:
     fps_num: int
     fps_den: int
     channel: int
-    parts: list[Part]
+    parts: list[ShotPart]
     span: Span = field(default_factory=Span)
     mattes: list[MatteChoice] = field(default_factory=list)
     model_matte: str = ""
@@ -58,7 +58,7 @@ class ShotRequest:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ShotRequest:
         choices = [MatteChoice(**choice) for choice in data["mattes"]]
-        parts = [Part(**part) for part in data["parts"]]
+        parts = [ShotPart(**part) for part in data["parts"]]
         return cls(**{**data, "mattes": choices, "parts": parts, "span": Span(**data["span"])})
 
 

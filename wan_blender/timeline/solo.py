@@ -15,7 +15,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..errors import BadRequest, UnsupportedClip, disk_full
+from ..core.errors import BadRequest, UnsupportedClip, disk_full
 from . import compat, exr, png
 
 FRAMES_A_CALL = 8

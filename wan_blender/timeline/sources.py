@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from ..errors import UnsupportedClip
+from ..core.errors import UnsupportedClip
 from . import compat, containers, exr
 
 # Mask strips are mattes; the others show what lies under them, so alone they show nothing.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import bpy
 
-from .. import schema
-from ..errors import BadRequest, NothingSelected, UnsupportedClip
+from ..core import schema
+from ..core.errors import BadRequest, NothingSelected, UnsupportedClip
 from . import compat, sources
 from .mattes import siblings
 
@@ -56,7 +56,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Part:
+class ShotPart:
     """A stretch of the shot that a strip shows."""
 
     strip: str
@@ -74,7 +74,7 @@ class Layout:
     ``hold`` is the length of a still, else 0."""
 
     frames: range
-    parts: list[Part]
+    parts: list[ShotPart]
     new: range
     hold: int = 0
 
@@ -88,7 +88,7 @@ def lay_out(scene: bpy.types.Scene, plate: bpy.types.Strip, span: Span) -> Layou
         return _bridge(plate, find_neighbour(scene, plate, span.other), span)
     if span.kind == "still":
         return _still(plate, own, scene.frame_current, span)
-    return Layout(own, [Part(plate.name, own.start, len(own))], own)
+    return Layout(own, [ShotPart(plate.name, own.start, len(own))], own)
 
 
 def _extend(plate: bpy.types.Strip, own: range, span: Span) -> Layout:
@@ -106,7 +106,7 @@ def _extend(plate: bpy.types.Strip, own: range, span: Span) -> Layout:
     else:
         shown, new = own, range(before.start, after.stop)
     frames = range(min(new.start, shown.start), max(new.stop, shown.stop))
-    return Layout(frames, [Part(plate.name, shown.start, len(shown))], new)
+    return Layout(frames, [ShotPart(plate.name, shown.start, len(shown))], new)
 
 
 def _first(frames: range, count: int) -> range:
@@ -132,7 +132,7 @@ def _still(plate: bpy.types.Strip, own: range, playhead: int, span: Span) -> Lay
         )
     frame = range(first, first + 1)
     hold = span.hold or own.stop - first
-    return Layout(frame, [Part(plate.name, first, 1)], frame, hold)
+    return Layout(frame, [ShotPart(plate.name, first, 1)], frame, hold)
 
 
 def find_neighbour(
@@ -174,5 +174,8 @@ def _bridge(plate: bpy.types.Strip, other: bpy.types.Strip, span: Span) -> Layou
                 f"{strip.name!r} ({compat.start(strip)} to {compat.end(strip) - 1}) to continue.",
                 "Make the bridge shorter, or move the strips apart.",
             )
-    parts = [Part(left.name, before.start, len(before)), Part(right.name, after.start, len(after))]
+    parts = [
+        ShotPart(left.name, before.start, len(before)),
+        ShotPart(right.name, after.start, len(after)),
+    ]
     return Layout(range(before.start, after.stop), parts, new)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tests.blender import media
-from wan_blender import job
-from wan_blender.errors import EmptyMask, EngineDied
+from wan_blender.core import job
+from wan_blender.core.errors import EmptyMask, EngineDied
+from wan_blender.core.settings import Job, Prompt, Shot
 from wan_blender.timeline import compat
 from wan_blender.timeline.background import BackgroundExport
 from wan_blender.timeline.shot import read_shot
@@ -169,7 +170,7 @@ def test_child_leaves_a_job_that_can_run_without_this_blender(timeline):
     strip = add_plate(timeline)
     folder = timeline.folder / "jöb"
     export = BackgroundExport()
-    settings = job.Job(job.Shot(), job.Prompt("a kite"))
+    settings = Job(Shot(), Prompt("a kite"))
     export.start(read_shot(timeline.scene, strip), folder, settings=settings)
     while not (folder / "job.json").exists():
         assert not export.poll()[0]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.blender import media
-from wan_blender.errors import DiskFull
+from wan_blender.core.errors import DiskFull
 from wan_blender.timeline.background import BackgroundExport
 from wan_blender.timeline.export import export
 from wan_blender.timeline.shot import read_shot

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.blender import media
-from wan_blender.errors import NothingSelected, SizeMismatch, UnsupportedClip
+from wan_blender.core.errors import NothingSelected, SizeMismatch, UnsupportedClip
 from wan_blender.timeline import compat, containers, sources
 from wan_blender.timeline.export import export
 from wan_blender.timeline.mattes import MatteChoice
@@ -294,7 +294,7 @@ def test_strip_that_is_gone_is_refused_at_export(timeline, plate):
 
 
 def test_file_in_the_way_of_the_folder_is_refused(timeline, plate):
-    from wan_blender.errors import UserError
+    from wan_blender.core.errors import UserError
 
     request = read_shot(timeline.scene, plate)
     (timeline.folder / "job").write_text("")

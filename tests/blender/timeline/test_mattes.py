@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.blender import media
-from wan_blender.errors import BadRequest, EmptyMask, UnsupportedClip
+from wan_blender.core.errors import BadRequest, EmptyMask, UnsupportedClip
 from wan_blender.timeline import compat, mattes
 from wan_blender.timeline.mattes import MatteChoice
 from wan_blender.timeline.shot import read_shot
@@ -404,7 +404,7 @@ def test_compositor_modifier_of_the_plate_is_a_matte(timeline, plate, bpy):
 
 
 def test_cancelled_export_leaves_nothing(timeline, plate):
-    from wan_blender.errors import Cancelled
+    from wan_blender.core.errors import Cancelled
 
     timeline.add_mask(length=5)
     count = iter(range(100))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.blender import media
-from wan_blender.errors import BadRequest
+from wan_blender.core.errors import BadRequest
 from wan_blender.timeline import compat
 from wan_blender.timeline.compositor import find_in_compositor, place_in_compositor
 from wan_blender.timeline.place import Placement, find_place, place, read_recipe

@@ -9,15 +9,16 @@ import pytest
 
 from tests.engine.folders import make_job, noise_plate
 from tests.engine.untrained import write_untrained
-from wan_blender import job as jobs
+from wan_blender.core import job as jobs
+from wan_blender.core.errors import InvalidJob, WrongModel
+from wan_blender.core.job_pictures import END, PICTURES, START
 from wan_blender.engine import pipeline
+from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.frames.region import Region
 from wan_blender.engine.hygiene.pictures import read_treatment, write_picture, write_radius
-from wan_blender.engine.region import Region
-from wan_blender.engine.video import read_png, write_png
 from wan_blender.engine.watch import Watch
-from wan_blender.errors import InvalidJob, WrongModel
 from wan_blender.hygiene.blur import MAX_RADIUS
-from wan_blender.latent_grid import Grid
+from wan_blender.masks.grid import Grid
 
 FRAMES, H, W = 5, 48, 64
 MASK = np.zeros((FRAMES, H, W), np.uint16)
@@ -136,7 +137,7 @@ def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind,
     )  # fmt: skip
     if with_map:
         write_radius(folder / jobs.RADIUS, np.full((H, W), 1.0, np.float32))
-    names = {"i2v": [jobs.END], "vace": ["references 1", "references 2"]}[kind]
+    names = {"i2v": [END], "vace": ["references 1", "references 2"]}[kind]
     if kind == "i2v":
         write_png(folder / "start.png", striped())
         write_png(folder / "end.png", striped())
@@ -146,7 +147,7 @@ def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind,
             write_png(folder / "references" / name, striped())
 
     def pictures(scene) -> list[np.ndarray]:
-        return [scene.given(jobs.END)] if kind == "i2v" else scene.references()
+        return [scene.given(END)] if kind == "i2v" else scene.references()
 
     report = pipeline.generate(folder, Watch(folder))
     said = report["hygiene"]["by_measure"]
@@ -226,7 +227,7 @@ def animate(tmp_path, start: np.ndarray, **settings) -> tuple[np.ndarray, np.nda
         model__path=str(model), hygiene__mode="both", output__full_frames=True,
         sampling__steps=2, **settings,
     )  # fmt: skip
-    write_png(folder / jobs.PICTURES[jobs.START], start)
+    write_png(folder / PICTURES[START], start)
     write_radius(folder / jobs.RADIUS, np.full((H, W), 1.5, np.float32))
     report = pipeline.generate(folder, Watch(folder))
     first, second = (read_png(folder / "result/frames" / jobs.frame_name(i)) for i in (0, 1))

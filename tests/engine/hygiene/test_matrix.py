@@ -11,9 +11,9 @@ import pytest
 from tools.hygiene_set import scenes
 from tools.hygiene_set.patches import DECOYS
 from tools.hygiene_set.rooms import ROOMS
+from wan_blender.core.errors import UnsupportedClip
 from wan_blender.engine.hygiene import pictures
 from wan_blender.engine.hygiene.faces import find_faces
-from wan_blender.errors import UnsupportedClip
 from wan_blender.hygiene import bands, cells
 from wan_blender.hygiene.matrix import Matrix, analyse, analyse_plane, band_glow
 from wan_blender.hygiene.sinks import find_sinks

@@ -12,16 +12,18 @@ import pytest
 
 from tools.hygiene_set.patches import soft_noise
 from tools.hygiene_set.rooms import ROOMS
-from wan_blender.engine import __main__ as engine
-from wan_blender.engine.hygiene import batch, command, motion, pictures, report
-from wan_blender.engine.video import read_png
-from wan_blender.errors import (
+from wan_blender.core.errors import (
     LengthMismatch,
     NothingSelected,
     SizeMismatch,
     UnsupportedClip,
     UserError,
 )
+from wan_blender.engine import __main__ as engine
+from wan_blender.engine.cli import hygiene
+from wan_blender.engine.frames.files import read_png
+from wan_blender.engine.hygiene import pictures
+from wan_blender.engine.hygiene.measure import batch, motion, report
 
 H, W = 120, 160
 
@@ -273,8 +275,8 @@ def test_no_start_frame_is_a_clear_error(tmp_path):
 
 def call(capsys, *arguments: object) -> dict:
     parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    command.run(parser.parse_args([str(a) for a in arguments]))
+    hygiene.add_arguments(parser)
+    hygiene.run(parser.parse_args([str(a) for a in arguments]))
     return json.loads(capsys.readouterr().out)
 
 

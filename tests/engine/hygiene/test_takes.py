@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from tests.engine.folders import make_job, noise_plate
-from wan_blender import job as jobs
+from wan_blender.core import job as jobs
+from wan_blender.core.errors import InvalidJob, LengthMismatch
 from wan_blender.engine import __main__ as engine
-from wan_blender.engine.hygiene import takes
+from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.hygiene.measure import takes
 from wan_blender.engine.hygiene.pictures import write_radius
-from wan_blender.engine.video import read_png, write_png
-from wan_blender.errors import InvalidJob, LengthMismatch
 
 FRAMES, H, W = 5, 64, 96
 

@@ -11,29 +11,21 @@ import pytest
 
 from tools.hygiene_set import scenes
 from tools.hygiene_set.rooms import ROOMS
+from wan_blender.core.errors import InvalidJob, LengthMismatch, SizeMismatch, WrongModel
+from wan_blender.core.job import BLUR_MATTE, RADIUS, START_RADIUS, frame_name
+from wan_blender.core.job_pictures import PICTURES, START
+from wan_blender.core.settings import Hygiene, Job, Shot
+from wan_blender.engine.frames.files import write_png
+from wan_blender.engine.frames.region import Region, whole_frame
 from wan_blender.engine.hygiene import pictures
 from wan_blender.engine.hygiene.automatic import find_radius
 from wan_blender.engine.hygiene.faces import find_faces
 from wan_blender.engine.hygiene.treatment import Treatment, low_pass
-from wan_blender.engine.region import Region, whole_frame
-from wan_blender.engine.video import write_png
-from wan_blender.errors import InvalidJob, LengthMismatch, SizeMismatch, WrongModel
 from wan_blender.hygiene import blur
 from wan_blender.hygiene.bands import luminance
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import find_sinks
-from wan_blender.job import (
-    BLUR_MATTE,
-    PICTURES,
-    RADIUS,
-    START,
-    START_RADIUS,
-    Hygiene,
-    Job,
-    Shot,
-    frame_name,
-)
-from wan_blender.latent_grid import Grid
+from wan_blender.masks.grid import Grid
 
 SEEDS = range(3000, 3012)
 WHOLE = whole_frame(1, 48, 64)

@@ -18,7 +18,7 @@ import torch
 from diffusers import WanVACETransformer3DModel
 from safetensors.torch import load_file, save_file
 
-from wan_blender.engine.models.parts import Part
+from wan_blender.engine.models.parts import Component
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -264,8 +264,10 @@ def save_text_encoder(folders, path):
     save(path, text)
 
 
-def open_part(name: str, place, dtype=torch.float32, **options) -> Part:
-    return Part(name, place, torch.device("cpu"), dtype, lambda part, done, total: None, **options)
+def open_part(name: str, place, dtype=torch.float32, **options) -> Component:
+    return Component(
+        name, place, torch.device("cpu"), dtype, lambda part, done, total: None, **options
+    )
 
 
 @torch.no_grad()

@@ -12,11 +12,11 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransforme
 from layouts import official_transformer_name, official_vae_name, text_name
 from transformers import UMT5Config, UMT5EncoderModel
 
-from wan_blender.engine.models.configs import infer_config
-from wan_blender.engine.models.dialects import roles, translate
-from wan_blender.engine.models.tensor_files import TensorInfo
-from wan_blender.errors import WrongModel
-from wan_blender.traits import model_kind
+from wan_blender.core.errors import WrongModel
+from wan_blender.engine.models.files.configs import infer_config
+from wan_blender.engine.models.files.dialects import roles, translate
+from wan_blender.engine.models.files.tensor_files import TensorInfo
+from wan_blender.model_info.traits import model_kind
 
 BIG = {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824, "num_layers": 40,
        "text_dim": 4096, "freq_dim": 256}  # fmt: skip

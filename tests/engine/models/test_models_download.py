@@ -28,12 +28,15 @@ from hub import COMMIT, OLDER, Hub, serve
 from huggingface_hub._local_folder import read_download_metadata
 from layouts import velocity
 
-from wan_blender import transfer
-from wan_blender.engine.models import __main__ as models
-from wan_blender.engine.models import catalogue as shelf
-from wan_blender.engine.models import download
-from wan_blender.engine.models.at_hand import find_files
-from wan_blender.engine.models.catalogue import (
+from wan_blender.core import transfer
+from wan_blender.core.errors import BadRequest, Cancelled, DiskFull, UserError
+from wan_blender.core.http import network_error
+from wan_blender.engine.cli import models
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.find import catalogue as shelf
+from wan_blender.engine.models.find import download
+from wan_blender.engine.models.find.at_hand import find_files
+from wan_blender.engine.models.find.catalogue import (
     Entry,
     LoraEntry,
     PartEntry,
@@ -42,11 +45,8 @@ from wan_blender.engine.models.catalogue import (
     lora_catalogue,
     part_catalogue,
 )
-from wan_blender.engine.models.download import fetch, fetch_files, list_repository
+from wan_blender.engine.models.find.download import fetch, fetch_files, list_repository
 from wan_blender.engine.models.layout import commit_of
-from wan_blender.engine.models.loading import open_model
-from wan_blender.errors import BadRequest, Cancelled, DiskFull, UserError
-from wan_blender.network import network_error
 
 ROOT = Path(__file__).parents[3]
 BIG = random.Random(0).randbytes(3_000_000)
@@ -423,8 +423,8 @@ def test_killed_process_leaves_what_the_next_one_continues(hub, tmp_path):
         "import time\n"
         "from pathlib import Path\n"
         "from wan_blender import transfer\n"
-        "from wan_blender.engine.models import download\n"
-        "from wan_blender.engine.models.catalogue import RemoteFile\n"
+        "from wan_blender.engine.models.find import download\n"
+        "from wan_blender.engine.models.find.catalogue import RemoteFile\n"
         "transfer._CHUNK = 4096\n"
         f"file = RemoteFile('a/b', 'big.safetensors', '{COMMIT}', {len(BIG)}, '{big().sha256}')\n"
         f"download.fetch_files({{file: Path({str(place)!r})}}, lambda t: time.sleep(0.002))\n"
@@ -822,7 +822,7 @@ def test_search_survives_what_is_odd(tmp_path):
 
 
 def test_command_line_lists_fetches_and_is_stopped_by_a_signal(hub, tmp_path):
-    command = [sys.executable, "-m", "wan_blender.engine.models"]
+    command = [sys.executable, "-m", "wan_blender.engine", "models"]
     told = subprocess.run([*command, "list"], cwd=ROOT, capture_output=True, check=True).stdout
     assert {m["key"] for m in json.loads(told)["models"]} == set(catalogue())
     lora = lora_catalogue()["wan2_1_t2v_4step"].file

@@ -33,24 +33,24 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from wan_blender.core.errors import BadRequest, UnsafeWeights, WeightsMissing, WrongModel
 from wan_blender.engine import conditioning
-from wan_blender.engine.models import pairs
-from wan_blender.engine.models.catalogue import part_catalogue
-from wan_blender.engine.models.finding import (
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.find import pairs
+from wan_blender.engine.models.find.catalogue import part_catalogue
+from wan_blender.engine.models.find.compose import (
     TOKENIZER,
     add_part,
     candidates,
     compose,
     write_candidate,
 )
-from wan_blender.engine.models.identify import Identity, identify
+from wan_blender.engine.models.find.identify import Identity, identify
+from wan_blender.engine.models.find.scan import hugging_face_cache, scan
+from wan_blender.engine.models.find.shelf import describe, look
 from wan_blender.engine.models.layout import CLIP
-from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.scanning import hugging_face_cache, scan
-from wan_blender.engine.models.shelf import describe, look
-from wan_blender.errors import BadRequest, UnsafeWeights, WeightsMissing, WrongModel
-from wan_blender.file_names import expert_of, model_of, name_of, stem_of
-from wan_blender.traits import CONDITIONED
+from wan_blender.model_info.names import expert_of, model_of, name_of, stem_of
+from wan_blender.model_info.traits import CONDITIONED
 
 pytestmark = pytest.mark.usefixtures("no_cache")
 

@@ -14,12 +14,13 @@ import sentencepiece
 import torch
 from layouts import component, describe, open_part, random_blocks, renamed, text_name
 
-from wan_blender.engine.models import shelf, stored
-from wan_blender.engine.models.gguf_files import read_gguf
-from wan_blender.engine.models.identify import identify
-from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.weights import Weights
-from wan_blender.errors import WeightsMissing
+from wan_blender.core.errors import WeightsMissing
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.files import stored
+from wan_blender.engine.models.files.gguf_files import read_gguf
+from wan_blender.engine.models.files.weights import Weights
+from wan_blender.engine.models.find import shelf
+from wan_blender.engine.models.find.identify import identify
 
 TEXTS = [
     "a red ball moves left", "  two   green\tstars ", "ﬁne ½ ㎏ ㍿ é", "никто 犬 🦊",

@@ -33,9 +33,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.stored import StoredLinear
-from wan_blender.errors import WrongModel
+from wan_blender.core.errors import WrongModel
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.files.stored import StoredLinear
 
 
 def same(actual: torch.Tensor, expected: torch.Tensor) -> None:

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from layouts import component, describe, open_part, save, velocity, write_gguf
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-from wan_blender.engine.models.identify import identify
+from wan_blender.core.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
+from wan_blender.engine.models.bundle import open_model, pick_device
+from wan_blender.engine.models.find.identify import identify
 from wan_blender.engine.models.layout import find_folder
-from wan_blender.engine.models.loading import open_model, pick_device
 from wan_blender.engine.models.text import PieceTokenizer, clean_prompt
-from wan_blender.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
 
 
 def copied(folders, tmp_path, kind="t2v"):

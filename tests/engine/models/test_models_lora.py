@@ -19,10 +19,10 @@ from layouts import (
 )
 from safetensors.torch import load_file
 
-from wan_blender.engine.models.lora import set_loras
-from wan_blender.engine.models.lora_files import check_lora, read_lora
+from wan_blender.core.errors import UnsafeWeights, WeightsMissing, WrongModel
+from wan_blender.engine.models.files.lora import set_loras
+from wan_blender.engine.models.files.lora_files import check_lora, read_lora
 from wan_blender.engine.models.parts import stream_blocks
-from wan_blender.errors import UnsafeWeights, WeightsMissing, WrongModel
 
 TARGETS = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k",
            "attn2.to_v", "attn2.to_out.0", "ffn.net.0.proj", "ffn.net.2")  # fmt: skip

@@ -14,19 +14,18 @@ import pytest
 import torch
 from layouts import open_part, velocity
 
-from wan_blender.engine.models.assemble import can_hold
-from wan_blender.engine.models.loading import open_model
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.files.assemble import can_hold
 from wan_blender.engine.models.memory import (
     Machine,
     Sizes,
     measure_machine,
-    measure_run,
     plan_memory,
     predict_phases,
     refuse,
     step_down,
-    weights_gb,
 )
+from wan_blender.engine.models.run_sizes import measure_run, weights_gb
 
 # Wan 14B at 832x480, 81 frames, bf16: 32760 tokens
 WAN_14B = Sizes(28.6, 40, 11.4, 0.5, 7.0, 5.1, 7.6, 2.2, 15.7, quantised_work=0.24)

@@ -13,13 +13,13 @@ import pytest
 import torch
 from layouts import component, official_transformer_name, renamed, save
 
-from wan_blender.engine.models.comfyui import comfyui_folders
-from wan_blender.engine.models.finding import Candidate, candidates, write_candidate
-from wan_blender.engine.models.identify import identify
-from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.scanning import hugging_face_cache, scan
-from wan_blender.engine.models.shelf import describe, look
-from wan_blender.errors import Cancelled, WeightsMissing, WrongModel
+from wan_blender.core.errors import Cancelled, WeightsMissing, WrongModel
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.find.comfyui import comfyui_folders
+from wan_blender.engine.models.find.compose import Candidate, candidates, write_candidate
+from wan_blender.engine.models.find.identify import identify
+from wan_blender.engine.models.find.scan import hugging_face_cache, scan
+from wan_blender.engine.models.find.shelf import describe, look
 
 pytestmark = pytest.mark.usefixtures("no_cache")
 
@@ -110,7 +110,7 @@ def test_error_nobody_foresaw_is_kept_with_its_file(tmp_path, monkeypatch):
     def fail(path):
         raise AssertionError("odd")
 
-    monkeypatch.setattr("wan_blender.engine.models.scanning.identify", fail)
+    monkeypatch.setattr("wan_blender.engine.models.find.scan.identify", fail)
     assert "AssertionError: odd" in scan([tmp_path]).unusable[path]
 
 

@@ -12,19 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wan_blender.crop import ModelSizes, plan_crop
-from wan_blender.file_names import is_distilled
-from wan_blender.job import Job, Lora, Region, Sampling, Shot, Stage
-from wan_blender.schedule_check import RULES, check_schedule
-from wan_blender.stages import plan_stages
-from wan_blender.traits import Traits
+from wan_blender.core.mask_settings import RegionSettings
+from wan_blender.core.settings import Job, LoraUse, Sampling, Shot, Stage
+from wan_blender.masks.crop import plan_crop
+from wan_blender.model_info.names import is_distilled
+from wan_blender.model_info.traits import ModelSizes, Traits
+from wan_blender.schedule.advice import RULES, check_schedule
+from wan_blender.schedule.stages import plan_stages
 
 T2V = Traits("t2v", 16, 16, 8, 2, False, False, False, 512, None, 832 * 480, 81)
 PAIR = replace(T2V, boundary=0.875)
 I2V_PAIR = replace(PAIR, kind="i2v", in_channels=36, needs_image=True, boundary=0.9)
 VACE = replace(T2V, kind="vace", in_channels=96, has_vace=True)
 FIVE_B = replace(T2V, kind="ti2v", in_channels=48, latent_channels=48, cell=16, native_frames=121)
-FAST = Lora("/loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors")
+FAST = LoraUse("/loras/wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors")
 FAST_HIGH, FAST_LOW = replace(FAST, expert="high"), replace(FAST, expert="low")
 
 
@@ -284,7 +285,10 @@ def test_five_b_needs_multiples_of_32():
 @pytest.mark.parametrize("mode", ["auto", "whole"])
 @pytest.mark.parametrize("canvas", [(854, 480), (1920, 1080), (500, 300), (1277, 719)])
 def test_size_is_told_of_what_the_model_sees_and_cured(traits, mode, canvas):
-    asked, sizes = Region(mode=mode), ModelSizes(traits.cell, traits.patch, traits.native_pixels)
+    asked, sizes = (
+        RegionSettings(mode=mode),
+        ModelSizes(traits.cell, traits.patch, traits.native_pixels),
+    )
     box = (0, 0, *canvas)
     grid = plan_crop(81, canvas, box, asked, sizes).grid
     finding = rules(job(), traits, grid.width, grid.height).get("size")
@@ -330,7 +334,9 @@ def test_shift_is_said_to_be_whose():
     message = rules(job(steps=20, shift=1.0), VACE)["shift"].message
     assert "16 of the original code, 8 of ComfyUI's template and 3 of diffusers' example" in message
     assert "the 5 of the original code" in rules(job(steps=20, shift=1.0), T2V)["shift"].message
-    merged = Lora("/loras/Wan2.1_T2V_14B_FusionX_LoRA.safetensors")  # its author's, not lightx2v's
+    merged = LoraUse(
+        "/loras/Wan2.1_T2V_14B_FusionX_LoRA.safetensors"
+    )  # its author's, not lightx2v's
     assert "shift" not in rules(job([merged], steps=8, shift=1.0, guidance=1.0), T2V)
 
 

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from layouts import component, describe, official_transformer_name, renamed, save, write_gguf
 
 from tests.engine.untrained import write_untrained
-from wan_blender.engine.models import stages as stages_module
-from wan_blender.engine.models.loading import open_model
-from wan_blender.engine.models.stages import StageModels
-from wan_blender.engine.release import make_law
-from wan_blender.engine.sampling import Source, denoise, make_noise
-from wan_blender.errors import InvalidJob, WrongModel
-from wan_blender.job import Lora, Model, Sampling, Stage
-from wan_blender.schedule import make_sigmas
-from wan_blender.stages import PRESETS, plan_stages, preset
+from wan_blender.core.errors import InvalidJob, WrongModel
+from wan_blender.core.settings import LoraUse, Model, Sampling, Stage
+from wan_blender.engine.models import stage_models as stages_module
+from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.stage_models import StageModels
+from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
+from wan_blender.engine.sample.release import make_law
+from wan_blender.schedule.noise import make_sigmas
+from wan_blender.schedule.presets import PRESETS, preset
+from wan_blender.schedule.stages import plan_stages
 
 
 def counts(plan):
@@ -133,7 +134,7 @@ def test_presets_are_settings_that_make_a_plan(name):
         assert [s.stage.name for s in plan.spans] == ["exploration", "decision", "refinement"]
         assert plan.spans[0].guidance == 3.5
         assert plan.spans[0].stage.loras == []
-        assert plan.spans[2].stage.loras == [Lora("low.safetensors")]
+        assert plan.spans[2].stage.loras == [LoraUse("low.safetensors")]
     with pytest.raises(InvalidJob, match="nonsense"):
         preset("nonsense", 0.9)
 
@@ -148,7 +149,7 @@ def run_source(seed=0):
     z = torch.randn(1, 16, 3, 8, 8, generator=random)
     mask = torch.zeros(1, 1, 3, 8, 8)
     mask[..., 2:6, 2:6] = 1
-    return Source(z, make_noise(tuple(z.shape), 5), mask)
+    return MaskedSource(z, make_noise(tuple(z.shape), 5), mask)
 
 
 def sample(models, plan, source, shift=5.0):
@@ -217,11 +218,11 @@ def test_loras_go_to_their_stage_and_expert(folders, tmp_path):
     file = str(write_lora(tmp_path / "l.safetensors", 1))
     bundle = open_model(folders["pair"], "cpu")
     stages = [
-        Stage(expert="high", end=0.875, loras=[Lora(file, 0.5)]),
-        Stage(expert="low", loras=[Lora(file, 0.25, "high")]),
+        Stage(expert="high", end=0.875, loras=[LoraUse(file, 0.5)]),
+        Stage(expert="low", loras=[LoraUse(file, 0.25, "high")]),
     ]
     plan = plan_stages(Sampling(steps=4), stages, 0.875)
-    models = StageModels(bundle, Model(), [Lora(file, 1.0, "low")], plan)
+    models = StageModels(bundle, Model(), [LoraUse(file, 1.0, "low")], plan)
     assert [use.weight for use in models.loras(plan.spans[0])] == [0.5]
     assert [use.weight for use in models.loras(plan.spans[1])] == [1.0]
     assert models.skipped == {}
@@ -307,7 +308,7 @@ def test_models_of_two_kinds_in_one_run_are_refused(folders, run, stage, words):
 
 def test_single_models_take_the_loras_of_their_stages_expert(folders):
     bundle = open_model(folders["t2v"], "cpu")
-    loras = [Lora("h", expert="high"), Lora("l", expert="low"), Lora("b")]
+    loras = [LoraUse("h", expert="high"), LoraUse("l", expert="low"), LoraUse("b")]
     stages = [Stage(expert="high", steps=1), Stage(expert="low", steps=1), Stage()]
     plan = plan_stages(Sampling(steps=4), stages, None)
     models = StageModels(bundle, Model(), loras, plan)

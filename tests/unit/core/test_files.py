@@ -6,11 +6,12 @@ import socket
 
 import pytest
 
-from wan_blender import job as jobs
-from wan_blender.claim import Claim, is_claimed
 from wan_blender.core import files
+from wan_blender.core import job as jobs
+from wan_blender.core.errors import InvalidJob, UserError
+from wan_blender.core.lock import Claim, is_claimed
 from wan_blender.core.programs import find_program
-from wan_blender.errors import InvalidJob, UserError
+from wan_blender.core.settings import Job, Shot
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def folder(tmp_path):
 
 
 def _job():
-    return jobs.Job(jobs.Shot("clip", "Scene", 64, 48, 24, 1, 1, 5, 2, 8))
+    return Job(Shot("clip", "Scene", 64, 48, 24, 1, 1, 5, 2, 8))
 
 
 def test_lock_through_a_link_leaves_its_target(folder, theirs):

@@ -7,10 +7,11 @@ the model it runs on, never by the user.
 
 from __future__ import annotations
 
-from ... import job as jobs
-from ...errors import WrongModel
-from ...traits import Traits
-from ..models.loading import Bundle
+from ...core.errors import WrongModel
+from ...core.job_pictures import END, REFERENCES, START, pictures
+from ...core.mask_settings import ModelMask
+from ...model_info.traits import Traits
+from ..models.bundle import Bundle
 from .image import GivenFrames, ImageToVideo
 from .per_token import PerToken
 from .scene import Scene
@@ -45,9 +46,9 @@ def require(name: str, traits: Traits, scene: Scene) -> list[str]:
             "Choose a text-to-video, image-to-video, VACE or 5B model.",
         )
     if traits.kind != "vace":
-        _refuse(name, "VACE", [*_pictures(scene, jobs.REFERENCES), *_steering(scene)])
+        _refuse(name, "VACE", [*_pictures(scene, REFERENCES), *_steering(scene)])
     if not traits.needs_image:
-        _refuse(name, "image-to-video", [*_pictures(scene, jobs.START, jobs.END), *_giving(scene)])
+        _refuse(name, "image-to-video", [*_pictures(scene, START, END), *_giving(scene)])
     if scene.settings.shape == "own":
         scene.mask(0)
     if traits.kind == "vace":
@@ -60,7 +61,7 @@ def require(name: str, traits: Traits, scene: Scene) -> list[str]:
 
 
 def _pictures(scene: Scene, *names: str) -> list[str]:
-    return [name for name in names if jobs.pictures(scene.shot.folder, scene.settings, name)]
+    return [name for name in names if pictures(scene.shot.folder, scene.settings, name)]
 
 
 def _steering(scene: Scene) -> list[str]:
@@ -73,7 +74,7 @@ def _giving(scene: Scene) -> list[str]:
 
 
 def _changed(scene: Scene, *names: str) -> list[str]:
-    default = jobs.ModelMask()
+    default = ModelMask()
     return [name for name in names if getattr(scene.settings, name) != getattr(default, name)]
 
 

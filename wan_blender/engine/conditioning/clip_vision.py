@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..models.loading import Bundle
+from ..models.bundle import Bundle
 
 # CLIP's own statistics (openai/CLIP), RGB in 0..1
 MEAN = (0.48145466, 0.4578275, 0.40821073)

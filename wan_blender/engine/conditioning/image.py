@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ... import job as jobs
-from ...errors import WrongModel
-from ...mask_notes import frame_ranges
-from ...traits import Traits
-from .. import vae as codec
-from ..models.loading import Bundle
+from ...core.errors import WrongModel
+from ...core.frame_ranges import frame_ranges
+from ...core.job_pictures import END, START
+from ...model_info.traits import Traits
+from ..frames import vae as codec
+from ..models.bundle import Bundle
 from .clip_vision import encode_images
 from .scene import Scene
 from .text import TextOnly
@@ -63,7 +63,7 @@ class GivenFrames:
         self.scene, self.settings = scene, scene.settings
         wants_end, asked = traits.kind == "flf2v", scene.settings.known
         self.gives_pixels = (traits.known if asked == "model" else asked) == "pixels"
-        self.start, self.end = scene.given(jobs.START), scene.given(jobs.END)
+        self.start, self.end = scene.given(START), scene.given(END)
         self.last = len(scene.shot) - 1
         self.wants_end = wants_end or self.end is not None
         self.start_frames = self.settings.start_frames or self._leading()

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from .. import vae as codec
-from ..models.loading import Bundle
+from ..frames import vae as codec
+from ..models.bundle import Bundle
 from .scene import Scene
 from .text import TextOnly
 

@@ -9,11 +9,13 @@ from functools import cached_property, lru_cache, reduce
 
 import numpy as np
 
-from ... import job as jobs
-from ...latent_grid import pad_to_tokens
-from ..pictures import fill_size, on_white, read_colour, scale_inside
-from ..region import Region
-from ..video import Shot, to_model
+from ...core import job_pictures
+from ...core.job_pictures import REFERENCES
+from ...core.mask_settings import ModelMask
+from ...masks.grid import pad_to_tokens
+from ..frames.files import ShotFrames, to_model
+from ..frames.pictures import fill_size, on_white, read_colour, scale_inside
+from ..frames.region import Region
 
 Masks = Callable[[int], np.ndarray]  # of a frame: (H, W) in [0, 1]
 
@@ -24,9 +26,9 @@ class Scene:
     is what hygiene makes of a picture at the model's size before it is shown, told the frame of
     the shot that it is, or its name; None shows pictures as they are."""
 
-    shot: Shot
+    shot: ShotFrames
     region: Region
-    settings: jobs.ModelMask
+    settings: ModelMask
     check: Callable[[], None] = lambda: None
     look: Callable[[np.ndarray, int | str], np.ndarray] | None = None
 
@@ -62,7 +64,7 @@ class Scene:
     def given(self, name: str) -> np.ndarray | None:
         """The job's start or end picture as the model sees it, or None. A picture of the plate's
         size is cropped like the plate; any other is fitted to fill the model's frame."""
-        files = jobs.pictures(self.shot.folder, self.settings, name)
+        files = job_pictures.pictures(self.shot.folder, self.settings, name)
         if not files:
             return None
         picture = to_model(read_colour(files[0]))
@@ -75,11 +77,11 @@ class Scene:
 
     def references(self) -> list[np.ndarray]:
         """Pictures of what to generate, whole, on white, at the model's size."""
-        files = jobs.pictures(self.shot.folder, self.settings, jobs.REFERENCES)
+        files = job_pictures.pictures(self.shot.folder, self.settings, REFERENCES)
         size = self.region.grid.padded_width, self.region.grid.padded_height
         pictures = [scale_inside(to_model(read_colour(path)), *size) for path in files]
         return [
-            on_white(self._seen(picture, f"{jobs.REFERENCES} {number}"), *size)
+            on_white(self._seen(picture, f"{REFERENCES} {number}"), *size)
             for number, picture in enumerate(pictures, 1)
         ]
 

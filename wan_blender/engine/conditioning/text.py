@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..models.loading import Bundle
+from ..models.bundle import Bundle
 from .scene import Scene
 
 Tensor = torch.Tensor

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import InvalidJob
-from ...latent_grid import frames_of_group, group_of_frame
-from .. import vae as codec
-from ..models.loading import Bundle
+from ...core.errors import InvalidJob
+from ...masks.grid import frames_of_group, group_of_frame
+from ..frames import vae as codec
+from ..models.bundle import Bundle
 from .scene import Scene
 from .text import TextOnly
 

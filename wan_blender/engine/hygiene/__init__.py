@@ -5,11 +5,7 @@
     automatic.py  pictures without a blur map: just enough by measure
     pictures.py   start frames and blur maps from files
     faces.py      faces in a picture
-    report.py     two pictures side by side: numbers and a plot
-    batch.py      a folder of pictures: CSV and contact sheet
-    motion.py     motion, crawl and first-frame fidelity of clips; many pairs in numbers
-    takes.py      two takes of one job, with hygiene and without
-    command.py    the subcommand of the engine's command line
+    measure/      two pictures or two takes side by side: numbers, plots, contact sheets
 
 The analysis itself is shared with Blender: wan_blender.hygiene, numpy only. No torch here.
 """

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...core.settings import Hygiene
 from ...hygiene.blur import radius_map, soften, treat
 from ...hygiene.matrix import analyse
 from ...hygiene.sinks import find_sinks
-from ...job import Hygiene
 from .faces import find_faces
 
 

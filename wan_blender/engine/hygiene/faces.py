@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...hygiene.sinks import Box
+from ...hygiene.sinks import Xywh
 
 
-def find_faces(picture: np.ndarray) -> list[Box]:
+def find_faces(picture: np.ndarray) -> list[Xywh]:
     """Boxes of faces by OpenCV's own cascades (Viola and Jones 2001); (H, W, 3) in 0..1.
 
     Upright faces from the front and from both sides, from a sixteenth of the picture's smaller side
@@ -21,7 +21,7 @@ def find_faces(picture: np.ndarray) -> list[Box]:
     gray = cv2.cvtColor((picture * 255).astype(np.uint8), cv2.COLOR_RGB2GRAY)
     smallest = max(min(gray.shape) // 16, 24)
 
-    def detect(name: str, plane: np.ndarray) -> list[Box]:
+    def detect(name: str, plane: np.ndarray) -> list[Xywh]:
         cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
         found = cascade.detectMultiScale(plane, 1.1, 6, minSize=(smallest, smallest))
         return [tuple(int(v) for v in box) for box in found]

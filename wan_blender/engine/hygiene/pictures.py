@@ -9,12 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ... import job as jobs
-from ...errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
+from ...core import job as jobs
+from ...core.errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
+from ...core.job_pictures import END, REFERENCES, START, pictures
+from ...core.settings import Job
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
-from ..pictures import fill_size, read_colour
-from ..region import Region
+from ..frames.pictures import fill_size, read_colour
+from ..frames.region import Region
 from .treatment import Treatment
 
 LINEAR = (".exr", ".hdr")  # hold light; other formats what a display is sent
@@ -107,7 +109,7 @@ def write_radius(path: Path, radius: np.ndarray) -> None:
     write_picture(path, radius / MAX_RADIUS)
 
 
-def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Treatment:
+def read_treatment(folder: Path, job: Job, region: Region, kind: str) -> Treatment:
     """What the job in ``folder`` does about fine detail, on the part of the canvas that a model of
     ``kind`` sees.
 
@@ -124,8 +126,8 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
     if not job.hygiene.uses_map:
         return Treatment(job.hygiene)
     maps = _find_maps(folder, job.shot.frame_count)
-    names = (jobs.END, jobs.REFERENCES)
-    others = any(jobs.pictures(folder, job.model_mask, name) for name in names)
+    names = (END, REFERENCES)
+    others = any(pictures(folder, job.model_mask, name) for name in names)
     start = _read_start(folder, job, region)
     if job.hygiene.needs_map and not maps and not others and start is None:
         raise InvalidJob(
@@ -155,10 +157,10 @@ def read_treatment(folder: Path, job: jobs.Job, region: Region, kind: str) -> Tr
     return Treatment(job.hygiene, radius, moves, job.sampling.seed, others, start)
 
 
-def _read_start(folder: Path, job: jobs.Job, region: Region) -> np.ndarray | None:
+def _read_start(folder: Path, job: Job, region: Region) -> np.ndarray | None:
     """Radii of the start picture's own map, fitted to what the model sees as the picture is; None
     without one."""
-    path, files = folder / jobs.START_RADIUS, jobs.pictures(folder, job.model_mask, jobs.START)
+    path, files = folder / jobs.START_RADIUS, pictures(folder, job.model_mask, START)
     if not files or not path.is_file():
         return None
     gray, grid, shot = read_gray(path), region.grid, job.shot

@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import SizeMismatch
+from ...core.errors import SizeMismatch
+from ...core.job_pictures import START
+from ...core.settings import Hygiene
 from ...hygiene.bands import luminance, resize
 from ...hygiene.blur import MAX_RADIUS, ambiguity, ambiguity_warning, soften
 from ...hygiene.matrix import Matrix, analyse
 from ...hygiene.sinks import find_sinks
-from ...job import START, Hygiene
 from .automatic import find_radius
 from .faces import find_faces
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import UnsafeWeights, WeightsMissing, WrongModel
-from ...file_names import name_of
-from ...job import BUNDLED
-from ...schema import show
+from ...core.errors import UnsafeWeights, WeightsMissing, WrongModel
+from ...core.schema import show
+from ...model_info.folder import BUNDLED
+from ...model_info.names import name_of
 from .. import nano
-from .configs import infer_config
-from .dialects import roles, translate
-from .tensor_files import TensorInfo, component_files, refuse_pickle
+from .files.configs import infer_config
+from .files.dialects import roles, translate
+from .files.tensor_files import TensorInfo, component_files, refuse_pickle
 
 _LIBRARIES = ("diffusers", "transformers", None)
 _NUMBERS = (
@@ -47,7 +47,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         refuse_pickle(folder)
         raise WrongModel(
             f"{folder} is a single file; a run needs a VAE and a text encoder too.",
-            "Make a model folder of it with: python -m wan_blender.engine.models compose",
+            "Make a model folder of it with: python -m wan_blender.engine models compose",
         )
     if not folder.is_dir():
         raise WeightsMissing(

@@ -2,39 +2,20 @@
 """How a run is made to fit: what the machine has free, what the run will take, and the gentlest
 set of measures that brings the one under the other.
 
-The prediction is a formula with constants measured on the CPU (docs/recipes.md has the table):
-weights as they lie in memory, the largest packed matrix unpacked, activations of one transformer
-block per token and channel, and the VAE's top layer per pixel and channel. It errs on the large
-side.
+What the run will take is computed in run_sizes.py.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
-from ...errors import OutOfMemory
-from ..vae import HALO, TILE
-from .assemble import Source
-from .stored import SLICE
-
-if TYPE_CHECKING:
-    from .loading import Bundle
-    from .parts import Part
+from ...core.errors import OutOfMemory
 
 _GB = 1e9
 _MARGIN_GB = 0.6  # CUDA context, allocator slack, the desktop's own share
-_CPU_BASE_GB = 0.6  # work areas of the kernels, and what the allocator does not give back
-_BYTES = {
-    "F32": 4.0, "F16": 2.0, "BF16": 2.0, "F8_E4M3": 1.0, "F8_E5M2": 1.0, "Q8_0": 1.0625,
-    "Q6_K": 0.8203, "Q5_K": 0.6875, "Q5_0": 0.6875, "Q5_1": 0.75, "Q4_K": 0.5625, "Q4_0": 0.5625,
-    "Q4_1": 0.625, "Q3_K": 0.4297, "Q2_K": 0.3281, "IQ4_NL": 0.5625, "IQ4_XS": 0.5313,
-}  # fmt: skip
-_UNPACKING = 24  # bytes for each number of the slice that is unpacked
 
 REMEDY = (
     "Use a smaller picture, fewer frames, a smaller model, or a GGUF version of it; close other "
@@ -124,45 +105,6 @@ def measure_machine(device: torch.device) -> Machine:
     return Machine("cpu", ram, ram, "the processor")
 
 
-def measure_run(
-    bundle: Bundle,
-    tokens: int,
-    height: int,
-    width: int,
-    loras_gb: float = 0.0,
-    latents_gb: float = 0.0,
-) -> Sizes:
-    """Sizes of a run over ``tokens`` model tokens, decoding frames of ``height`` x ``width``;
-    ``latents_gb`` is what the whole shot's latents and conditions take."""
-    parts = bundle.parts
-    experts = [p for name, p in parts.items() if name.startswith("transformer")]
-    config = parts["transformer"].config
-    channels = config["num_attention_heads"] * config["attention_head_dim"]
-    width_bytes = bundle.dtype.itemsize
-    held = max(weights_gb(p, width_bytes) for p in experts)
-    text = parts["text_encoder"]
-    vae = parts["vae"].config
-    base = vae.get("decoder_base_dim") or vae["base_dim"]
-    patch = vae.get("patch_size") or 1
-    decode = _decode_gb(height, width, base, patch)
-    # kept aside while VACE's own blocks run, one for each block they steer
-    hints = len(config.get("vace_layers") or ())
-    return Sizes(
-        transformer=held + loras_gb,
-        blocks=config["num_layers"],
-        text_encoder=weights_gb(text, width_bytes) + work_gb(text, width_bytes),
-        vae=weights_gb(parts["vae"], 4),
-        call=tokens * channels * ((15 + hints) * width_bytes + 12) / _GB,
-        encode=_encode_gb(height, width, vae["base_dim"], patch),
-        decode=decode,
-        tiled_decode=min(decode, _tile_gb(bundle.traits.cell, base, patch)),
-        quantised=min(held, _parameters(experts[0].weights) * 1.1 / _GB) + loras_gb,
-        work=max(work_gb(p, width_bytes) for p in experts),
-        quantised_work=max(work_gb(p, width_bytes, quantised=True) for p in experts),
-        base=latents_gb + (_CPU_BASE_GB if bundle.device.type == "cpu" else 0.0),
-    )
-
-
 def plan_memory(machine: Machine, sizes: Sizes, guidance: bool = True) -> MemoryPlan:
     """The first rung that fits; the last one when none does (its ``fits`` is False).
 
@@ -248,48 +190,3 @@ def _fewer_blocks(plan: MemoryPlan, sizes: Sizes, machine: Machine) -> list[Memo
         return [None]
     now = sizes.blocks if plan.resident_blocks < 0 else plan.resident_blocks
     return [replace(plan, resident_blocks=now // 2)] if now > 0 else [None]
-
-
-def weights_gb(part: Part, width_bytes: int) -> float:
-    """Room the tensors take once they are loaded."""
-    total = 0.0
-    for name, info in part.weights.infos.items():
-        each = _BYTES[info.dtype] if _stays_packed(part, name) else width_bytes
-        total += math.prod(info.shape) * each
-    return total / _GB
-
-
-def work_gb(part: Part, width_bytes: int, quantised: bool = False) -> float:
-    """Room a product with the largest packed matrix takes beside it: the matrix in the type of
-    its input, and the steps of unpacking a slice. ``quantised``: with all of the blocks packed."""
-    sizes = [
-        math.prod(info.shape)
-        for name, info in part.weights.infos.items()
-        if _stays_packed(part, name) or (quantised and "blocks." in name and len(info.shape) == 2)
-    ]
-    largest = max(sizes, default=0)
-    return (largest * width_bytes + min(largest, SLICE) * _UNPACKING) / _GB
-
-
-def _stays_packed(part: Part, name: str) -> bool:
-    stored = _BYTES.get(part.weights.infos[name].dtype, 2.0)
-    return stored < 2 and part.stays_packed(name)
-
-
-def _parameters(weights: Source) -> int:
-    return sum(math.prod(info.shape) for info in weights.infos.values())
-
-
-def _tile_gb(cell: int, base: int, patch: int) -> float:
-    side = (TILE + 2 * HALO) * cell
-    return _decode_gb(side, side, base, patch)
-
-
-def _decode_gb(height: int, width: int, base: int, patch: int) -> float:
-    """The VAE works on four frames at a time; its top layer counts."""
-    return 165 * height * width * (base + 20) / patch**2 / _GB
-
-
-def _encode_gb(height: int, width: int, base: int, patch: int) -> float:
-    """The residual encoder, which sees patches, holds a shortcut beside each layer."""
-    return (110 if patch == 1 else 180) * height * width * (base + 20) / patch**2 / _GB

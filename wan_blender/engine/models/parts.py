@@ -15,12 +15,12 @@ from diffusers.hooks import apply_group_offloading
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from ...errors import WrongModel
-from ...schema import show
-from .assemble import assemble, can_hold, check, is_matrix
-from .configs import LAYERS_LIMIT
+from ...core.errors import WrongModel
+from ...core.schema import show
+from .files.assemble import assemble, can_hold, check, is_matrix
+from .files.configs import LAYERS_LIMIT
+from .files.weights import Weights
 from .layout import complete, locate
-from .weights import Weights
 
 _DIFFUSERS = {
     cls.__name__: cls
@@ -32,10 +32,10 @@ _LIMITS = {
     "rope_max_seq_len": 1 << 16, "attention_head_dim": 4096, "vocab_size": 1 << 22,
 }  # fmt: skip
 
-Watch = Callable[[str, int, int], None]  # a part's name, its tensors that are read, of how many
+OnTensor = Callable[[str, int, int], None]  # a part's name, its tensors that are read, of how many
 
 
-class Part:
+class Component:
     """``place`` is a folder with config.json, a single file, or several files (the shards of
     one, or a T2V transformer and what VACE adds to it)."""
 
@@ -45,7 +45,7 @@ class Part:
         place: Path | list[Path],
         device: torch.device,
         dtype: torch.dtype,
-        watch: Watch,
+        watch: OnTensor,
         keep_packed: bool = True,
     ) -> None:
         self.name = name

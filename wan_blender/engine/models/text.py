@@ -13,8 +13,8 @@ import sentencepiece
 import torch
 from transformers import AutoTokenizer
 
-from ...errors import WeightsMissing
-from .weights import Weights
+from ...core.errors import WeightsMissing
+from .files.weights import Weights
 
 
 def clean_prompt(text: str) -> str:

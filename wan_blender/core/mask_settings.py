@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of what the mask means: to the sampler, to the model, to the crop, to the patch.
+
+A setting is declared once, here or in settings.py; schema.py says what follows from that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import schema
+
+REDUCTIONS = {
+    "max": "Largest value of the cell's pixels and frames: nothing masked is lost",
+    "min": "Smallest value: only cells that are masked throughout",
+    "mean": "Average: partly masked cells become soft",
+    "first": "First frame of each group, largest pixel",
+    "last": "Last frame of each group, largest pixel",
+    "comfy_trilinear": "As ComfyUI resamples it (two frames and 2x2 pixels of each cell)",
+    "vace_nearest_exact": "As VACE resamples its mask channels (one frame of each cell)",
+    "wan2gp_nearest": "As Wan2GP resamples it (one frame, one pixel, cut at 0.5)",
+}
+
+
+@dataclass
+class Mask:
+    """From the pixel mask to the latent mask; the composite matte is ``Output``'s."""
+
+    frames: str = schema.text(
+        "", 'Only these timeline frames, for instance "30-50, 80-"; empty takes all'
+    )
+    reduction: str = schema.choice(
+        "max", "How the pixels and frames of a latent cell become one value", REDUCTIONS
+    )
+    grow_px: int = schema.integer(
+        0,
+        "Grow what the sampler generates beyond the mask, or shrink it (negative); the patch shows "
+        "more than the mask only as output.matte footprint",
+        -512,
+        512,
+        "px",
+    )
+    grow_before: int = schema.integer(
+        0,
+        "Let the sampler begin this many frames before the mask appears; the patch shows them only "
+        "as output.matte footprint",
+        -1000,
+        1000,
+        "frames",
+    )
+    grow_after: int = schema.integer(
+        0,
+        "Let the sampler go on this many frames after the mask disappears; the patch shows them "
+        "only as output.matte footprint",
+        -1000,
+        1000,
+        "frames",
+    )
+    token_snap: bool = schema.flag(
+        False, "Give all four cells of a model token the largest value among them"
+    )
+    law: str = schema.choice(
+        "release",
+        "What soft mask values mean during sampling",
+        {
+            "release": "Each value joins at its own time, counted evenly over all stages",
+            "static": "Blend of source and result, as ComfyUI without differential diffusion",
+            "comfy": "ComfyUI's differential diffusion: hard threshold, even in sigma",
+            "kijai": "WanVideoWrapper's: hard threshold, even in steps",
+        },
+    )
+    softness: float = schema.number(
+        0.25, "How gradually a soft value joins; 0 switches it at once", 0, 1
+    )
+
+
+@dataclass
+class ModelMask:
+    """What a model that was trained with masks is shown; the sampler's mask is ``Mask``."""
+
+    shape: str = schema.choice(
+        "same",
+        "Shape the model sees",
+        {
+            "same": "The mask as it is",
+            "hard": "The mask cut at one half, without soft edges",
+            "box": "The box around the mask on each frame",
+            "own": "Another matte, or the frames in the job folder's model_mask",
+        },
+    )
+    matte: str = schema.text(
+        "", 'Strip or mask that the model sees when the shape is "own", by name or id', "matte"
+    )
+    grow_px: int = schema.integer(
+        0,
+        "Grow or shrink (negative) that shape; the sampler's growth does not reach it",
+        -512,
+        512,
+        "px",
+    )
+    grow_before: int = schema.integer(
+        0,
+        "Show the model this many frames before the mask appears as masked; the sampler's growth "
+        "does not reach it",
+        -1000,
+        1000,
+        "frames",
+    )
+    grow_after: int = schema.integer(
+        0,
+        "Show the model this many frames after the mask disappears as masked; the sampler's growth "
+        "does not reach it",
+        -1000,
+        1000,
+        "frames",
+    )
+    known: str = schema.choice(
+        "model",
+        "What image-to-video models are told is given",
+        {
+            "model": "As the model's folder says; whole frames where it says nothing",
+            "frames": "Whole frames at the start (and end): models that animate an image",
+            "pixels": "All unmasked pixels: inpainting models of the same layout",
+        },
+    )
+    start_frames: int = schema.integer(
+        1,
+        "Unmasked frames at the start that an image-to-video model is given; 0 gives all up to the "
+        "first masked one",
+        0,
+        1000,
+        "frames",
+    )
+    time: str = schema.choice(
+        "groups",
+        "Which frames VACE is shown as masked",
+        {
+            "groups": "All frames of a latent group that holds a masked one, as the sampler does",
+            "frames": "Each frame's own mask, as the released code does; it can miss short flashes",
+        },
+    )
+    strength: float = schema.number(1.0, "How strongly VACE steers", 0, 2)
+    strengths: list[float] = schema.many(
+        float, "VACE strength of each latent frame; one number for each, replaces strength", 0, 2
+    )
+    start_image: str = schema.text(
+        "", "Picture an image-to-video model starts from, when it is not the plate's own", "file"
+    )
+    end_image: str = schema.text(
+        "", "Picture an image-to-video model ends with, when it is not the plate's own", "file"
+    )
+    references: str = schema.text(
+        "", "Folder with pictures of what to generate, for VACE; or one picture", "path"
+    )
+
+
+@dataclass
+class RegionSettings:
+    """Which part of the canvas the model sees."""
+
+    mode: str = schema.choice(
+        "auto",
+        "What the model sees",
+        {
+            "auto": "A box around the mask with some context, the same for the whole shot and at "
+            "least a quarter of the model's own size",
+            "whole": "The whole frame",
+        },
+    )
+    context: float = schema.number(
+        0.5, "Surroundings on each side, as a share of the mask's size", 0, 10
+    )
+    pixels: int = schema.integer(
+        0,
+        "Pixels of a frame as the model sees it; the box is scaled to about that. 0 is the model's "
+        "own size, and only ever scales down",
+        0,
+        33_177_600,
+        "px",
+    )
+
+
+@dataclass
+class Output:
+    matte: str = schema.choice(
+        "mask",
+        "Which pixels the patch covers",
+        {
+            "mask": "The mask itself, soft values included",
+            "solid": "Every masked pixel fully",
+            "footprint": "Every pixel of a generated latent cell, also beyond the mask",
+        },
+    )
+    feather_px: float = schema.number(
+        1.0,
+        "Soft edge of the patch, inward from the mask's edge; less where the mask is thin",
+        0,
+        512,
+        "px",
+    )
+    colour_match: bool = schema.flag(
+        False, "Match the patch's colours to the plate in a ring around the mask"
+    )
+    grain_match: bool = schema.flag(False, "Give the patch the plate's own grain")
+    full_frames: bool = schema.flag(False, "Also write full frames, source and patch composited")

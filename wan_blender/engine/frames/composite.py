@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The patch over the plate: exact outside, measured after writing.
+
+Latents cannot promise untouched pixels (the decoder mixes every pixel of a frame), the composite
+does: where the matte is 0 a result pixel is a copy of the plate's integer value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...core.mask_settings import Output
+from ...masks.grid import frame_footprint
+from .files import ShotFrames, from_model
+from .masks import MaskPlan, matte
+from .region import Region
+
+
+def matte_on_canvas(
+    shot: ShotFrames, region: Region, plan: MaskPlan, output: Output, index: int
+) -> np.ndarray:
+    """Composite matte (H, W) of frame ``index`` on the whole canvas; 0 outside the region."""
+    cells = np.zeros((shot.height, shot.width), np.float32)
+    shown = frame_footprint(plan.latent, region.grid, index)
+    cells[region.window] = region.restore_cells(shown)
+    alpha = np.zeros((shot.height, shot.width), np.float32)
+    alpha[region.window] = matte(shot.mask(index), cells, output)[region.window]
+    return alpha
+
+
+def over(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Integer RGB of ``generated`` (float, [-1, 1]) over ``plate`` (integer) with ``alpha``
+    (H, W); pixels with alpha 0 are the plate's own values. A plate with alpha gets the union of
+    both: 1 - (1 - a)(1 - b), straight."""
+    picture = from_model(generated, plate.dtype)
+    a = alpha[..., None].astype(np.float64)
+    mixed = np.rint(a * picture + (1 - a) * plate[..., :3]).astype(plate.dtype)
+    if plate.shape[2] == 4:
+        mixed = np.concatenate([mixed, _union(plate[..., 3:], a, picture, plate, mixed)], 2)
+    return np.where(a > 0, mixed, plate)
+
+
+def _union(below, a, picture, plate, mixed) -> np.ndarray:
+    """Alpha of the union; also corrects ``mixed`` in place for straight alpha below."""
+    peak = np.iinfo(plate.dtype).max
+    b = below.astype(np.float64) / peak
+    total = 1 - (1 - a) * (1 - b)
+    weight = np.divide(a, total, out=np.zeros_like(a), where=total > 0)
+    mixed[...] = np.rint(weight * picture + (1 - weight) * plate[..., :3]).astype(plate.dtype)
+    return np.rint(total * peak).astype(plate.dtype)
+
+
+def patch(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """RGBA frame to lay over the plate: the generated picture where alpha > 0. Around it the
+    plate's own colours stay, so that a scaled patch does not bleed black; far from it zeros."""
+    peak = np.iinfo(plate.dtype).max
+    rgba = np.zeros((*plate.shape[:2], 4), plate.dtype)
+    covered = alpha > 0
+    if not covered.any():
+        return rgba
+    ys, xs = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    box = (
+        slice(max(ys[0] - 16, 0), ys[-1] + 17),
+        slice(max(xs[0] - 16, 0), xs[-1] + 17),
+    )
+    rgba[box][..., :3] = plate[box][..., :3]
+    rgba[..., :3][covered] = from_model(generated, plate.dtype)[covered]
+    rgba[..., 3] = np.rint(alpha * peak).astype(plate.dtype)
+    return rgba
+
+
+def difference_outside(plate: np.ndarray, alpha: np.ndarray, files: list[np.ndarray]) -> int:
+    """Largest difference between the plate and what was written, where the matte ``alpha`` is 0,
+    in the plate's integer steps. ``files`` are the patch (laid over the plate here) and, when they
+    were written, the full frame."""
+    outside = alpha == 0
+    rgba = files[0]
+    written = rgba[..., 3:].astype(np.float64) / np.iinfo(rgba.dtype).max
+    shown = np.rint(written * rgba[..., :3] + (1 - written) * plate[..., :3])
+    pairs = [(shown, plate[..., :3]), *((frame, plate) for frame in files[1:])]
+    return max(
+        int(np.abs(a.astype(np.int64) - b.astype(np.int64))[outside].max(initial=0))
+        for a, b in pairs
+    )

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two takes of one job, with hygiene and without: the second folder, and what the pair shows.
+
+A job folder that holds ``compare_with`` names the folder beside it with the same take without
+hygiene. When its own run is done, both are measured, on the part of the canvas that the model saw
+and at the size it saw it. Leading frames that are the same in both takes, as a given start frame
+is, are left out.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....core import job as jobs
+from ....core import job_pictures
+from ....core.errors import BadRequest, InvalidJob, LengthMismatch, from_os_error
+from ....core.files import read_bytes, read_json
+from ....core.job_pictures import START
+from ....core.lock import refuse_links
+from ....core.settings import Job
+from ....hygiene.bands import resize
+from ...frames.files import read_png, to_mask
+from ..pictures import write_image
+from .motion import pair
+from .report import Drawing, draw_text, draw_tile
+
+SHOWN = 6  # frames of each take on the sheet
+TILE, INK = 240, (230, 230, 230)
+OWN = (jobs.RESULT, "result.part", "job.json", "state.jsonl", "log.txt", "lock", "cancel")
+MEASURES = {
+    "motion": "motion, px/frame",
+    "moving": "part that moves",
+    "crawl": "crawl, 8-bit levels",
+    "crawl_ratio": "crawl / detail",
+    "first_psnr": "first new frame, dB",
+    "first_ssim": "the same, SSIM",
+}
+
+
+def make_without(folder: Path) -> Path:
+    """The folder beside ``folder`` with the same job, hygiene off, which it is to be compared with.
+
+    Frames are links where the disk has them. A result of the very same job stays, so a long pair
+    goes on where it stopped. Raises InvalidJob when hygiene is off anyway.
+    """
+    job = jobs.read(folder)
+    if job.hygiene.mode == "off":
+        raise InvalidJob(
+            "hygiene.mode is 'off', so both takes would be the same.",
+            "Choose 'soft', 'scheduled' or 'both'.",
+        )
+    refuse_links(folder)
+    other = folder.with_name(f"{folder.name}-without")
+    without = replace(job, hygiene=replace(job.hygiene, mode="off"))
+    try:
+        if not other.exists() or jobs.read(other) != without:
+            shutil.rmtree(other, ignore_errors=True)
+            ignore = shutil.ignore_patterns(*OWN, jobs.COMPARE_WITH)
+            shutil.copytree(folder, other, ignore=ignore, copy_function=_link)
+            jobs.create(other, without)
+        jobs.compare_with(folder, other)
+    except OSError as error:
+        raise from_os_error(error, "making the take without hygiene") from error
+    return other
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+@dataclass(frozen=True)
+class Take:
+    """A job folder and the result of its run, which may not have been published yet."""
+
+    folder: Path
+    result: Path
+    job: Job
+
+    @classmethod
+    def read(cls, folder: Path, result: Path | None = None) -> Take:
+        """Raises InvalidJob when there is no job, or no result of it."""
+        job, result = jobs.read(folder), result or jobs.result_folder(folder)
+        if result is None:
+            raise InvalidJob(f"{folder} holds no finished result to compare.", "Run it first.")
+        return cls(folder, result, job)
+
+    def frame(self, index: int) -> np.ndarray:
+        """(H, W, 3) in 0..1 on the canvas: the patch over the plate."""
+        patch = read_png(self.result / jobs.PATCH / jobs.frame_name(index))
+        alpha = to_mask(patch[..., 3:])
+        return alpha * to_mask(patch[..., :3]) + (1 - alpha) * self.plate(index)
+
+    def plate(self, index: int) -> np.ndarray:
+        return _rgb(read_png(self.folder / jobs.PLATE / jobs.frame_name(index)))
+
+    def start(self) -> np.ndarray:
+        """The start picture where it has the shot's size, else the plate's first frame."""
+        files = job_pictures.pictures(self.folder, self.job.model_mask, START)
+        plate = self.plate(0)
+        start = _rgb(read_png(files[0])) if files else plate
+        return start if start.shape == plate.shape else plate
+
+
+def compare_with(folder: Path, result: Path, check: Callable[[], None]) -> dict[str, Any]:
+    """{"takes": measures} when the job in ``folder`` has another take to be compared with, else {}.
+    ``result`` holds its frames; the contact sheet is written there. A comparison that cannot be
+    made says why and fails nothing, but ``check`` may raise Cancelled."""
+    named = folder / jobs.COMPARE_WITH
+    if not named.is_file():
+        return {}
+    other = folder.with_name(Path(read_bytes(named, 4096).decode("utf-8", "replace").strip()).name)
+    try:
+        takes = Take.read(other), Take.read(folder, result)
+        return {"takes": compare(*takes, result / jobs.TAKES, check)}
+    except BadRequest as error:
+        return {"takes": {"error": str(error)}}
+
+
+def compare(
+    without: Take, treated: Take, sheet: Path, check: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Measure two takes of one shot and seed, and draw them on ``sheet``.
+
+    Raises InvalidJob or LengthMismatch when they are not that.
+    """
+    _check_pair(without.job, treated.job)
+    cut, count = _cut_of(without.result), without.job.shot.frame_count
+
+    def frames(take: Take, first: int) -> Iterator[np.ndarray]:
+        for index in range(first, count):
+            check()
+            yield cut(take.frame(index))
+
+    pairs = zip(frames(without, 0), frames(treated, 0), strict=True)
+    same = next((i for i, (a, b) in enumerate(pairs) if (a != b).any()), count)
+    first = same if count - same >= 2 else 0
+    measured = pair(frames(without, first), frames(treated, first), cut(treated.start()))
+    found = {
+        "without_folder": without.folder.name,
+        "seed": treated.job.sampling.seed,
+        "mode": treated.job.hygiene.mode,
+        "frames": count,
+        "same_frames": same,
+        **{name: _finite(values) for name, values in measured.items()},
+    }
+    shown = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int).tolist()
+    rows = [[cut(take.frame(i)) for i in shown] for take in (without, treated)]
+    write_image(sheet, _draw(shown, *rows, found))
+    return found
+
+
+def _check_pair(without: Job, treated: Job) -> None:
+    a, b = without.shot, treated.shot
+    if (a.frame_count, a.width, a.height) != (b.frame_count, b.width, b.height):
+        raise LengthMismatch(
+            f"The takes have {a.frame_count} and {b.frame_count} frames of {a.width} x {a.height} "
+            f"and {b.width} x {b.height} pixels.",
+            "Compare takes of one shot.",
+        )
+    if without.sampling.seed != treated.sampling.seed:
+        raise InvalidJob(
+            f"The takes have seeds {without.sampling.seed} and {treated.sampling.seed}: what they "
+            "differ in would not be hygiene's doing.",
+            "Generate both with one seed.",
+        )
+
+
+def _cut_of(result: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """From the canvas to what the model saw, at its size where that is smaller; as its report
+    says."""
+    size = read_json(result / jobs.REPORT, jobs.REPORT_BYTES)["size"]
+    x, y, width, height = size["box"]
+    model_width, model_height = size["model_pixels"]
+
+    def cut(picture: np.ndarray) -> np.ndarray:
+        part = np.ascontiguousarray(picture[y : y + height, x : x + width])
+        if model_width >= width and model_height >= height:
+            return part
+        return resize(part, model_width, model_height)
+
+    return cut
+
+
+def _rgb(picture: np.ndarray) -> np.ndarray:
+    """Integer gray or colour -> (H, W, 3) float32 in 0..1."""
+    if picture.ndim == 2:
+        picture = np.repeat(picture[..., None], 3, 2)
+    return to_mask(picture[..., :3])
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    """For JSON: what is equal, and so infinitely alike, is None."""
+    return {k: round(v, 5) if math.isfinite(v) else None for k, v in values.items()}
+
+
+def _draw(
+    shown: list[int], without: list[np.ndarray], treated: list[np.ndarray], found: dict[str, Any]
+) -> Drawing:
+    """Frames of both takes, what they differ in, and the numbers."""
+    height = max(round(TILE * without[0].shape[0] / without[0].shape[1]), 60)
+    difference = [0.5 + 2 * (b - a) for a, b in zip(without, treated, strict=True)]
+    rows = [
+        [draw_tile(frame, TILE, height) for frame in row] for row in (without, treated, difference)
+    ]
+    names = "without", f"with: {found['mode']}", "difference, doubled"
+    for row, name in zip(rows, names, strict=True):
+        draw_text(row[0], name, 6, 18, INK, 0.45)
+    for tile, index in zip(rows[0], shown, strict=True):
+        draw_text(tile, f"frame {index}", 6, height - 8, INK, 0.4)
+    pictures = np.vstack([np.hstack(row) for row in rows])
+    return np.vstack([pictures, _table(found, max(pictures.shape[1], 480))[:, : pictures.shape[1]]])
+
+
+def _table(found: dict[str, Any], width: int) -> Drawing:
+    lines = [("", "without", "with", "change")]
+    for key, words in MEASURES.items():
+        values = [found[part][key] for part in ("without", "with", "change")]
+        lines.append((words, *("exact" if v is None else f"{v:.3f}" for v in values)))
+    table = np.full((12 + 20 * len(lines), width, 3), 24, np.uint8)
+    for number, line in enumerate(lines):
+        for x, words in zip((10, 200, 290, 380), line, strict=True):
+            draw_text(table, words, x, 20 + 20 * number, INK, 0.45)
+    return table

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a weight file is, from its tensors: header only, no torch, milliseconds a file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....core.errors import WeightsMissing, WrongModel
+from ....model_info.names import expert_of
+from ....model_info.traits import model_kind
+from ..files.configs import infer_config
+from ..files.dialects import foreign, piece, roles, transformer_name, translate
+from ..files.gguf_files import read_infos
+from ..files.tensor_files import SCALES, TensorInfo, component_files, refuse_packed, whole
+
+_PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """``role`` is transformer, vae, text_encoder, image_encoder, vace (what VACE adds to a T2V
+    transformer), lora, or "" for anything else. A checkpoint that holds several parts has one
+    Identity for each."""
+
+    path: Path
+    role: str
+    kind: str = ""  # transformers: t2v, i2v, ...; else what tells versions apart
+    precision: str = ""  # bf16, fp8, fp8 scaled, Q4_K
+    parameters_b: float = 0.0  # billions, LoRA: its own
+    width: int = 0  # channels (LoRA: of the transformer it is for)
+    latent_channels: int = 0
+    text_dim: int = 0  # channels of the text encoder that a transformer takes
+    image_dim: int = 0  # channels of the image encoder that it takes; 0: none
+    expert: str = ""  # "high" or "low", which only a file's name can tell
+    has_tokenizer: bool = False
+    foreign: tuple[str, ...] = ()  # modules of a transformer that no Wan has
+
+    @property
+    def title(self) -> str:
+        """In words, for lists: "T2V 14.3B, fp8 scaled, high noise"."""
+        words = [f"{self.kind.upper() or self.role} {self.parameters_b:.2g}B", self.precision]
+        if self.expert:
+            words.append(f"{self.expert} noise")
+        return ", ".join(words)
+
+
+def identify(path: Path) -> list[Identity]:
+    """What ``path`` holds: a file, or a folder with a model's shards, which one of them stands for.
+    Raises WeightsMissing for damaged files, UnsafeWeights for pickles, WrongModel for a
+    quantisation that is not read."""
+    path = whole(path)
+    infos: dict[str, TensorInfo] = {}
+    for file in component_files(path) if path.is_dir() else [path]:
+        infos |= read_infos(file)
+    found = roles(infos)
+    if not found:
+        return [Identity(path, "", precision=precision(infos))]
+    if "lora" not in found:
+        refuse_packed(infos)
+    try:
+        return [_identity(path, role, prefix, infos) for role, prefix in found.items()]
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        raise WeightsMissing(
+            f"{path} has tensors of shapes that no {' or '.join(found)} has: {error}.",
+            "Download the file again.",
+        ) from error
+
+
+def _identity(path: Path, role: str, prefix: str, infos: Mapping[str, TensorInfo]) -> Identity:
+    inside = {n: i for n, i in infos.items() if n.startswith(prefix)}
+    common = {
+        "path": path,
+        "role": role,
+        "precision": precision(inside),
+        "parameters_b": round(sum(math.prod(i.shape) for i in inside.values()) / 1e9, 3),
+    }
+    if role == "lora":
+        return Identity(**common, width=_lora_width(inside), expert=expert_of(path))
+    names = translate(role, infos, prefix)
+    renamed = {name: piece(name, raw, infos[raw]) for name, raw in names.items()}
+    try:
+        if role == "transformer":
+            config = infer_config(role, renamed)
+            width = config["num_attention_heads"] * config["attention_head_dim"]
+            return Identity(
+                **common, kind=model_kind(config), width=width, expert=expert_of(path),
+                latent_channels=config["out_channels"], text_dim=config["text_dim"],
+                image_dim=config["image_dim"] or 0, foreign=tuple(foreign(renamed)),
+            )  # fmt: skip
+        if role == "vace":
+            width = renamed["vace_blocks.0.attn1.to_q.weight"].shape[0]
+            return Identity(**common, kind="vace", width=width, expert=expert_of(path))
+        if role == "vae":
+            channels = infer_config(role, renamed)["z_dim"]
+            version = "wan 2.2" if channels == 48 else "wan 2.1"
+            return Identity(**common, kind=version, latent_channels=channels)
+        if role == "text_encoder":
+            config = infer_config(role, renamed)
+            tokenizer = any(n.endswith("spiece_model") for n in infos)
+            return Identity(
+                **common, kind=_text_kind(renamed, config["num_layers"]), width=config["d_model"],
+                has_tokenizer=tokenizer,
+            )  # fmt: skip
+        if role == "image_encoder":
+            return Identity(**common, width=infer_config(role, renamed)["hidden_size"])
+    except (WrongModel, KeyError):
+        return Identity(path, "", precision=common["precision"])
+    return Identity(**common)
+
+
+def precision(infos: Mapping[str, TensorInfo]) -> str:
+    """The type that most weights have."""
+    weight = Counter()
+    for info in infos.values():
+        weight[info.dtype] += math.prod(info.shape)
+    if not weight:
+        return ""
+    word = weight.most_common(1)[0][0]
+    scaled = any(name.endswith(SCALES) for name in infos)
+    return _PRECISIONS.get(word, word) + (" scaled" if scaled and word.startswith("F8") else "")
+
+
+def _text_kind(infos: Mapping[str, TensorInfo], layers: int) -> str:
+    """UMT5 has a relative attention bias in every block, T5 in the first one only."""
+    biases = sum(name.endswith("relative_attention_bias.weight") for name in infos)
+    return "umt5" if biases >= layers else "t5"
+
+
+def _lora_width(infos: Mapping[str, TensorInfo]) -> int:
+    """Channels of the transformer a LoRA is for, from a self-attention layer's down matrix."""
+    for name, info in infos.items():
+        plain = transformer_name(name.replace("_self_attn_", ".self_attn."))
+        if re.search(r"(attn1|self_attn)\W.*(lora_A|lora_down|lora\.down)", plain):
+            return info.shape[-1]
+    return 0

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job folder as this Blender sees it: its settings, where it came from, how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core import job, protocol, schema
+from ..core.errors import BadRequest, InvalidJob, UserError, WanError, from_os_error
+from ..core.files import read_json, write_json
+from ..core.job_pictures import locate_pictures
+from ..core.lock import Claim, is_claimed
+from ..core.settings import Job
+from ..timeline.background import BackgroundExport
+from ..timeline.place import Placement, is_missing
+from ..timeline.shot import ShotRequest
+
+ORIGIN = "origin.json"  # for the host alone: the engine does not read it
+FOUND_LIMIT = 50
+
+
+class Phase(enum.Enum):
+    EXPORTING = "exporting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass
+class LocalJob:
+    """One job folder. ``request``, ``exporter`` and ``claim`` are there while it is exporting."""
+
+    folder: Path
+    settings: Job
+    placement: Placement
+    choices: dict[str, Any]  # mattes and span
+    phase: Phase
+    request: ShotRequest | None = None
+    exporter: BackgroundExport | None = None
+    claim: Claim | None = None
+    progress: protocol.Progress | None = None
+    error: WanError | None = None
+    cancelling: bool = False
+    wants_placing: bool = False
+    placed: bool = False
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def active(self) -> bool:
+        return self.phase in (Phase.EXPORTING, Phase.QUEUED, Phase.RUNNING)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has ended and the user has to say what becomes of it."""
+        unplaced = self.phase is Phase.DONE and not self.placed and not self.wants_placing
+        return unplaced or self.phase is Phase.FAILED
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the result strip carries: enough to run the job again, and how it was treated."""
+        told = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
+        settings = locate_pictures(self.folder, self.settings)
+        return {"job": schema.to_dict(settings), **self.choices, **told}
+
+    def write_origin(self) -> None:
+        """Write where the job comes from. Raises DiskFull."""
+        origin = {"placement": asdict(self.placement), "choices": self.choices}
+        try:
+            write_json(self.folder / ORIGIN, origin)
+        except OSError as error:
+            raise from_os_error(error, "creating the job folder") from error
+
+
+def read_folder(folder: Path) -> LocalJob:
+    """The job in a folder made earlier, by this Blender or another. Raises InvalidJob."""
+    settings = job.read(folder)
+    path = folder / ORIGIN
+    try:
+        origin = read_json(path)
+        placement, choices = Placement(**origin["placement"]), dict(origin["choices"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidJob(f"{path} cannot be read: {error}.", "Export the shot again.") from error
+    local = LocalJob(folder, settings, placement, choices, Phase.DONE)
+    local.placed = "placed" in job.read_events(folder)
+    result = job.result_folder(folder)
+    if result:
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            local.report = dict(read_json(result / job.REPORT, job.REPORT_BYTES))
+    else:
+        local.phase = Phase.FAILED
+        local.error = UserError("The job was interrupted.", "Run it again, or dismiss it.")
+    return local
+
+
+def make_room(folder: Path, finished: bool = False) -> None:
+    """Take over a folder with an unfinished job of ours, so that a command that was killed can be
+    repeated; with ``finished``, one that is done too. Raises BadRequest for any other that is not
+    empty, JobBusy while somebody works on the job."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (folder / ORIGIN).is_file():
+        raise BadRequest(f"{folder} is not empty.", "Give a new or empty folder.")
+    if (folder / job.RESULT).exists() and not finished:
+        raise BadRequest(f"{folder} holds a result.", "Give a new or empty folder.")
+    with Claim(folder):
+        job.clear(folder)
+
+
+def find_open_ends(root: Path, lost: bool = True) -> list[LocalJob]:
+    """Results in ``root`` that are on no timeline and jobs that never ended, oldest first; without
+    ``lost`` no results that were placed, and whose strip is gone from the open file. Jobs that run
+    in another Blender are its own."""
+    found = []
+    for path in sorted(root.glob("*/job.json"), reverse=True)[:FOUND_LIMIT]:
+        events = job.read_events(path.parent)
+        ended = events and events[-1] in ("failed", "cancelled")
+        if "dismissed" not in events and not ended and not is_claimed(path.parent):
+            with contextlib.suppress(WanError):
+                local = read_folder(path.parent)
+                if lost and is_missing(local.placement, local.folder / job.RESULT):
+                    local.placed = False
+                if not local.placed:
+                    found.insert(0, local)
+    return found

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The models on this machine as the engine found them, kept between sessions, and the calls to the
+engine that look for more. Nothing of it is saved in a .blend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..core.errors import Cancelled, WanError
+from ..core.files import read_json, write_json
+from ..model_info.folder import find_folder, is_bundled
+from ..model_info.traits import ModelSizes, Traits, read_sizes
+from ..process.call import EngineCall
+from .interface import in_a_window, redraw_sidebar, start_timer, stop_timer
+
+TICK_S = 0.2
+FILE = "models.json"
+
+
+class Library:
+    """``find_python`` gives the engine's Python or raises EngineMissing, ``places`` the folders to
+    look in, the first of them the one that is written to. ``error`` is what went wrong last, until
+    something else is asked. ``offer`` is the download that was asked about, until it is done.
+    """
+
+    def __init__(
+        self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
+    ) -> None:
+        self.error: WanError | None = None
+        self.offer: dict[str, Any] | None = None  # what engine/models/__main__.py's price says
+        self._into = ""  # the model that lacks what is on offer
+        self._file = home / FILE
+        self._find_python, self._places = find_python, places
+        self._found: dict[str, Any] = _read(self._file)
+        self._calls: dict[str, tuple[EngineCall, Callable[[Any], None]]] = {}
+        self._tried = False
+
+    # -- what is there
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was ever looked for."""
+        return bool(self._found)
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """What engine/models/shelf.py's Shown says of each, bundled ones first."""
+        return self._found.get("models", [])
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Weight files that cannot be used, with the reason."""
+        return self._found.get("unusable", {})
+
+    @property
+    def catalogue(self) -> list[dict[str, Any]]:
+        """Models that can be fetched: key, title, licence, tasks."""
+        return self._found.get("catalogue", [])
+
+    @property
+    def lora_catalogue(self) -> list[dict[str, Any]]:
+        """LoRAs that can be fetched: key, title."""
+        return self._found.get("loras", [])
+
+    @property
+    def part_catalogue(self) -> list[dict[str, Any]]:
+        """Parts of models that can be fetched alone: key, title, and what they fill."""
+        return self._found.get("parts", [])
+
+    def part_for(self, lack: str) -> str:
+        """The key of what fills ``lack``, one of a model's "missing"; "" where nothing does."""
+        return next((part["key"] for part in self.part_catalogue if part["fills"] == lack), "")
+
+    @property
+    def tokenizers(self) -> list[str]:
+        """Folders and files that a text encoder without a tokenizer can take."""
+        return self._found.get("tokenizers", [])
+
+    def model(self, path: str) -> dict[str, Any] | None:
+        """The model that ``model.path`` means."""
+        wanted = path if is_bundled(path) else str(Path(bpy.path.abspath(path)))
+        return next((m for m in self.models if m["path"] == wanted and not m["components"]), None)
+
+    def sizes(self, path: str) -> ModelSizes:
+        """In what sizes the model that ``model.path`` means works; of one that was not looked at,
+        what its folder says."""
+        known = self.model(path)
+        if known and known["traits"]:
+            traits = Traits(**known["traits"])
+            return ModelSizes(traits.cell, traits.patch, traits.native_pixels)
+        return read_sizes(find_folder(path if is_bundled(path) else bpy.path.abspath(path)))
+
+    def files(self, *roles: str) -> list[dict[str, Any]]:
+        """Single weight files: what engine/models/identify.py's Identity says, and a title."""
+        return [file for file in self._found.get("files", []) if file["role"] in roles]
+
+    # -- what is asked of the engine
+
+    @property
+    def busy(self) -> bool:
+        """Whether the engine's Python is used to look for models or to fetch them."""
+        return bool(self._calls)
+
+    def progress(self, name: str) -> dict[str, Any] | None:
+        """The newest progress of a call ("scan", "compose"); None when it does not run."""
+        return self._calls[name][0].progress if name in self._calls else None
+
+    def scan(self) -> None:
+        """Look for models. Raises EngineMissing."""
+        self._tried = True
+        own, *named = self._places()
+        looked = [own, *named] if own.is_dir() else named  # the first download makes it
+        self._start("scan", self._keep, "scan", *map(str, looked))
+
+    def scan_first(self) -> None:
+        """Look once where nobody has looked yet, if the engine is there."""
+        if not self.known and not self._tried:
+            with contextlib.suppress(WanError):  # nobody asked; Generate says what is missing
+                self.scan()
+
+    def compose(self, name: str, parts: list[tuple[str, str]]) -> None:
+        """Make a model of single files (part, file), and choose it. Raises EngineMissing."""
+        given = [word for part, file in parts for word in ("--part", f"{part}={file}")]
+        self._start("compose", self._use, "compose", name, "--to", str(self._places()[0]), *given)
+
+    def describe(self, path: Path) -> None:
+        """Look at one folder, wherever it is, and choose it. Raises EngineMissing."""
+        self._start("compose", self._use, "describe", str(path))
+
+    def price(self, key: str, into: str = "") -> None:
+        """Ask how large a download is; the answer becomes ``offer``. ``into`` is the model folder
+        that lacks this part. Uses the network. Raises EngineMissing."""
+        self.offer, self._into = None, into
+        self._start("price", self._take_offer, "price", key, *self._whereto())
+
+    def fetch(self) -> None:
+        """Begin or continue the download on offer. Uses the network. Raises EngineMissing."""
+        into = ["--into", self._into] if self._into else []
+        to = self._whereto(self.offer["to"])
+        self._start("fetch", self._fetched, "fetch", self.offer["key"], *to, *into)
+
+    @property
+    def downloads(self) -> bool:
+        """Whether a download is asked about, on offer or on its way."""
+        return bool(self.offer) or bool({"price", "fetch"} & set(self._calls))
+
+    def decline(self) -> None:
+        """Take the offer away; what has arrived stays."""
+        self.offer = self.error = None
+
+    def cancel(self, name: str) -> None:
+        """Stop a call; what it has done so far stays."""
+        if name in self._calls:
+            self._calls[name][0].cancel()
+
+    def tick(self) -> bool:
+        """Take what has ended; whether a call still runs."""
+        for name, (call, then) in list(self._calls.items()):
+            if call.finished:
+                del self._calls[name]
+                try:
+                    then(call.result())
+                except Cancelled:
+                    pass
+                except WanError as error:
+                    self.error = error
+        return bool(self._calls)
+
+    def wait(self) -> None:
+        """Until every call has ended, for scripts, where timers do not run. Raises WanError."""
+        while self._calls:
+            for call, _ in list(self._calls.values()):
+                call.wait()
+            self.tick()
+        if self.error:
+            raise self.error
+
+    def close(self) -> None:
+        for call, _ in self._calls.values():
+            call.kill()
+        self._calls.clear()
+
+    # -- inside
+
+    def _start(self, name: str, then: Callable[[Any], None], *arguments: str) -> None:
+        if name in self._calls:
+            return
+        self.error = None
+        self._calls[name] = EngineCall(self._find_python(), "models", *arguments), then
+        start_timer(_tick)
+
+    def _whereto(self, chosen: str = "") -> list[str]:
+        """Where a download goes, and where else its files may be already."""
+        first, *others = map(str, self._places())
+        return ["--to", chosen or first, *(word for at in others for word in ("--look", at))]
+
+    def _take_offer(self, offer: dict[str, Any]) -> None:
+        self.offer = offer
+
+    def _fetched(self, answer: dict[str, str]) -> None:
+        self.offer = None
+        self.scan()
+
+    def _use(self, model: dict[str, Any]) -> None:
+        """Put a model on the list, and choose it as one undo step."""
+        others = [m for m in self.models if m["path"] != model["path"] or m["components"]]
+        self._keep({**self._found, "models": [*others, model]})
+        with in_a_window():
+            bpy.ops.wan.use_model("EXEC_DEFAULT", True, path=model["path"])
+
+    def _keep(self, found: dict[str, Any]) -> None:
+        self._found = found
+        with contextlib.suppress(OSError):  # it is found again
+            write_json(self._file, found)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was found in an earlier session; nothing if another version of the add-on found it and
+    described it otherwise, so that it is looked for again."""
+    try:
+        found = read_json(path)
+        for model in found["models"]:
+            if model["traits"]:
+                Traits(**model["traits"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found
+
+
+_library: Library | None = None
+
+
+def library() -> Library:
+    return _library
+
+
+def register(home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]) -> None:
+    global _library
+    _library = Library(home, find_python, places)
+
+
+def unregister() -> None:
+    global _library
+    stop_timer(_tick)
+    _library.close()
+    _library = None
+
+
+def _tick() -> float | None:
+    running = _library.tick()
+    redraw_sidebar()
+    return TICK_S if running else None

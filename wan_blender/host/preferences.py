@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The add-on's preferences, and the folders and the Python that follow from them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import bpy
+from bpy.props import CollectionProperty, EnumProperty, StringProperty
+
+from ..install import environment, installation
+from ..process import engine
+from . import diagnosis
+from .interface import draw_wrapped
+
+# "bl_ext.<repository>.wan_blender": what Blender calls the extension this package is in.
+ADDON_ID = __package__.rpartition(".")[0]
+
+
+ICONS = {"missing": "INFO", "ready": "CHECKMARK", "outdated": "INFO", "broken": "ERROR"}
+VERBS = {
+    "missing": "Install Engine",
+    "ready": "Reinstall",
+    "outdated": "Upgrade",
+    "broken": "Repair",
+}
+
+
+class WAN_PG_model_folder(bpy.types.PropertyGroup):
+    """One folder that models are looked for in."""
+
+    path: StringProperty(
+        name="Folder",
+        description="Looked through for model folders and single files, also in the folders inside",
+        subtype="DIR_PATH",
+    )
+
+
+class WanPreferences(bpy.types.AddonPreferences):
+    bl_idname = ADDON_ID
+
+    python: StringProperty(
+        name="Engine Python",
+        description="Python of the environment with torch and diffusers that runs the engine. "
+        "Empty looks for one",
+        subtype="FILE_PATH",
+    )
+    jobs: StringProperty(
+        name="Job Folder",
+        description="Where shots and results are kept. Empty is the folder wan_jobs beside the "
+        "saved file, or one among your own data while the file is not saved",
+        subtype="DIR_PATH",
+    )
+
+    models: StringProperty(
+        name="Model Folder",
+        description="Where downloaded models are kept. Empty is a folder among your own data that "
+        "all versions of Blender share and that stays when the extension is removed",
+        subtype="DIR_PATH",
+    )
+    model_folders: CollectionProperty(type=WAN_PG_model_folder, name="More Models")
+
+    backend: EnumProperty(
+        name="Build of torch",
+        description="Which build of torch an installation fetches",
+        items=[
+            ("auto", "Automatic", "The one that fits the graphics card found"),
+            ("cpu", "Processor", "Small, for machines without a suitable card"),
+            ("cu128", "CUDA 12.8", "NVIDIA"),
+            ("cu126", "CUDA 12.6", "NVIDIA, older drivers"),
+            ("rocm6.4", "ROCm 6.4", "AMD, on Linux"),
+            ("index", "From My Index", "The one in the package index of pip's or uv's settings"),
+        ],
+    )
+    wheels: StringProperty(
+        name="Offline Folder",
+        description="Install from this folder without a network; Make Offline Folder makes one "
+        "on a machine that has a network, for others of its kind",
+        subtype="DIR_PATH",
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "jobs")
+        self._draw_models(layout.box())
+        box = layout.box()
+        box.prop(self, "python")
+        if not self.python:
+            self._draw_installation(context, box)
+        self._draw_diagnosis(box)
+
+    def _draw_models(self, layout: bpy.types.UILayout) -> None:
+        layout.prop(self, "models", placeholder=str(data_folder() / "models"))
+        for index, folder in enumerate(self.model_folders):
+            row = layout.row(align=True)
+            row.prop(folder, "path", text="Look Also In" if index == 0 else " ")
+            row.operator("wan.remove_model_folder", text="", icon="X").index = index
+        row = layout.row()
+        row.operator("wan.add_model_folder", icon="ADD")
+        row.operator("wan.scan_models", icon="FILE_REFRESH")
+
+    def _draw_installation(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
+        status = environment.status(home())
+        task = installation.current()
+        layout.prop(self, "backend")
+        layout.prop(self, "wheels")
+        layout.label(text=f"{status.says} {status.remedy}", icon=ICONS[status.state])
+        if task and (task.running or task.error or task.outcome):
+            icon = "ERROR" if task.error else "SORTTIME" if task.running else "CHECKMARK"
+            draw_wrapped(layout, context, str(task.error or task.outcome or task.says), icon)
+        if not bpy.app.online_access and not self.wheels:
+            layout.label(
+                text="Blender is offline: allow online access, or choose an offline folder",
+                icon="INTERNET_OFFLINE",
+            )
+        row = layout.row()
+        if task and task.running:
+            if task.stoppable:
+                row.operator("wan.stop_installation", icon="CANCEL")
+            return
+        row.operator("wan.install_engine", text=VERBS[status.state], icon="IMPORT")
+        if environment.is_there(home()):
+            row.operator("wan.roll_back_engine", icon="LOOP_BACK")
+            row.operator("wan.uninstall_engine", text="Uninstall", icon="TRASH")
+        row.operator("wan.bundle_engine", icon="PACKAGE")
+
+    def _draw_diagnosis(self, layout: bpy.types.UILayout) -> None:
+        task, row = diagnosis.current(), layout.row()
+        row.operator("wan.examine_engine", icon="COPYDOWN")
+        if task:
+            row.label(text="Looking" if task.running else "The report is in the clipboard")
+
+
+CLASSES = (WAN_PG_model_folder, WanPreferences)
+
+
+def get() -> WanPreferences:
+    return bpy.context.preferences.addons[ADDON_ID].preferences
+
+
+def home() -> Path:
+    """The extension's own folder: log, engine, what was found. Blender removes it with the
+    extension."""
+    return Path(bpy.utils.extension_path_user(ADDON_ID, create=True))
+
+
+def data_folder() -> Path:
+    """The user's folder for what outlasts the extension, for all versions of Blender: models, and
+    the jobs of unsaved files."""
+    if sys.platform == "win32":
+        among = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        among = Path.home() / "Library" / "Application Support"
+    else:
+        among = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(among) / "wan_blender"
+
+
+def engine_python() -> Path:
+    """Raises EngineMissing."""
+    installed = environment.current_python(home())
+    return engine.find_python(bpy.path.abspath(get().python), installed)
+
+
+def folder(path: str) -> Path | None:
+    return Path(bpy.path.abspath(path)) if path else None
+
+
+def model_places() -> list[Path]:
+    """The folders to look for models in; the first is the one that downloads go to."""
+    chosen = get()
+    own = folder(chosen.models) or data_folder() / "models"
+    return [own, *(folder(item.path) for item in chosen.model_folders if item.path)]
+
+
+def jobs_root() -> Path:
+    """The folder that new job folders are made in."""
+    if get().jobs:
+        return Path(bpy.path.abspath(get().jobs))
+    if bpy.data.filepath:
+        return Path(bpy.data.filepath).parent / "wan_jobs"
+    return data_folder() / "jobs"
+
+
+def jobs_roots() -> list[Path]:
+    """The folders that may hold jobs of this file: it may not have been saved when they ran."""
+    return list(dict.fromkeys([jobs_root(), data_folder() / "jobs"]))
