@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A real child process that speaks the protocol without torch. STUB_ENGINE says how it starts,
-the job's name or prompt what it does: die, noise, mute, fail, slow, talk; others are done."""
+the job's name or prompt what it does: die, noise, mute, stuck, fail, slow,
+talk; others are done."""
 
 import json
 import os
@@ -33,6 +34,11 @@ def run(name: str) -> None:
         print("this is not a message", flush=True)
     elif task == "mute":
         time.sleep(60)
+    elif task == "stuck":
+        say(protocol.Progress(name, "denoising", 1, 2, 0.5, 1.0))
+        for _ in range(600):
+            say(protocol.Heartbeat(name))
+            time.sleep(0.1)
     elif task == "fail":
         say(protocol.Failed(name, errors.OutOfMemory("Needs 80 GB.", "Buy.").to_dict()))
     elif task == "slow" and not slowly(name):

@@ -25,7 +25,7 @@ from wan_blender.install.environment import (
 )
 from wan_blender.install.recipe import Recipe
 
-ENGINE = Path(environment.__file__).with_name("engine")
+ENGINE = Path(environment.__file__).parents[1] / "engine"
 
 
 def upgraded(recipe: Recipe, tmp_path: Path, body: str = "VALUE = 7\n") -> Recipe:

@@ -57,7 +57,7 @@ def test_close_ends_a_running_installation(monkeypatch, tmp_path):
         ended.append(cancelled.is_set())
         raise Cancelled()
 
-    monkeypatch.setattr(installation.engine_env, "install", install)
+    monkeypatch.setattr(installation.environment, "install", install)
     assert installation.start(tmp_path, "cpu", None) is installation.current()
     installation.close()
     assert ended == [True]

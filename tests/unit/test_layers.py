@@ -27,7 +27,7 @@ LAYERS = {
     "addon": BPY,
     "__init__": STDLIB,
 }
-NOT = {"panels": {"operators"}, "timeline": {"process", "install"}}  # though they stand above
+NOT = {"panels": {"operators"}}  # though they stand above
 ENGINE = {"core", "model_info", "masks", "schedule", "hygiene", "engine", "__init__"}
 BLENDER = {"bpy", "bpy_extras", "bl_ui", "bl_operators", "addon_utils", "mathutils", "gpu", "blf"}
 FILES = sorted(PACKAGE.rglob("*.py"))

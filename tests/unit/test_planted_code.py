@@ -12,7 +12,8 @@ from wan_blender.install.environment import _fault
 from wan_blender.install.recipe import Recipe
 from wan_blender.install.uv import Runner
 from wan_blender.process.call import EngineCall
-from wan_blender.process.engine import EngineProcess, child_environment, find_python
+from wan_blender.process.child import child_environment
+from wan_blender.process.engine import EngineProcess, find_python
 
 PLANTED = ("json", "numpy", "torch", "wan_blender", "argparse", "psutil", "sitecustomize", "pip")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from wan_blender.core import protocol
-from wan_blender.core.errors import EngineDied, EngineMissing, ProtocolError
+from wan_blender.core import protocol, watchdog
+from wan_blender.core.errors import Cancelled, EngineDied, EngineMissing, ProtocolError
 from wan_blender.process import engine as process
+from wan_blender.process.child import child_environment
 from wan_blender.process.engine import EngineProcess, EngineState, find_python
 
 REPO = Path(__file__).parents[2]
@@ -178,6 +179,39 @@ def test_silent_engine_is_ended(engine, monkeypatch):
     assert gone(pid)
 
 
+def test_stuck_engine_is_noticed_though_its_heart_beats(engine, monkeypatch):
+    monkeypatch.setattr(watchdog, "LEAST_S", 0.3)
+    monkeypatch.setattr(watchdog, "UNKNOWN_S", 0.3)
+    pid = ready(engine).pid
+    engine.send(protocol.Run("stuck"))
+    heard = until(lambda: engine.state is EngineState.FAILED, engine)
+    assert len([m for m in heard if isinstance(m, protocol.Heartbeat)]) > 1
+    assert isinstance(engine.error, EngineDied)
+    assert "The engine is stuck and was ended. It has made no progress" in engine.error.message
+    assert "denoising, step 1" in engine.error.message
+    assert gone(pid)
+
+
+def test_cancel_that_is_not_answered_ends_the_engine(engine, monkeypatch):
+    monkeypatch.setattr(process, "CANCEL_TIMEOUT_S", 0.3)
+    pid = ready(engine).pid
+    engine.send(protocol.Run("stuck"))
+    engine.send(protocol.Cancel("stuck"))
+    until(lambda: engine.state is EngineState.FAILED, engine)
+    assert isinstance(engine.error, Cancelled)
+    assert gone(pid)
+    ready(engine)
+    assert engine.state is EngineState.READY
+
+
+def test_engine_killed_while_it_is_being_started_is_gone(engine):
+    engine.start()
+    start = engine._start
+    engine.kill()
+    start.wait()
+    assert gone(start.child.pid)
+
+
 def test_engine_that_never_says_hello_is_ended(engine, monkeypatch):
     monkeypatch.setenv("STUB_ENGINE", "slow")
     monkeypatch.setattr(process, "START_TIMEOUT_S", 0.3)
@@ -189,9 +223,11 @@ def host_script(log: Path, ending: str) -> list[str]:
     code = f"""
 import sys, time
 from pathlib import Path
-from wan_blender.process import EngineProcess
+from wan_blender.process.engine import EngineProcess
 engine = EngineProcess(Path(sys.executable), Path({str(log)!r}), "tests.unit.stub_engine")
 engine.start()
+while not engine.pid:
+    time.sleep(0.01)
 print(engine.pid, flush=True)
 {ending}
 """
@@ -230,7 +266,7 @@ def test_child_environment_is_cleaned(engine, monkeypatch):
         "BLENDER_USER_RESOURCES",
     ):
         assert name not in engine.hello.python
-    assert process.child_environment()["PYTHONPATH"] == str(REPO)
+    assert child_environment()["PYTHONPATH"] == str(REPO)
 
 
 def test_python_that_cannot_start_is_missing(tmp_path):
@@ -238,9 +274,10 @@ def test_python_that_cannot_start_is_missing(tmp_path):
     broken.write_bytes(b"\x7fELF nonsense")
     broken.chmod(0o755)
     engine = EngineProcess(broken, tmp_path / "log.txt")
-    with pytest.raises(EngineMissing, match="could not be started"):
-        engine.start()
+    ready(engine)
     assert engine.state is EngineState.MISSING
+    assert isinstance(engine.error, EngineMissing)
+    assert "could not be started" in engine.error.message
 
 
 def test_log_in_a_place_that_is_no_folder_is_an_os_message(tmp_path):

@@ -214,7 +214,7 @@ class Session:
                 if self.engine.python == python:
                     return
                 self._let_go()
-            self.engine = EngineProcess(python, self.log)
+            self.engine = EngineProcess(python, self.log, learned=self.log.with_name("pauses.json"))
             self.engine.start()
         except EngineMissing:
             self._missing = True
@@ -378,8 +378,7 @@ class Session:
                 self._end(local, Phase.DONE)
             case protocol.Failed() if local:
                 error = from_dict(message.error)
-                cancelled = isinstance(error, Cancelled)
-                self._end(local, Phase.CANCELLED if cancelled else Phase.FAILED, error)
+                self._end(local, self._phase_after(error), error)
             case protocol.Heartbeat():
                 return
         self._changed()
@@ -390,7 +389,12 @@ class Session:
         phases = (Phase.RUNNING,) if self.engine.hello else (Phase.RUNNING, Phase.QUEUED)
         for phase in phases:
             for local in self._in(phase):
-                self._end(local, Phase.FAILED, self.engine.error)
+                self._end(local, self._phase_after(self.engine.error), self.engine.error)
+                job.append_state(local.folder, local.phase.value, **self.engine.error.to_dict())
+
+    @staticmethod
+    def _phase_after(error: WanError) -> Phase:
+        return Phase.CANCELLED if isinstance(error, Cancelled) else Phase.FAILED
 
     def _end(self, local: LocalJob, phase: Phase, error: WanError | None = None) -> None:
         local.phase, local.error, local.cancelling = phase, error, False

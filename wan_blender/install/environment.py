@@ -30,7 +30,7 @@ from pathlib import Path
 
 from ..core.errors import DiskFull, EngineMissing, UserError, from_os_error
 from ..core.programs import find_program
-from ..process.engine import child_environment, home_of
+from ..process.child import child_environment, home_of
 from . import offline
 from .recipe import Recipe
 from .trash import discard, holds_trash, long_path, sweep

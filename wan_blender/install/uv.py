@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..core.errors import Cancelled, EngineMissing, UserError
 from ..core.programs import find_program
-from ..process.engine import child_environment, home_of
+from ..process.child import LAST_LINES, Child, child_environment, home_of
 
 ROOM = "See that there is space and that the folder can be written, and try again."
 LOCK = Path(__file__).parents[1] / "engine" / "installer.lock"
@@ -47,37 +47,25 @@ class Runner:
             raise Cancelled
         lines: list[str] = []
         self._cwd.mkdir(parents=True, exist_ok=True)  # uv reads projects' files where it is run
-        with subprocess.Popen(
-            command,
-            env=self._environment,
-            cwd=self._cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        ) as child:
-            threading.Thread(target=self._end_when_cancelled, args=(child,), daemon=True).start()
-            for line in child.stdout:
-                if text := line.strip():
-                    lines = [*lines[-11:], text]
-                    self._tell(text)
-            code = child.wait()
-        if self._cancelled.is_set():
-            raise Cancelled
+
+        def hear(line: str) -> None:
+            if text := line.strip():
+                lines.append(text)
+                self._tell(text)
+
+        child = Child(command, hear, hear, environment=self._environment, folder=self._cwd)
+        while not child.wait(0.1):
+            if self._cancelled.is_set():
+                child.terminate()
+                child.wait()
+                raise Cancelled
+        code = child.code
         if code:
             raise UserError(
-                f"{Path(command[0]).stem} failed ({code}): {_reason(lines)}",
+                f"{Path(command[0]).stem} failed ({code}): {_reason(lines[-LAST_LINES:])}",
                 "Check the connection, the package index and the free space, then try again; "
                 "packages that have arrived are kept.",
             )
-
-    def _end_when_cancelled(self, child: subprocess.Popen) -> None:
-        while child.poll() is None:
-            if self._cancelled.wait(0.2):
-                child.terminate()
-                return
 
 
 def _reason(lines: Sequence[str]) -> str:

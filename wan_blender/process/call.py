@@ -5,17 +5,13 @@ stderr. For what is asked now and then; runs go through the warm engine (engine.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
-import subprocess
-import threading
-from collections import deque
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..core import errors
-from .engine import LAST_LINES, start_child
+from .child import Child, could_not_start
 
 
 class EngineCall:
@@ -29,41 +25,32 @@ class EngineCall:
         self.cancelled = False
         self.progress: dict[str, Any] = {}
         self._error: dict[str, str] = {}
-        self._answer = ""
-        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self._child = start_child(
-            python, "wan_blender.engine", *arguments, stdin=subprocess.DEVNULL
-        )
-        atexit.register(self.kill)
-        self._readers = [
-            threading.Thread(target=target, args=(pipe,), daemon=True)
-            for target, pipe in (
-                (self._read_answer, self._child.stdout),
-                (self._read_progress, self._child.stderr),
-            )
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._answer: list[str] = []
+        command = (python, "-m", "wan_blender.engine", *arguments)
+        try:
+            self._child = Child(command, self._answer.append, self._read_progress)
+        except OSError as error:
+            raise could_not_start(python, error) from error
 
     @property
     def finished(self) -> bool:
-        """Never blocks. The pipes may hold more than the child's end."""
-        return self._child.poll() is not None and not any(r.is_alive() for r in self._readers)
+        """Never blocks."""
+        return self._child.finished
 
     def result(self) -> Any:
         """The answer of a finished call. Raises what the engine raised, or EngineDied."""
-        atexit.unregister(self.kill)
+        self._child.wait()
         if self.cancelled:
             raise errors.Cancelled
         if self._error:
             raise errors.from_dict(self._error)
         try:
-            return json.loads(self._answer)
+            return json.loads("\n".join(self._answer))
         except ValueError as error:
             raise errors.EngineDied(
-                f"The engine ended with code {self._child.returncode} and no answer to "
+                f"The engine ended with code {self._child.code} and no answer to "
                 f"{' '.join(self.arguments[:2])!r}.",
-                "Its last lines: " + " | ".join(self._last_lines),
+                "Its last lines: " + " | ".join(self._child.last_lines),
             ) from error
 
     def cancel(self) -> None:
@@ -74,28 +61,17 @@ class EngineCall:
     def wait(self) -> None:
         """Until it is finished."""
         self._child.wait()
-        for reader in self._readers:
-            reader.join()
 
     def kill(self) -> None:
         """End it at once."""
-        atexit.unregister(self.kill)
         self._child.kill()
-        self.wait()
+        self._child.wait()
 
-    def _read_answer(self, pipe: IO[str]) -> None:
-        with pipe:
-            self._answer = pipe.read()
-
-    def _read_progress(self, pipe: IO[str]) -> None:
-        with pipe:
-            for line in pipe:
-                told: Any = None
-                with contextlib.suppress(ValueError):
-                    told = json.loads(line)
-                if not isinstance(told, dict):
-                    self._last_lines.append(line.strip())
-                elif "error" in told:
-                    self._error = told["error"]
-                else:
-                    self.progress = told
+    def _read_progress(self, line: str) -> None:
+        told: Any = None
+        with contextlib.suppress(ValueError, RecursionError):
+            told = json.loads(line)
+        if isinstance(told, dict) and "error" in told:
+            self._error = told["error"]
+        elif isinstance(told, dict):
+            self.progress = told

@@ -1,53 +1,50 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The engine process as an object: find its Python, start it, talk to it, end it. stdlib only.
 
-The child runs ``python -m wan_blender.engine serve`` in its own process group. Two threads read
-its pipes: stdout carries messages (protocol.py), stderr goes to the log file. ``poll`` never
-blocks, so a user interface may call it at any time. The child ends with its host: by Shutdown,
-by stdin EOF when the host was killed, by ``kill`` when it does not listen.
+The child runs ``python -m wan_blender.engine serve``: its stdout carries messages (protocol.py),
+its stderr goes to the log file. ``start`` and ``poll`` never block, so a user interface may call
+them at any time. The child ends with its host: by Shutdown, by stdin EOF when the host was killed,
+by ``kill`` when it is silent, stuck, or does not answer Cancel.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import enum
 import importlib.util
 import json
 import os
 import queue
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from ..core import protocol
-from ..core.errors import EngineDied, EngineMissing, ProtocolError, WanError, from_os_error
+from ..core.errors import (
+    Cancelled,
+    EngineDied,
+    EngineMissing,
+    ProtocolError,
+    WanError,
+    from_os_error,
+)
+from ..core.watchdog import ASLEEP_S, Watchdog
+from .child import Child, Hear, could_not_start
 
-PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 300.0  # a first import of torch from a cold disk takes minutes
 SILENCE_TIMEOUT_S = 120.0  # heartbeats come every 2 s; loading a model may hold them up
+CANCEL_TIMEOUT_S = 30.0  # a step of a large model may take as long; the run is lost either way
 STOP_GRACE_S = 5.0
 LOG_BYTES = 4 << 20
-LAST_LINES = 12
-# What Blender and its launchers set for their own libraries breaks another Python.
-UNWANTED = (
-    "PYTHON",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "DYLD_",
-    "VIRTUAL_ENV",
-    "BLENDER_",
-)
 PYTHON_VARIABLE = "WAN_ENGINE_PYTHON"
 REMEDY = (
     "Press Install Engine in the add-on's preferences, or choose there the Python of an "
     "environment that has torch and diffusers."
 )
+
+Inbox = queue.SimpleQueue[protocol.Message | WanError | None]
 
 
 class EngineState(enum.Enum):
@@ -83,54 +80,17 @@ def find_python(preferred: str = "", installed: Path | None = None) -> Path:
     raise EngineMissing("The engine is not installed.", REMEDY)
 
 
-def child_environment() -> dict[str, str]:
-    """The host's environment without what is meant for the host's own Python and libraries."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(UNWANTED)}
-    return kept | {
-        "PYTHONPATH": str(PACKAGE_PARENT),
-        "PYTHONSAFEPATH": "1",  # no code from the folder it is started in
-        "PYTHONUTF8": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-
-def home_of(program: Path | str) -> Path:
-    """Where a child is started: its program's own folder, which holds no stranger's files. A Python
-    before 3.11 looks for modules where it is started, Windows for programs and libraries."""
-    return Path(program).absolute().parent
-
-
-def start_child(
-    python: Path, module: str, *arguments: str, stdin: int, **options: object
-) -> subprocess.Popen[str]:
-    """``python -m MODULE ARGUMENTS`` in a clean environment, its output piped as text. Raises
-    EngineMissing."""
-    try:
-        return subprocess.Popen(
-            [str(python), "-m", module, *arguments],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=child_environment(),
-            cwd=home_of(python),
-            **options,
-        )
-    except OSError as error:
-        raise EngineMissing(
-            f"{python} could not be started: {error.strerror or error}.",
-            "Choose another Python in the add-on's preferences.",
-        ) from error
-
-
 class EngineProcess:
-    """One engine. ``state`` and ``error`` are up to date after each ``poll``."""
+    """One engine. ``state`` and ``error`` are up to date after each ``poll``. ``learned`` is the
+    watchdog's file."""
 
-    def __init__(self, python: Path, log: Path, module: str = "wan_blender.engine") -> None:
+    def __init__(
+        self,
+        python: Path,
+        log: Path,
+        module: str = "wan_blender.engine",
+        learned: Path | None = None,
+    ) -> None:
         self.python = python
         self.log = log
         self.module = module
@@ -138,55 +98,47 @@ class EngineProcess:
         self.error: WanError | None = None
         self.hello: protocol.Hello | None = None
         self.memory_gb = 0.0
-        self._child: subprocess.Popen[str] | None = None
-        self._inbox: queue.SimpleQueue[protocol.Message | WanError | None] = queue.SimpleQueue()
-        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self._heard = 0.0  # monotonic seconds
+        self._start: _Start | None = None
+        self._watchdog = Watchdog(learned)
+        self._heard = self._looked = 0.0  # monotonic seconds
+        self._cancelled_at = 0.0
 
     @property
     def alive(self) -> bool:
-        return self._child is not None and self._child.poll() is None
+        return self._start is not None and self._start.alive
 
     @property
     def pid(self) -> int:
-        return self._child.pid if self._child else 0
+        """0 where there is no process, or none yet."""
+        child = self._start.child if self._start else None
+        return child.pid if child else 0
 
     def start(self) -> None:
-        """Start the child; returns at once. Raises EngineMissing or DiskFull."""
-        self.error, self.hello = None, None
-        self._last_lines.clear()
-        self._inbox = queue.SimpleQueue()
-        log = self._open_log()
-        try:
-            self._child = start_child(
-                self.python, self.module, "serve", stdin=subprocess.PIPE, **_own_group()
-            )
-        except EngineMissing as error:
-            log.close()
-            self.state, self.error = EngineState.MISSING, error
-            raise
-        atexit.register(self.kill)
-        self.state, self._heard = EngineState.STARTING, time.monotonic()
+        """Start the child; returns at once, ``poll`` tells what became of it. Raises DiskFull."""
+        log = _open_log(self.log)
+        self.error, self.hello, self._cancelled_at = None, None, 0.0
+        self._heard = self._looked = time.monotonic()
         # The threads get the objects of this start: a restart must not mix two children.
-        _thread(_read_messages, self._child.stdout, self._inbox)
-        self._log_thread = _thread(_read_log, self._child.stderr, log, self._last_lines)
+        self._start = _Start(self.python, self.module, log)
+        self.state = EngineState.STARTING
 
     def send(self, message: protocol.Message) -> None:
         """Write one message. A child that is gone is noticed by the next ``poll``."""
-        if self._child is None:
+        if self._start is None:
             return
         if isinstance(message, protocol.Run):
             self.state = EngineState.BUSY
-        with contextlib.suppress(OSError, ValueError):
-            self._child.stdin.write(protocol.encode(message) + "\n")
-            self._child.stdin.flush()
+            self._watchdog.begin()
+        elif isinstance(message, protocol.Cancel) and not self._cancelled_at:
+            self._cancelled_at = time.monotonic()
+        self._start.write(protocol.encode(message))
 
     def poll(self) -> protocol.Message | None:
         """The next message, or None. Never blocks, never raises; see ``state`` and ``error``."""
-        if self._child is None:
+        if self._start is None:
             return None
         try:
-            message = self._inbox.get_nowait()
+            message = self._start.inbox.get_nowait()
         except queue.Empty:
             self._watch()
             return None
@@ -202,41 +154,21 @@ class EngineProcess:
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Ask the child to finish, wait ``grace_s`` seconds at most, then kill it."""
-        if self._child is None:
+        if self._start is None:
             return
         self.send(protocol.Shutdown())
-        with contextlib.suppress(OSError):
-            self._child.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(grace_s)
+        child = self._start.wait()
+        if child:
+            child.hang_up()
+            child.wait(grace_s)
         self.kill()
         self.state = EngineState.STOPPED
 
     def kill(self) -> None:
         """End the child and all it started, at once."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        with contextlib.suppress(OSError):
-            if os.name == "nt":
-                child.kill()
-            else:
-                os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        with contextlib.suppress(OSError):
-            child.stdin.close()
-        atexit.unregister(self.kill)
-
-    def _open_log(self):
-        try:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-                os.replace(self.log, self.log.with_suffix(".old" + self.log.suffix))
-            return open(self.log, "a", encoding="utf-8")  # closed by the thread that writes it
-        except OSError as error:
-            told = from_os_error(error, "opening the engine's log")
-            told.hint = f"Free some space, or make {self.log.parent} a folder you may write to."
-            raise told from error
+        start, self._start = self._start, None
+        if start:
+            start.kill()
 
     def _note(self, message: protocol.Message) -> None:
         if isinstance(message, protocol.Hello):
@@ -252,21 +184,43 @@ class EngineProcess:
             self.hello, self.state = message, EngineState.READY
         elif isinstance(message, protocol.Heartbeat):
             self.memory_gb = message.memory_gb
+        elif isinstance(message, protocol.Progress):
+            self._watchdog.saw(message.phase, message.step)
         elif isinstance(message, (protocol.Done, protocol.Failed)):
-            self.state = EngineState.READY
-            self._last_lines.clear()  # what a later death is told by is not of this job
+            self.state, self._cancelled_at = EngineState.READY, 0.0
+            self._start.child.last_lines.clear()  # what a later death is told by is not of this job
+            if isinstance(message, protocol.Done):
+                self._watchdog.end()
 
     def _watch(self) -> None:
-        silent_s = time.monotonic() - self._heard
+        """End an engine that is silent, stuck, or deaf to Cancel."""
+        now = time.monotonic()
+        if now - self._looked > ASLEEP_S:  # the machine slept, or this process was stopped
+            self._heard += now - self._looked
+        self._looked = now
+        silent_s = now - self._heard
         starting = self.state is EngineState.STARTING
         limit_s = START_TIMEOUT_S if starting else SILENCE_TIMEOUT_S
         if silent_s > limit_s:
             doing = "did not start" if starting else "has said nothing"
             self._fail(self._died(f"The engine {doing} for {silent_s:.0f} s and was ended."))
+        elif self._cancelled_at and now - self._cancelled_at > CANCEL_TIMEOUT_S:
+            spent_s = now - self._cancelled_at
+            self._fail(
+                Cancelled(
+                    f"Cancelled; the engine did not answer for {spent_s:.0f} s and was ended."
+                )
+            )
+        elif self.state is EngineState.BUSY and (stuck := self._watchdog.stuck()):
+            self._fail(self._died(f"The engine is stuck and was ended. {stuck}."))
 
     def _ended(self) -> None:
-        code = self._child.wait()
-        self._log_thread.join(0.05)  # the other pipe's last lines come at the same moment
+        start = self._start
+        if start.fault:
+            self._fail(start.fault)
+            return
+        start.child.wait(0.5)  # the other pipe's last lines come at the same moment
+        code = start.child.code or 0
         if self.hello is None and code >= 0:
             self._fail(self._unfit(f"it ended with exit code {code} and said nothing"))
             return
@@ -276,14 +230,16 @@ class EngineProcess:
     def _unfit(self, silence: str) -> EngineMissing:
         """Why a Python ended before Hello: what the engine says of it as JSON, its last line where
         not even the engine ran, or ``silence``."""
-        said = self._last_lines[-1] if self._last_lines else silence
+        lines = self._start.child.last_lines
+        said = lines[-1] if lines else silence
         message = f"{self.python} cannot run the engine: {said}."
         with contextlib.suppress(ValueError, KeyError, TypeError):
             message = json.loads(said)["error"]["message"]
         return EngineMissing(message, f"{REMEDY} Copy Report there lists what is missing.")
 
     def _died(self, message: str) -> EngineDied:
-        lines = "\n".join(self._last_lines)
+        child = self._start.child
+        lines = "\n".join(child.last_lines) if child else ""
         return EngineDied(
             f"{message} Its last words:\n{lines}" if lines else message,
             f"Run the job again; the whole log is in {self.log}.",
@@ -292,37 +248,93 @@ class EngineProcess:
     def _fail(self, error: WanError) -> None:
         self.kill()
         missing = isinstance(error, EngineMissing)
-        self.error, self.state = error, EngineState.MISSING if missing else EngineState.FAILED
+        self.error = error
+        self.state = EngineState.MISSING if missing else EngineState.FAILED
 
 
-def _own_group() -> dict[str, object]:
-    """Ctrl-C in the host's terminal is the host's affair, and one kill reaches grandchildren."""
-    if os.name == "nt":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        return {"creationflags": flags}
-    return {"start_new_session": True}
+class _Start:
+    """One start of an engine: its child, made on a thread because a process takes tens of
+    milliseconds to make, and what was written before it was there."""
+
+    def __init__(self, python: Path, module: str, log: IO[str]) -> None:
+        self.inbox: Inbox = queue.SimpleQueue()
+        self.child: Child | None = None
+        self.fault: EngineMissing | None = None
+        self._killed = False
+        self._unsent: list[str] = []
+        self._lock = threading.Lock()
+        command = (python, "-m", module, "serve")
+        self._thread = threading.Thread(target=self._make, args=(command, log), daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self.child.alive if self.child else self._thread.is_alive()
+
+    def write(self, line: str) -> None:
+        with self._lock:
+            if self.child:
+                self.child.write(line)
+            else:
+                self._unsent.append(line)
+
+    def wait(self) -> Child | None:
+        """The child, once it was made; None where it could not be."""
+        self._thread.join()
+        return self.child
+
+    def kill(self) -> None:
+        with self._lock:
+            self._killed = True
+        if self.child:
+            self.child.kill()
+
+    def _make(self, command: tuple[Path | str, ...], log: IO[str]) -> None:
+        try:
+            child = Child(command, _decoder(self.inbox), _writer(log), listens=True)
+        except OSError as error:
+            self.fault = could_not_start(command[0], error)
+            self.inbox.put(None)
+            log.close()
+            return
+        with self._lock:
+            self.child = child
+            for line in self._unsent:
+                child.write(line)
+        if self._killed:
+            child.kill()
+        child.wait()
+        self.inbox.put(None)
+        log.close()
 
 
-def _thread(target: Callable[..., None], *args: object) -> threading.Thread:
-    thread = threading.Thread(target=target, args=args, daemon=True)
-    thread.start()
-    return thread
+def _open_log(path: Path) -> IO[str]:
+    """The log, begun again where it has grown large. Raises DiskFull."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            os.replace(path, path.with_suffix(".old" + path.suffix))
+        return open(path, "a", encoding="utf-8")  # closed when its writer is forgotten
+    except OSError as error:
+        told = from_os_error(error, "opening the engine's log")
+        told.hint = f"Free some space, or make {path.parent} a folder you may write to."
+        raise told from error
 
 
-def _read_messages(pipe, inbox: queue.SimpleQueue) -> None:
-    with pipe:
-        for line in pipe:
-            try:
-                inbox.put(protocol.decode(line))
-            except ProtocolError as error:
-                inbox.put(error)
-    inbox.put(None)
+def _writer(log: IO[str]) -> Hear:
+    def write(line: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not stop the reading
+            log.write(line + "\n")
+            log.flush()
+
+    return write
 
 
-def _read_log(pipe, log, last_lines: deque[str]) -> None:
-    with pipe, log:
-        for line in pipe:
-            last_lines.append(line.rstrip())
-            with contextlib.suppress(OSError):  # a full disk must not stop the reading
-                log.write(line)
-                log.flush()
+def _decoder(inbox: Inbox) -> Hear:
+    def decode(line: str) -> None:
+        try:
+            inbox.put(protocol.decode(line))
+        except ProtocolError as error:
+            inbox.put(error)
+
+    return decode

@@ -9,36 +9,30 @@ Blender: when its stdin ends, it removes the copy and exits.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
-import threading
-from collections import deque
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import bpy
 
 from ..core import errors, job, schema
 from ..core.files import write_json
 from ..core.settings import Job, Shot
+from ..process.child import Child
 from .shot import ShotRequest
 
 SCRIPT = Path(__file__).with_name("export_main.py")
-LAST_LINES = 12
 
 
 class BackgroundExport:
     """One export. ``start`` it, ``poll`` until finished, take its ``result``."""
 
     def __init__(self) -> None:
-        self._child: subprocess.Popen[str] | None = None
-        self._messages: deque[dict[str, Any]] = deque(maxlen=1)  # the newest says it all
-        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self._readers: list[threading.Thread] = []
+        self._child: Child | None = None
+        self._newest: dict[str, Any] = {}  # the newest message says it all
 
     def start(
         self,
@@ -69,17 +63,7 @@ class BackgroundExport:
             )
             _save_copy(blend)
             command = [*_interpreter(blend), str(self._scratch / "request.json")]
-            self._child = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=_environment(),
-                cwd=Path(command[0]).parent,
-            )
+            self._child = Child(command, self._hear, listens=True, environment=_environment())
         except errors.WanError:
             self._clean()
             raise
@@ -87,26 +71,23 @@ class BackgroundExport:
             self._clean()
             raise errors.from_os_error(error, "starting the export") from error
         atexit.register(self.cancel)
-        self._read(self._child.stdout, self._hear)
-        self._read(self._child.stderr, self._last_lines.append)
 
     def poll(self) -> tuple[bool, float]:
         """(finished, fraction done). Never blocks."""
-        message = self._messages[-1] if self._messages else {}
-        return not self._runs(), message.get("done", 0) / message.get("total", 1)
+        return self._child.finished, self._newest.get("done", 0) / self._newest.get("total", 1)
 
     def result(self) -> Shot | None:
         """The exported shot, None for a preview, once finished. Raises what the child raised, or
         EngineDied with its last lines where it could not say."""
         self._end()
-        message = self._messages[-1] if self._messages else {}
+        message = self._newest
         if "shot" in message:
             return Shot(**message["shot"]) if message["shot"] else None
         if "error" in message:
             raise errors.from_dict(message["error"])
         raise errors.EngineDied(
-            f"The background Blender that exports ended with code {self._child.returncode}.",
-            "Its last lines: " + " | ".join(self._last_lines),
+            f"The background Blender that exports ended with code {self._child.code}.",
+            "Its last lines: " + " | ".join(self._child.last_lines),
         )
 
     def cancel(self) -> None:
@@ -121,28 +102,11 @@ class BackgroundExport:
     def _hear(self, line: str) -> None:
         # Blender itself may print before the script has the pipe to itself.
         if line.startswith("{"):
-            self._messages.append(json.loads(line))
-
-    def _runs(self) -> bool:
-        # The last message may still be on its way after the child has ended.
-        return self._child.poll() is None or any(r.is_alive() for r in self._readers)
-
-    def _read(self, pipe: IO[str], take: Any) -> None:
-        def read() -> None:
-            with pipe:
-                for line in pipe:
-                    take(line.rstrip())
-
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        self._readers.append(reader)
+            self._newest = json.loads(line)
 
     def _end(self) -> None:
-        with contextlib.suppress(OSError):  # a killed child's pipe
-            self._child.stdin.close()  # the child exits
+        self._child.hang_up()  # it exits
         self._child.wait()
-        for reader in self._readers:
-            reader.join()
         self._clean()
 
     def _clean(self) -> None:
