@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks.hygiene_starts import start_frame
 from wan_blender.core import job as jobs
 from wan_blender.core.files import write_json
+from wan_blender.core.result import RESULT, find_result
 from wan_blender.core.settings import Job, Prompt, Shot
 from wan_blender.engine.frames.files import read_png, write_png
 from wan_blender.engine.hygiene.measure import motion
@@ -106,7 +107,7 @@ def _take(
 ) -> np.ndarray:
     """(T, H, W, 3) in 0..1 of one run; run only when its folder holds no result."""
     width, height = options.size
-    if jobs.result_folder(folder) is None:
+    if find_result(folder) is None:
         shot = Shot("pair", "Scene", width, height, 16, 1, 1, options.frames, 1, 8)
         job = Job(shot, Prompt(prompt))
         job.model.path = options.model
@@ -125,7 +126,7 @@ def _take(
         if report["model"]["fingerprint"] != options.weights:
             shutil.rmtree(folder)
             sys.exit("The model's weights were replaced meanwhile; start the report again.")
-    files = sorted((folder / jobs.RESULT / jobs.FRAMES).glob("*.png"))
+    files = sorted((folder / RESULT / jobs.FRAMES).glob("*.png"))
     return np.stack([read_png(path)[..., :3] for path in files]).astype(np.float32) / 255
 
 

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from wan_blender.core.mask_settings import Mask, Output, RegionSettings
+from wan_blender.core.result import RESULT
 from wan_blender.core.settings import Job, Prompt, Sampling, Shot
 
 ROOT = Path(__file__).parents[1]
@@ -94,7 +95,7 @@ def _run(motion: str, travel: float, reduction: str, seed: int) -> dict:
     seam = float("nan")
     try:
         seam = generate(folder, Watch(folder))["seam"]["gradient_ratio"]
-        frames = folder / jobs.RESULT / jobs.FRAMES
+        frames = folder / RESULT / jobs.FRAMES
         after = np.stack([read_png(frames / jobs.frame_name(i)) for i in range(FRAMES)])
     except EmptyMask:  # the reduction left no cell of it: nothing is generated
         after = plate

@@ -3,7 +3,6 @@
 the job's name or prompt what it does: die, noise, mute, stuck, fail, slow,
 talk; others are done."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from wan_blender.core import errors, protocol
+from wan_blender.core import errors, files, protocol, result
 from wan_blender.core import job as jobs
 
 MODE = os.environ.get("STUB_ENGINE", "")
@@ -64,9 +63,10 @@ def slowly(name: str) -> bool:
 
 def finish(folder: Path) -> None:
     """The plate as the result, fully opaque or as it is."""
-    shutil.copytree(folder / jobs.PLATE, folder / "result.part" / jobs.PATCH)
-    (folder / "result.part" / jobs.REPORT).write_text(json.dumps({"seed": 1}))
-    os.replace(folder / "result.part", folder / jobs.RESULT)
+    shutil.copytree(folder / jobs.PLATE, folder / result.PART / jobs.PATCH)
+    part = folder / result.PART
+    files.write_json(part / result.REPORT, {"seed": 1, "files": result.list_files(part)})
+    result.publish(folder)
 
 
 def listen() -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.engine.folders import make_job, moving_square, noise_plate
 from wan_blender.core import job as jobs
 from wan_blender.core import protocol
+from wan_blender.core.result import find_result
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,7 +78,7 @@ def test_two_jobs_run_one_after_the_other_and_report(engine, tmp_path):
         assert isinstance(done, protocol.Done), done
         assert Path(done.job) == folder
         assert done.report["max_diff_outside"] == 0
-        assert jobs.result_folder(folder)
+        assert find_result(folder)
 
 
 def test_cancel_stops_a_running_job_within_a_step(engine, tmp_path):
@@ -106,7 +107,7 @@ def test_cancel_drops_a_waiting_job(engine, tmp_path):
     failed = engine.read_until(protocol.Done, protocol.Failed)
     assert isinstance(failed, protocol.Failed)
     assert failed.error["code"] == "Cancelled"
-    assert jobs.result_folder(second) is None
+    assert find_result(second) is None
 
 
 def test_failures_are_messages_and_the_engine_goes_on(engine, tmp_path):
@@ -123,7 +124,7 @@ def test_end_of_stdin_ends_the_engine_even_in_a_job(engine, tmp_path):
     engine.read_until(protocol.Progress)
     engine.child.stdin.close()
     assert engine.child.wait(timeout=60) == 0
-    assert jobs.result_folder(tmp_path / "long") is None
+    assert find_result(tmp_path / "long") is None
 
 
 def test_killed_engine_leaves_a_job_that_runs_again(engine, tmp_path):
@@ -133,7 +134,7 @@ def test_killed_engine_leaves_a_job_that_runs_again(engine, tmp_path):
         pass
     engine.child.send_signal(signal.SIGKILL)
     engine.child.wait()
-    assert jobs.result_folder(folder) is None
+    assert find_result(folder) is None
     data = json.loads((folder / "job.json").read_text())
     data["sampling"]["steps"] = 1
     (folder / "job.json").write_text(json.dumps(data))
@@ -229,7 +230,7 @@ def test_interrupt_cancels_run_with_130(tmp_path):
         engine.child.send_signal(signal.SIGINT)
         _, err = engine.child.communicate()
     assert engine.child.returncode == 130, err
-    assert jobs.result_folder(folder) is None
+    assert find_result(folder) is None
 
 
 @pytest.mark.parametrize("sent", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from wan_blender.core import job as jobs
+from wan_blender.core.result import RESULT
 from wan_blender.engine.frames.files import ShotFrames, read_png, write_png
 from wan_blender.engine.frames.masks import measure_mask, plan_masks
 from wan_blender.engine.frames.region import whole_frame
@@ -58,7 +59,7 @@ def write_sheet(folder: Path, path: Path) -> None:
 
 
 def _result(folder: Path, index: int) -> np.ndarray:
-    return read_png(folder / jobs.RESULT / jobs.FRAMES / jobs.frame_name(index))
+    return read_png(folder / RESULT / jobs.FRAMES / jobs.frame_name(index))
 
 
 def _eight_bit(frame: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ WanError                  message, hint, code, exit_code
 |   |   +-- UnsafeWeights     pickles, remote code
 |   |   +-- WeightsMissing    a model folder or file is absent or incomplete
 |   |   +-- WrongModel        the model cannot do what the job asks
+|   +-- DamagedResult     files of a finished result are missing or not as they were written
+|   +-- NotFinite         a model gave values that are no numbers
 |   +-- JobBusy           another process works in the job folder
 |   +-- EngineMissing     no Python with torch to run the engine
 |   +-- OutOfMemory
@@ -20,7 +22,7 @@ WanError                  message, hint, code, exit_code
 +-- EngineError           goes to the log with its traceback
 |   +-- EngineDied        the child process ended; carries its last log lines
 |   +-- ProtocolError     a message that does not parse, another protocol version
-|   +-- ShapeError        tensors that do not fit: a bug of ours
+|   +-- BrokenPromise     a result that is not what every result is: a bug of ours
 +-- Cancelled             exit 130
 """
 
@@ -99,6 +101,14 @@ class WrongModel(BadRequest):
     pass
 
 
+class DamagedResult(UserError):
+    pass
+
+
+class NotFinite(UserError):
+    pass
+
+
 class JobBusy(UserError):
     pass
 
@@ -127,7 +137,7 @@ class ProtocolError(EngineError):
     pass
 
 
-class ShapeError(EngineError):
+class BrokenPromise(EngineError):
     pass
 
 

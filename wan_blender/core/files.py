@@ -76,24 +76,42 @@ def read_json(path: Path, limit: int = JSON_BYTES, links: bool = False) -> Any:
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write beside under a name nobody can foresee, then rename: a reader never sees half a file,
-    and a link in its place is replaced, not followed."""
-    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    and a link in its place is replaced, not followed. Raises OSError, ValueError for numbers that
+    are no numbers."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file that takes the place of ``path`` when the block ends well."""
+    """A new file that takes the place of ``path``, synced to the disk, when the block ends well."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with os.fdopen(open_file(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut can leave the new name with no contents
         os.replace(part, path)
+        sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in ``folder`` to the disk, where the system has a way to."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS, errno.ENOTSUP):  # some network disks
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def append(path: Path) -> IO[bytes]:

@@ -41,16 +41,16 @@ from . import schema
 from .errors import InvalidJob, LengthMismatch, from_os_error
 from .files import JOURNAL_BYTES, append, read_bytes, read_json, replacing, write_json
 from .job_pictures import END, PICTURES, REFERENCES, START
+from .result import EARLIER, PART, RESULT
 from .settings import Job, MadeWith
 
 SCHEMA = 1
 WRITTEN = ("shot", "made_with")  # groups of a Job that export and run write; nobody sets them
-PLATE, MASK, MODEL_MASK, RESULT = "plate", "mask", "model_mask", "result"
+PLATE, MASK, MODEL_MASK = "plate", "mask", "model_mask"
 RADIUS, START_RADIUS, BLUR_MATTE = "radius.png", "start_radius.png", "blur_matte"
 COMPARE_WITH = "compare_with"
-REPORT_BYTES = 64 << 20  # it holds a line for each frame
 JOURNAL, LOG, CANCEL = "state.jsonl", "log.txt", "cancel"
-PATCH, FRAMES, REPORT, TAKES = "patch", "frames", "report.json", "takes.png"
+PATCH, FRAMES, TAKES = "patch", "frames", "takes.png"
 
 
 def create(folder: Path, job: Job) -> Path:
@@ -199,11 +199,11 @@ def clear_cancel(folder: Path) -> None:
 def clear(folder: Path) -> None:
     """Remove what exports and runs have left, so that the shot can be exported anew; files of
     others stay. Raises DiskFull."""
-    unfinished = ("export", "result.part", "result.earlier")
+    unfinished = ("export", PART, EARLIER)
     try:
         if (folder / RESULT).exists():  # by a rename: half of one would look finished
-            shutil.rmtree(folder / "result.earlier", ignore_errors=True)
-            os.replace(folder / RESULT, folder / "result.earlier")
+            shutil.rmtree(folder / EARLIER, ignore_errors=True)
+            os.replace(folder / RESULT, folder / EARLIER)
         for name in (PLATE, MASK, MODEL_MASK, BLUR_MATTE, REFERENCES, *unfinished):
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
@@ -215,9 +215,3 @@ def clear(folder: Path) -> None:
                 picture.unlink()
     except OSError as error:
         raise from_os_error(error, "clearing the job folder") from error
-
-
-def result_folder(folder: Path) -> Path | None:
-    """The finished result, or None. Done is the rename that makes it appear."""
-    result = folder / RESULT
-    return result if (result / REPORT).is_file() else None

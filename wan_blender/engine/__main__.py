@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core.errors import EngineMissing, WanError
 from ..core.protocol import Progress
+from ..core.result import find_result
 
 # Each command imports what it needs: doctor has to run where the packages are missing.
 
@@ -81,7 +82,6 @@ def job_folder(text: str) -> Path:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ..core import job as jobs
     from . import signals, worker
 
     out = worker.claim_stdout()
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
         from .hygiene.measure.takes import make_without
 
         without = make_without(options.job)
-        if jobs.result_folder(without) is None:
+        if find_result(without) is None:
             _generate(without, cancelled)
     return _print(_generate(options.job, cancelled), out)
 

@@ -41,9 +41,11 @@ def cached(compute: Callable[[], torch.Tensor], *key: object) -> torch.Tensor:
     try:
         tensor = load_file(path)["tensor"]
         os.utime(path)
-        return tensor
     except (OSError, SafetensorError, KeyError):
-        tensor = compute().cpu().contiguous()
+        tensor = None
+    if tensor is not None and bool(torch.isfinite(tensor).all()):
+        return tensor
+    tensor = compute().cpu().contiguous()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{uuid.uuid4().hex}.part")

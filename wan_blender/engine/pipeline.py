@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 from dataclasses import replace
@@ -15,13 +14,16 @@ from typing import Any
 import torch
 
 from ..core import job as jobs
+from ..core.errors import BrokenPromise
 from ..core.files import write_json
 from ..core.job_pictures import START
 from ..core.lock import Claim
+from ..core.result import PART, REPORT, list_files, publish, recover_earlier
 from ..core.settings import MadeWith, Prompt
 from .cache import cached
 from .conditioning import Condition, Scene, make_condition
 from .conditioning.text import guided_velocity
+from .finite import require_finite
 from .fitting import Fitting
 from .frames import vae as codec
 from .hygiene.measure.takes import compare_with
@@ -51,8 +53,9 @@ def generate(folder: Path, watch: Watch) -> dict[str, Any]:
 
 
 def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
-    part = folder / "result.part"
+    part = folder / PART
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+    recover_earlier(folder)
     try:
         with watch.measure_memory():
             with watch.phase("reading"):
@@ -84,8 +87,12 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
             "measures_taken": fitting.measures,
         }
         report["loras_skipped"] = fitting.models.skipped
-        write_json(part / jobs.REPORT, report)
-        publish(folder, part)
+        keep_promise(report, part, len(plan.shot))
+        report["files"] = list_files(part)
+        write_json(part / REPORT, report)
+        watch.check()
+        publish(folder)
+        jobs.append_state(folder, "done")
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return report
@@ -107,7 +114,10 @@ def encode_prompts(bundle: Bundle, prompt: Prompt) -> tuple[list[Tensor], Tensor
 
     def embed(words: str) -> Tensor:
         key = ("text", encoder, bundle.dtype, words)
-        return cached(lambda: bundle.encode_text([words]), *key).to(bundle.device, bundle.dtype)
+        return cached(lambda: encode(words), *key).to(bundle.device, bundle.dtype)
+
+    def encode(words: str) -> Tensor:
+        return require_finite(bundle.encode_text([words]), "The text encoder")
 
     encoder = bundle.content("text_encoder")
     wanted = [embed(words) for words in prompt.sections or [prompt.text]]
@@ -180,7 +190,7 @@ def sample(
 
             def one(x, level, latents, number):
                 positive = wanted[number * len(wanted) // len(plan.windows)]
-                return guided_velocity(
+                velocity = guided_velocity(
                     transformer,
                     condition,
                     positive,
@@ -191,6 +201,8 @@ def sample(
                     latents,
                     fitting.memory.batch_guidance,
                 )
+                at = f"step {step + 1} of {plan.steps} (noise level {sigmas[step]:.3f})"
+                return require_finite(velocity, f"The transformer at {at}", transformer)
 
             done = step * len(plan.windows)
             return predict_in_windows(
@@ -241,13 +253,17 @@ def largest_kept_difference(latents: Tensor, source: MaskedSource) -> float:
     return float(torch.where(source.mask == 0, latents - source.z, 0.0).abs().max())
 
 
-def publish(folder: Path, part: Path) -> None:
-    """The one rename that means done. An earlier result of the same job gives way whole: one that
-    is half deleted would look finished to whoever comes after a kill."""
-    result, earlier = folder / jobs.RESULT, folder / "result.earlier"
-    shutil.rmtree(earlier, ignore_errors=True)
-    if result.exists():
-        os.replace(result, earlier)
-    os.replace(part, result)
-    shutil.rmtree(earlier, ignore_errors=True)
-    jobs.append_state(folder, "done")
+def keep_promise(report: dict[str, Any], part: Path, frames: int) -> None:
+    """What is true of every result, looked up before it is called done. Raises BrokenPromise."""
+    for name in ("max_diff_outside", "max_latent_diff_kept"):
+        if report[name] != 0:  # nor NaN
+            raise BrokenPromise(
+                f"The result is not exact: {name} is {report[name]}, and has to be 0.",
+                "This is a bug: please report it with the job's log.",
+            )
+    written = sum(1 for _ in (part / jobs.PATCH).glob("*.png"))
+    if written != frames:
+        raise BrokenPromise(
+            f"The result has {written} frames, the shot {frames}.",
+            "This is a bug: please report it with the job's log.",
+        )

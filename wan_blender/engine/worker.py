@@ -22,6 +22,7 @@ from ..core import job as jobs
 from ..core import protocol
 from ..core.errors import Cancelled, EngineError, JobBusy, OutOfMemory, WanError, from_os_error
 from ..core.files import append
+from ..core.result import RESULT
 
 HEARTBEAT_S = 2.0
 GRACE_S = 10.0  # for a running job to stop after the host is gone
@@ -121,7 +122,7 @@ class Worker:
         from .watch import Watch
 
         report = generate(folder, Watch(folder, self._send, self._event(str(folder))))
-        return protocol.Done(str(folder), str(folder / jobs.RESULT), report)
+        return protocol.Done(str(folder), str(folder / RESULT), report)
 
     def _check(self, folder: Path) -> protocol.Message:
         from .check import check

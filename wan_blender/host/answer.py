@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any, TextIO
 
-from ..core import job
 from ..core.errors import EngineError, WanError
+from ..core.result import find_result
 from .jobs import LocalJob
 
 Answer = dict[str, Any]
@@ -30,7 +30,7 @@ def failed(error: Exception) -> Answer:
 
 def of_job(local: LocalJob) -> Answer:
     """What became of a job that is done."""
-    result = str(job.result_folder(local.folder))
+    result = str(find_result(local.folder))
     return {"job": str(local.folder), "result": result, "report": local.report}
 
 

@@ -25,6 +25,7 @@ import bpy
 from ..core import job, schema
 from ..core.errors import BadRequest, UserError, WanError
 from ..core.interrupts import interrupts
+from ..core.result import RESULT
 from ..core.settings import Job
 from ..model_info.folder import is_bundled
 from ..process.call import EngineCall
@@ -293,5 +294,5 @@ def _save(local: LocalJob, path: Path) -> None:
     except RuntimeError as error:
         raise UserError(
             f"{path} could not be saved: {str(error).strip()}.",
-            f"The result is in {local.folder / job.RESULT}.",
+            f"The result is in {local.folder / RESULT}.",
         ) from error

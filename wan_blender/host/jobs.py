@@ -14,6 +14,7 @@ from ..core.errors import BadRequest, InvalidJob, UserError, WanError, from_os_e
 from ..core.files import read_json, write_json
 from ..core.job_pictures import locate_pictures
 from ..core.lock import Claim, is_claimed
+from ..core.result import RESULT, find_result, verify
 from ..core.settings import Job
 from ..timeline.background import BackgroundExport
 from ..timeline.place import Placement, is_missing
@@ -92,13 +93,13 @@ def read_folder(folder: Path) -> LocalJob:
         raise InvalidJob(f"{path} cannot be read: {error}.", "Export the shot again.") from error
     local = LocalJob(folder, settings, placement, choices, Phase.DONE)
     local.placed = "placed" in job.read_events(folder)
-    result = job.result_folder(folder)
-    if result:
-        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-            local.report = dict(read_json(result / job.REPORT, job.REPORT_BYTES))
-    else:
-        local.phase = Phase.FAILED
-        local.error = UserError("The job was interrupted.", "Run it again, or dismiss it.")
+    result = find_result(folder)
+    try:
+        if result is None:
+            raise UserError("The job was interrupted.", "Run it again, or dismiss it.")
+        local.report = verify(result)
+    except UserError as error:
+        local.phase, local.error = Phase.FAILED, error
     return local
 
 
@@ -110,7 +111,7 @@ def make_room(folder: Path, finished: bool = False) -> None:
         return
     if not (folder / ORIGIN).is_file():
         raise BadRequest(f"{folder} is not empty.", "Give a new or empty folder.")
-    if (folder / job.RESULT).exists() and not finished:
+    if (folder / RESULT).exists() and not finished:
         raise BadRequest(f"{folder} holds a result.", "Give a new or empty folder.")
     with Claim(folder):
         job.clear(folder)
@@ -127,7 +128,7 @@ def find_open_ends(root: Path, lost: bool = True) -> list[LocalJob]:
         if "dismissed" not in events and not ended and not is_claimed(path.parent):
             with contextlib.suppress(WanError):
                 local = read_folder(path.parent)
-                if lost and is_missing(local.placement, local.folder / job.RESULT):
+                if lost and is_missing(local.placement, local.folder / RESULT):
                     local.placed = False
                 if not local.placed:
                     found.insert(0, local)

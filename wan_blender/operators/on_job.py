@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bpy.props import StringProperty
 
-from ..core import job
 from ..core.errors import BadRequest
+from ..core.result import find_result, verify
 from ..host import pump
 from ..host.jobs import LocalJob, read_folder
 
@@ -31,9 +31,11 @@ class OnJob:
         return local
 
     def finished_job(self) -> tuple[LocalJob, Path]:
-        """The job, listed or not, and its result folder. Raises BadRequest, InvalidJob."""
+        """The job, listed or not, and its result folder. Raises BadRequest, InvalidJob,
+        DamagedResult."""
         folder = Path(self.folder)
-        result = job.result_folder(folder)
+        result = find_result(folder)
         if result is None:
             raise BadRequest(f"{folder} holds no finished result.", "Run the job again.")
+        verify(result)
         return pump.session().find(folder) or read_folder(folder), result

@@ -7,9 +7,9 @@ from typing import Any
 
 import bpy
 
-from ..core import job
 from ..core.errors import BadRequest
 from ..core.files import read_json
+from ..core.result import REPORT, REPORT_BYTES
 from .on_job import OnJob
 from .operator import WanOperator
 
@@ -27,7 +27,7 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         _, result = self.finished_job()
         try:
-            told = read_json(result / job.REPORT, job.REPORT_BYTES)
+            told = read_json(result / REPORT, REPORT_BYTES)
         except (OSError, ValueError) as error:
             raise BadRequest(f"The report in {result} cannot be read: {error}.") from error
         self.lines = list(describe(told))

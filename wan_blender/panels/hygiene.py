@@ -10,6 +10,7 @@ import bpy
 from .. import matrix_view
 from ..core import job
 from ..core.errors import WanError
+from ..core.result import RESULT
 from ..host import mask_view, pump
 from ..host.interface import draw_wrapped
 from ..hygiene.matrix import traffic_light
@@ -240,7 +241,7 @@ def _draw_takes(
     for key, name, unit, digits in MEASURES:
         _draw_line(column, name, takes["without"][key], takes["with"][key], unit, digits)
     show = layout.operator("wan.show_picture", text="Show Contact Sheet", icon="IMAGE_DATA")
-    show.filepath = str(folder / job.RESULT / job.TAKES)
+    show.filepath = str(folder / RESULT / job.TAKES)
 
 
 class WAN_PT_start_frame(StartFramePanel, WanPanel, bpy.types.Panel):

@@ -12,6 +12,7 @@ import pytest
 from tests.engine.folders import make_job, noise_plate
 from wan_blender.core import job as jobs
 from wan_blender.core.errors import InvalidJob, LengthMismatch
+from wan_blender.core.result import REPORT, RESULT, find_result
 from wan_blender.engine import __main__ as engine
 from wan_blender.engine.frames.files import read_png, write_png
 from wan_blender.engine.hygiene.measure import takes
@@ -38,13 +39,13 @@ def folder(tmp_path):
 
 def finish(folder, frames: np.ndarray, seen: list[int] | None = None) -> None:
     """``frames`` (T, H, W, 3) as a result that covers everything."""
-    patch = folder / jobs.RESULT / jobs.PATCH
+    patch = folder / RESULT / jobs.PATCH
     patch.mkdir(parents=True)
     for index, frame in enumerate(frames):
         alpha = np.full((*frame.shape[:2], 1), 255, np.uint8)
         write_png(patch / jobs.frame_name(index), np.dstack([frame, alpha]))
     size = {"box": [0, 0, W, H], "model_pixels": seen or [W, H]}
-    (folder / jobs.RESULT / jobs.REPORT).write_text(json.dumps({"size": size}))
+    (folder / RESULT / REPORT).write_text(json.dumps({"size": size}))
 
 
 def slide(step: int) -> np.ndarray:
@@ -59,7 +60,7 @@ def test_one_command_makes_both_takes_and_compares_them(folder):
     subprocess.run(command, check=True, capture_output=True)
     without = folder.with_name("job-without")
     assert jobs.read(without).hygiene.mode == "off"
-    report = json.loads((folder / jobs.RESULT / jobs.REPORT).read_text())
+    report = json.loads((folder / RESULT / REPORT).read_text())
     found = report["takes"]
     assert found["without_folder"] == "job-without"
     assert (found["mode"], found["frames"], found["same_frames"]) == ("both", FRAMES, 1)
@@ -67,20 +68,20 @@ def test_one_command_makes_both_takes_and_compares_them(folder):
     assert found["change"]["motion"] == pytest.approx(
         found["with"]["motion"] - found["without"]["motion"], abs=1e-4
     )
-    assert read_png(folder / jobs.RESULT / jobs.TAKES).std() > 10
-    assert "takes" not in json.loads((without / jobs.RESULT / jobs.REPORT).read_text())
+    assert read_png(folder / RESULT / jobs.TAKES).std() > 10
+    assert "takes" not in json.loads((without / RESULT / REPORT).read_text())
 
 
 def test_take_without_is_run_again_only_when_its_job_changed(folder):
     without = takes.make_without(folder)
     finish(without, slide(1))
     assert takes.make_without(folder) == without
-    assert jobs.result_folder(without)
+    assert find_result(without)
     job = jobs.read(folder)
     job.sampling.seed += 1
     jobs.create(folder, job)
     takes.make_without(folder)
-    assert jobs.result_folder(without) is None
+    assert find_result(without) is None
 
 
 def test_hygiene_that_is_off_has_nothing_to_compare(folder):
@@ -114,12 +115,12 @@ def test_takes_that_are_equal_say_so(folder):
 def test_a_missing_take_is_said_and_fails_nothing(folder):
     (folder / jobs.COMPARE_WITH).write_text("gone")
     finish(folder, slide(1))
-    found = takes.compare_with(folder, folder / jobs.RESULT, lambda: None)
+    found = takes.compare_with(folder, folder / RESULT, lambda: None)
     assert "gone" in found["takes"]["error"]
 
 
 def test_job_without_a_partner_has_no_takes(folder):
-    assert takes.compare_with(folder, folder / jobs.RESULT, lambda: None) == {}
+    assert takes.compare_with(folder, folder / RESULT, lambda: None) == {}
 
 
 @pytest.mark.parametrize(("what", "error"), [("seed", InvalidJob), ("width", LengthMismatch)])

@@ -422,7 +422,7 @@ def test_killed_process_leaves_what_the_next_one_continues(hub, tmp_path):
     code = (
         "import time\n"
         "from pathlib import Path\n"
-        "from wan_blender import transfer\n"
+        "from wan_blender.core import transfer\n"
         "from wan_blender.engine.models.find import download\n"
         "from wan_blender.engine.models.find.catalogue import RemoteFile\n"
         "transfer._CHUNK = 4096\n"

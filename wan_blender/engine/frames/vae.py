@@ -20,6 +20,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
     unpatchify,
 )
 
+from ..finite import require_finite
+
 Tensor = torch.Tensor
 CellBox = tuple[int, int, int, int]  # y0, y1, x0, x1
 
@@ -58,6 +60,7 @@ def encode(
             chunks.append(vae.encoder(x, feat_cache=vae._enc_feat_map, feat_idx=vae._enc_conv_idx))
             on_chunk(len(chunks))
         z = vae.quant_conv(torch.cat(chunks, 2)).chunk(2, 1)[0].float()
+        require_finite(z, "The VAE, encoding", vae)
     finally:
         vae.clear_cache()
     return (z - mean) / std
@@ -97,6 +100,7 @@ def decode(
                 shape = (1, 3, pixels.shape[2], h * part.scale, w * part.scale)
                 frames = torch.zeros(shape, dtype=torch.float32)
             part.paste(pixels, frames)
+        require_finite(frames, f"The VAE, decoding latent {i + 1} of {t},", vae)
         yield frames[0].clamp(-1, 1).permute(1, 2, 3, 0).numpy()
 
 

@@ -25,6 +25,7 @@ from ....core.errors import BadRequest, InvalidJob, LengthMismatch, from_os_erro
 from ....core.files import read_bytes, read_json
 from ....core.job_pictures import START
 from ....core.lock import refuse_links
+from ....core.result import REPORT, REPORT_BYTES, RESULT, find_result
 from ....core.settings import Job
 from ....hygiene.bands import resize
 from ...frames.files import read_png, to_mask
@@ -34,7 +35,7 @@ from .report import Drawing, draw_text, draw_tile
 
 SHOWN = 6  # frames of each take on the sheet
 TILE, INK = 240, (230, 230, 230)
-OWN = (jobs.RESULT, "result.part", "job.json", "state.jsonl", "log.txt", "lock", "cancel")
+OWN = (RESULT, "result.part", "job.json", "state.jsonl", "log.txt", "lock", "cancel")
 MEASURES = {
     "motion": "motion, px/frame",
     "moving": "part that moves",
@@ -90,7 +91,7 @@ class Take:
     @classmethod
     def read(cls, folder: Path, result: Path | None = None) -> Take:
         """Raises InvalidJob when there is no job, or no result of it."""
-        job, result = jobs.read(folder), result or jobs.result_folder(folder)
+        job, result = jobs.read(folder), result or find_result(folder)
         if result is None:
             raise InvalidJob(f"{folder} holds no finished result to compare.", "Run it first.")
         return cls(folder, result, job)
@@ -179,7 +180,7 @@ def _check_pair(without: Job, treated: Job) -> None:
 def _cut_of(result: Path) -> Callable[[np.ndarray], np.ndarray]:
     """From the canvas to what the model saw, at its size where that is smaller; as its report
     says."""
-    size = read_json(result / jobs.REPORT, jobs.REPORT_BYTES)["size"]
+    size = read_json(result / REPORT, REPORT_BYTES)["size"]
     x, y, width, height = size["box"]
     model_width, model_height = size["model_pixels"]
 
