@@ -1,21 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask a server, and say in words why it gives nothing and what to do. Proxies of the environment
-are honoured. stdlib only."""
+are honoured. stdlib only.
+
+A server may be anybody's: it has a time in all to begin its answer, and what is read as JSON has a
+size. A file's size is known before it is fetched (transfer.py).
+"""
 
 from __future__ import annotations
 
 import email.utils
 import errno
 import http.client
+import json
+import queue
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 from .errors import UserError
 
-TIMEOUT_S = 30
+TIMEOUT_S = 15  # without a byte
+ANSWER_S = 60  # until an answer has begun, and a JSON has ended, however the bytes drip
+JSON_BYTES = 16 << 20  # a repository of five thousand files has two
 LONGEST_WAIT_S = 300  # that a server may ask for in all, while nothing arrives
 _LATER = (408, 429)  # codes below 500 that may be asked again
 _NO_SUCH_JSON = (AttributeError, KeyError, TypeError, ValueError)
@@ -34,10 +45,53 @@ def ask(url: str, token: str = "", start: int = 0, method: str = "GET") -> http.
     if start:
         made.add_header("Range", f"bytes={start}-")
     try:
-        return urllib.request.urlopen(made, timeout=TIMEOUT_S)
+        return _within(ANSWER_S, lambda: urllib.request.urlopen(made, timeout=TIMEOUT_S))
     except urllib.error.HTTPError as error:
         error.close()  # it is kept, with its headers, by the error that is made of it
         raise
+
+
+def ask_json(url: str, token: str = "") -> Any:
+    """What a server answers, as JSON. Raises OSError, HTTPException, and ValueError for what is no
+    JSON, is nested too deeply, or is larger than JSON_BYTES."""
+    with ask(url, token) as answer:
+        try:
+            data = _within(ANSWER_S, lambda: _read(answer))
+            return json.loads(data)
+        except (RecursionError, OverflowError, MemoryError) as error:
+            raise OddAnswer(f"an answer that cannot be read ({type(error).__name__})") from error
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    data = answer.read(JSON_BYTES + 1)
+    if len(data) > JSON_BYTES:
+        raise OddAnswer(f"more than {JSON_BYTES:,} bytes of JSON")
+    return data
+
+
+def _within(seconds: float, work: Callable[[], Any]) -> Any:
+    """``work()`` on a thread that is left behind after ``seconds``: each byte that drips in begins
+    the socket's own timeout afresh. Raises TimeoutError, and what ``work`` raises."""
+    ended: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put((work(), None))
+        except BaseException as error:  # noqa: BLE001 - it is raised by who waits
+            ended.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            value, error = ended.get(timeout=0.2)  # so that a signal's handler runs in between
+            break
+        except queue.Empty:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+    if error:
+        raise error
+    return value
 
 
 def network_error(url: str, what: str, error: Exception) -> UserError:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import UserError, from_os_error
+from .files import append, open_file
 from .http import (
     LONGEST_WAIT_S,
     OddAnswer,
@@ -37,12 +38,14 @@ from .lock import hold
 _CHUNK = 1 << 20  # bytes; cancel is seen after each
 _PAGE = 1 << 18  # bytes; a larger login page says that it is HTML
 _TRIES = 8  # in a row without a byte more than ever before
+UNKNOWN_BYTES = 64 << 20  # of a file whose size nobody says
 _LOCKS = 5  # of a file whose name was gone
 
 
 @dataclass(frozen=True)
 class RemoteSource:
-    """Size 0 and an empty hash are not known beforehand. ``name`` is for messages, ``token`` for
+    """Size 0 and an empty hash are not known beforehand; then no more than UNKNOWN_BYTES are taken.
+    ``git_oid`` is git's name of a file that has no SHA-256. ``name`` is for messages, ``token`` for
     the server that is asked, not for one it points to."""
 
     name: str
@@ -50,6 +53,11 @@ class RemoteSource:
     size: int = 0
     sha256: str = ""
     token: str = ""
+    git_oid: str = ""
+
+    @property
+    def limit(self) -> int:
+        return self.size or UNKNOWN_BYTES
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,7 @@ def _stream(source: RemoteSource, part: _Part, progress: ByteCounter) -> None:
     if not whole or (short and _is_page(answer, part.size - start)):
         progress.start(start - part.size)
         part.back_to(mark)
-        odd = OddAnswer(f"{'fewer' if whole else 'more'} than its {source.size} bytes")
+        odd = OddAnswer(f"{'fewer' if whole else 'more'} than its {source.limit} bytes")
         raise odd if whole else network_error(source.url, source.name, odd)
 
 
@@ -246,11 +254,20 @@ def _append(
     with part.open() as target:
         while chunk := answer.read1(_CHUNK):
             new, skip = chunk[skip:], max(0, skip - len(chunk))
-            if source.size and part.size + len(new) > source.size:
+            if part.size + len(new) > source.limit:
                 return False
             part.append(new, target)
             progress.add(len(new), source.name)
     return True
+
+
+def _git_oid(path: Path) -> str:
+    """git's name of a file's contents: SHA-1 over "blob", its size, a zero byte and all of it."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 class _Part:
@@ -262,7 +279,7 @@ class _Part:
         if path.exists():
             if limit and path.stat().st_size > limit:
                 os.truncate(path, 0)
-            with open(path, "rb") as file:
+            with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
                 while chunk := file.read(_CHUNK):
                     self._count(chunk)
 
@@ -273,8 +290,8 @@ class _Part:
     def open(self) -> IO[bytes]:
         """To append to. Raises UserError where another process writes too, as it can where the
         file system has no locks."""
-        file = open(self.path, "ab")  # noqa: SIM115 - given away
-        if file.tell() != self.size:
+        file = append(self.path)
+        if file.seek(0, os.SEEK_END) != self.size:
             file.close()
             raise UserError(
                 f"{self.path} changes while it is downloaded: another process writes to it.",
@@ -302,6 +319,8 @@ class _Part:
             wrong = f"{on_disk} bytes instead of {source.size or self.size}"
         elif source.sha256 and sha256 != source.sha256:
             wrong = f"SHA-256 {sha256} instead of {source.sha256}"
+        elif source.git_oid and not source.sha256 and _git_oid(self.path) != source.git_oid:
+            wrong = f"it is not the file that its repository names {source.git_oid}"
         if wrong:
             self.path.unlink()
             raise UserError(

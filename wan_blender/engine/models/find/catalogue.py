@@ -25,6 +25,7 @@ class RemoteFile:
     size: int = 0
     sha256: str = ""
     part: str = ""  # which part of a model it is
+    git_oid: str = ""  # where there is no SHA-256
 
 
 @dataclass(frozen=True)

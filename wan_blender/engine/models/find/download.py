@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
+import re
 import shutil
 import time
 import urllib.parse
@@ -20,7 +20,7 @@ from typing import Any
 
 from ....core import transfer
 from ....core.errors import DiskFull, UserError
-from ....core.http import ask, network_error
+from ....core.http import ask_json, network_error
 from ....core.transfer import ByteCounter, RemoteSource, Tell, part_of
 from ..files.tensor_files import PICKLES
 from ..layout import note_of
@@ -30,6 +30,7 @@ from .comfyui import comfyui_folders
 from .compose import Candidate, write_candidate
 from .scan import hugging_face_cache
 
+_FILES_AT_MOST, _BYTES_AT_MOST = 20_000, 1 << 42  # of a repository, of a file
 _SPARE = 1 << 30  # bytes left free on the disk
 _WANTED = (".json", ".safetensors", ".model", ".txt", ".md")
 
@@ -173,21 +174,38 @@ def _tree(repository: str, revision: str) -> list[RemoteFile]:
     """The files of a repository that stay inside it, of one commit."""
     try:
         commit = _ask(f"/api/models/{repository}/revision/{revision}")["sha"]
-        files = []
-        for item in _ask(f"/api/models/{repository}/tree/{commit}?recursive=1"):
-            if item.get("type") == "file" and _inside(item["path"]):
-                lfs = item.get("lfs") or {}
-                size = int(lfs.get("size", item["size"]))
-                files.append(RemoteFile(repository, item["path"], commit, size, lfs.get("oid", "")))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not re.fullmatch(r"[0-9a-f]{40}", commit):
+            raise ValueError("a commit that is none")
+        listed = _ask(f"/api/models/{repository}/tree/{commit}?recursive=1")
+        if len(listed) > _FILES_AT_MOST:
+            raise ValueError(f"{len(listed)} files")
+        found = (_listed(repository, commit, item) for item in listed)
+        return [file for file in found if file]
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise network_error(endpoint(), f"the list of {repository}", error) from error
-    return files
+
+
+def _listed(repository: str, commit: str, item: dict[str, Any]) -> RemoteFile | None:
+    """A file of the list; None for what is none, leaves the folder, or is empty."""
+    if item.get("type") != "file" or not _inside(item["path"]):
+        return None
+    lfs = item.get("lfs") or {}
+    size, sha256, oid = int(lfs.get("size", item["size"])), lfs.get("oid", ""), item.get("oid", "")
+    if not 0 < size < _BYTES_AT_MOST:
+        return None
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError(f"a hash of {item['path']} that is none")
+    known = re.fullmatch(r"[0-9a-f]{40}", oid)
+    return RemoteFile(
+        repository, item["path"], commit, size, sha256, git_oid=oid if known and not sha256 else ""
+    )
 
 
 def _inside(name: str) -> bool:
     """Whether a repository's file name stays inside the folder it is put in."""
     parts = name.replace("\\", "/").split("/")
-    return not (name.startswith("/") or ".." in parts or ":" in parts[0])
+    plain = name.isprintable() and len(name) < 1000
+    return plain and not (name.startswith("/") or ".." in parts or ":" in name)
 
 
 def endpoint() -> str:
@@ -202,15 +220,16 @@ def _token() -> str:
 
 def _ask(path: str) -> Any:
     try:
-        with ask(endpoint() + path, _token()) as answer:
-            return json.load(answer)
+        return ask_json(endpoint() + path, _token())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise network_error(endpoint(), path, error) from error
 
 
 def _source(file: RemoteFile) -> RemoteSource:
     path = f"/{file.repository}/resolve/{file.revision}/{urllib.parse.quote(file.path)}"
-    return RemoteSource(file.path, endpoint() + path, file.size, file.sha256, _token())
+    return RemoteSource(
+        file.path, endpoint() + path, file.size, file.sha256, _token(), file.git_oid
+    )
 
 
 def _complete(file: RemoteFile, place: Path) -> bool:
