@@ -16,7 +16,7 @@ from . import diagnosis
 from .interface import draw_wrapped
 
 # "bl_ext.<repository>.wan_blender": what Blender calls the extension this package is in.
-ADDON_ID = __package__.rpartition(".")[0]
+ADDON_ID = __package__.rsplit(".", 2)[0]
 
 
 ICONS = {"missing": "INFO", "ready": "CHECKMARK", "outdated": "INFO", "broken": "ERROR"}
