@@ -19,9 +19,20 @@ FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
 
 def pictures(folder: Path, settings: ModelMask, name: str) -> list[Path]:
-    """The files that the setting ``name`` (START, END or REFERENCES) gives, in order of their
-    names; where it is empty, what ``folder`` holds in the usual place. Raises InvalidJob when a
-    picture is named that is not there."""
+    """The files in the job ``folder`` that the setting ``name`` (START, END or REFERENCES) gives,
+    in order of their names; where it is empty, those in the usual place. Raises InvalidJob when a
+    picture is named that is not there, or lies outside: a job that came from elsewhere could read
+    what is not its own."""
+    given = Path(getattr(settings, name))
+    if given.is_absolute() or given.drive or ".." in given.parts:
+        raise InvalidJob(
+            f"model_mask.{name} is {str(given)!r}, which lies outside the job folder.",
+            "Copy the picture into the folder and name it there, or export the shot again.",
+        )
+    return _find(folder, settings, name)
+
+
+def _find(folder: Path, settings: ModelMask, name: str) -> list[Path]:
     given = getattr(settings, name)
     path = folder / (given or PICTURES[name])
     files = [path] if path.is_file() else []
@@ -44,7 +55,7 @@ def take_pictures(folder: Path, job: Job) -> Job:
             continue
         taken[name] = usual
         try:
-            for number, file in enumerate(pictures(Path.cwd(), job.model_mask, name)):
+            for number, file in enumerate(_find(Path.cwd(), job.model_mask, name)):
                 place = folder / usual / f"{number:03d}{file.suffix}"
                 if name != REFERENCES:
                     taken[name] = Path(usual).stem + file.suffix

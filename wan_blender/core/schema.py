@@ -36,6 +36,10 @@ def integer(default: int, about: str, low: int, high: int, unit: str = "") -> An
     return _setting(default, about, kind="integer", low=low, high=high, unit=unit)
 
 
+LONGEST_TEXT = 20_000  # characters: 512 tokens are a tenth of it, a path less
+MOST_ITEMS = 20_000
+
+
 def text(default: str, about: str, subtype: str = "") -> Any:
     """``subtype``: "", "path" (a folder), "file", "matte" or "multiline"; only the interface uses
     it."""
@@ -122,7 +126,7 @@ def _leaves(value: Any, start: str = "") -> dict[str, tuple[Any, dataclasses.Fie
     return found
 
 
-def _is_required(field: dataclasses.Field) -> bool:
+def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
@@ -146,6 +150,8 @@ def _read_leaf(rules: Any, data: Any, path: str) -> Any:
         _check_limits(rules, data, path)
         return float(data) if kind == "number" else int(data)
     if kind == "many" and isinstance(data, list):
+        if len(data) > MOST_ITEMS:
+            raise InvalidJob(f"{path} has {len(data):,} entries; at most {MOST_ITEMS:,} are read.")
         return [_read_item(rules, item, f"{path}[{i}]") for i, item in enumerate(data)]
     raise InvalidJob(f"{path} is {show(data)}; expected {_EXPECTED[kind]}.")
 
@@ -184,6 +190,11 @@ def _read_item(rules: Any, data: Any, path: str) -> Any:
 
 def _read_text(data: str, path: str) -> str:
     """JSON can spell half a character, which no file and no model takes."""
+    if len(data) > LONGEST_TEXT:
+        raise InvalidJob(
+            f"{path} has {len(data):,} characters; at most {LONGEST_TEXT:,} are read.",
+            "Shorten it: models read the first few hundred words.",
+        )
     try:
         data.encode()
     except UnicodeEncodeError as error:

@@ -120,10 +120,15 @@ def compare_with(folder: Path, result: Path, check: Callable[[], None]) -> dict[
     named = folder / jobs.COMPARE_WITH
     if not named.is_file():
         return {}
-    other = folder.with_name(Path(read_bytes(named, 4096).decode("utf-8", "replace").strip()).name)
     try:
+        name = Path(read_bytes(named, 4096).decode("utf-8", "replace").strip()).name
+        if not name.isprintable() or name in ("", ".."):
+            raise BadRequest(f"{named} names no folder beside {folder}.")
+        other = folder.with_name(name)
         takes = Take.read(other), Take.read(folder, result)
         return {"takes": compare(*takes, result / jobs.TAKES, check)}
+    except OSError as error:
+        return {"takes": {"error": str(from_os_error(error, "comparing the takes"))}}
     except BadRequest as error:
         return {"takes": {"error": str(error)}}
 
