@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which donor and layer each hidden pixel takes, decided in a small copy of the frame.
+
+A layer is right where donors seen through it agree; one that is wrong brings a different thing from
+each. Around the mask it is also seen to be right or wrong, and that counts the nearer the pixel is.
+Then each pixel takes the nearest donor that the others bear out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .colour import LEVEL, Light, match_light
+from .motion import spread_in
+
+AGREE_PX = 7  # side of the windows in which donors are compared
+CAP = 40 * LEVEL  # a larger difference is as wrong as this one
+NEAR_WORTH = 0.35 * LEVEL  # cost of a donor per doubling of its distance in time
+UNSURE = 3 * LEVEL  # cost of a donor that no other bears out
+AROUND = 0.4  # weight of what is seen around the mask against what donors agree on
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Donor ``donor`` (a place in the list of donors) through ``layer``: ``picture`` (h, w, C) in
+    0..1 warped to the frame, ``valid`` (h, w) where it shows something, ``away`` frames off."""
+
+    donor: int
+    layer: int
+    picture: np.ndarray
+    valid: np.ndarray
+    away: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``weights`` (n, h, w): share of each candidate; sums to 1 or, where none is valid, to 0.
+    ``confidence`` (h, w) in 0..1; ``lights`` one per donor; ``chosen`` (h, w) is the candidate with
+    the largest share, -1 for none."""
+
+    weights: np.ndarray
+    chosen: np.ndarray
+    confidence: np.ndarray
+    lights: list[Light]
+
+
+def choose(
+    plate: np.ndarray,
+    hidden: np.ndarray,
+    around: np.ndarray,
+    candidates: list[Candidate],
+    previous: np.ndarray | None = None,
+) -> Choice:
+    """``plate`` (h, w, C) in 0..1, ``hidden`` what is to be filled and ``around`` what both show,
+    (h, w) bool. ``previous`` (n, h, w) are the shares of the frame before, moved to this one."""
+    layers = 1 + max(c.layer for c in candidates)
+    donors = 1 + max(c.donor for c in candidates)
+    lights = [_light(plate, around, [c for c in candidates if c.donor == d]) for d in range(donors)]
+    lit = [_lit(c, lights[c.donor]) for c in candidates]
+    noise = max(LEVEL, float(np.median([light.error for light in lights])))
+    wrong = _seen_errors(plate, around, candidates, lit, layers)
+    deviation = _deviations(candidates, lit)
+    layer = _pick_layer(candidates, deviation, wrong, layers, noise)
+    costs = np.full((len(candidates), *hidden.shape), np.inf, np.float32)
+    for i, candidate in enumerate(candidates):
+        cost = np.where(np.isnan(deviation[i]), UNSURE, deviation[i])
+        cost = cost + NEAR_WORTH * np.log2(1 + candidate.away)
+        if previous is not None:
+            cost = cost - noise * previous[i]
+        ok = candidate.valid & (layer == candidate.layer) & hidden
+        costs[i] = np.where(ok, cv2.blur(cost.astype(np.float32), (5, 5)), np.inf)
+    chosen = np.where(np.isfinite(costs).any(0), costs.argmin(0), -1)
+    weights = _soft(chosen, candidates, hidden)
+    confidence = _confidence(candidates, chosen, deviation, wrong, noise)
+    return Choice(weights, chosen, confidence, lights)
+
+
+def _light(plate: np.ndarray, around: np.ndarray, own: list[Candidate]) -> Light:
+    """From the layer that fits best at each place around the mask."""
+    best, least, seen = own[0].picture, None, own[0].valid
+    for candidate in own:
+        error = np.abs(candidate.picture - plate).mean(2)
+        error = np.where(candidate.valid, cv2.blur(error, (5, 5)), np.inf)
+        if least is None:
+            least = error
+            continue
+        better = error < least
+        best = np.where(better[..., None], candidate.picture, best)
+        least = np.where(better, error, least)
+        seen = seen | candidate.valid
+    return match_light(plate, best, around & seen)
+
+
+def _lit(candidate: Candidate, light: Light) -> np.ndarray:
+    picture = candidate.picture * light.gain + light.offset
+    return picture if light.field is None else picture + light.field
+
+
+def _seen_errors(plate, around, candidates, lit, layers: int) -> np.ndarray:
+    """(layers, h, w): how wrong each layer is, seen around the mask and continued under it."""
+    errors = np.full((layers, *around.shape), UNSURE, np.float32)
+    for layer in range(layers):
+        total = np.zeros(around.shape, np.float32)
+        count = np.zeros(around.shape, np.float32)
+        for candidate, picture in zip(candidates, lit):
+            if candidate.layer == layer:
+                ok = (candidate.valid & around).astype(np.float32)
+                difference = np.minimum(np.abs(picture - plate).mean(2), CAP)
+                total += cv2.blur(difference * ok, (AGREE_PX, AGREE_PX))
+                count += cv2.blur(ok, (AGREE_PX, AGREE_PX))
+        known = count > 0.2
+        if known.any():
+            mean = total / np.maximum(count, 1e-3)
+            errors[layer] = spread_in(mean, known.astype(np.float32))
+    return errors
+
+
+def _deviations(candidates: list[Candidate], lit: list[np.ndarray]) -> list[np.ndarray]:
+    """How far each candidate is from the others of its layer, (h, w); nan where it is alone."""
+    shape = candidates[0].valid.shape
+    totals = [np.zeros(shape, np.float32) for _ in candidates]
+    counts = [np.zeros(shape, np.float32) for _ in candidates]
+    side = (AGREE_PX, AGREE_PX)
+    for i, one in enumerate(candidates):
+        for j in range(i + 1, len(candidates)):
+            two = candidates[j]
+            if one.layer != two.layer:
+                continue
+            both = (one.valid & two.valid).astype(np.float32)
+            if not both.any():
+                continue
+            difference = np.minimum(np.abs(lit[i] - lit[j]).mean(2), CAP) * both
+            share = cv2.blur(both, side)
+            mean = cv2.blur(difference, side) / np.maximum(share, 1e-3) * both
+            for k in (i, j):
+                totals[k] += mean
+                counts[k] += both
+    return [
+        np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        for total, count in zip(totals, counts)
+    ]
+
+
+def _pick_layer(candidates, deviation, wrong, layers: int, noise: float) -> np.ndarray:
+    """(h, w) the layer of least cost among those that have a valid donor; -1 for none."""
+    costs = np.full((layers, *wrong.shape[1:]), np.inf, np.float32)
+    for layer in range(layers):
+        total = np.zeros(wrong.shape[1:], np.float32)
+        count = np.zeros(wrong.shape[1:], np.float32)
+        shown = np.zeros(wrong.shape[1:], bool)
+        for candidate, apart in zip(candidates, deviation):
+            if candidate.layer == layer:
+                told = candidate.valid & ~np.isnan(apart)
+                total += np.where(told, np.nan_to_num(apart), 0)
+                count += told
+                shown |= candidate.valid
+        agreed = np.where(count > 0, total / np.maximum(count, 1), 2 * noise + UNSURE)
+        cost = cv2.blur(agreed + AROUND * wrong[layer] + 0.2 * LEVEL * layer, (5, 5))
+        costs[layer] = np.where(shown, cost, np.inf)
+    return np.where(np.isfinite(costs).any(0), costs.argmin(0), -1)
+
+
+def _soft(chosen: np.ndarray, candidates: list[Candidate], hidden: np.ndarray) -> np.ndarray:
+    """Shares of the candidates with borders between donors of a layer softened by 2 pixels."""
+    weights = np.zeros((len(candidates), *chosen.shape), np.float32)
+    layer_of = np.array([c.layer for c in candidates] + [-1])[chosen]
+    for i, candidate in enumerate(candidates):
+        own = (chosen == i).astype(np.float32)
+        if own.any():
+            allowed = candidate.valid & (layer_of == candidate.layer)
+            weights[i] = cv2.GaussianBlur(own, (0, 0), 1.5) * allowed
+    total = weights.sum(0)
+    return weights / np.where(total > 1e-4, total, 1) * (chosen >= 0) * hidden
+
+
+def _confidence(candidates, chosen, deviation, wrong, noise: float) -> np.ndarray:
+    """exp(-(d/s)^2) of the donor's distance from the others and of the layer's error around the
+    mask, with s a few times the noise."""
+    confidence = np.zeros(chosen.shape, np.float32)
+    scale = 5 * noise + 6 * LEVEL
+    for i, candidate in enumerate(candidates):
+        apart = np.where(np.isnan(deviation[i]), 2 * noise, deviation[i])
+        sure = np.exp(-((apart / scale) ** 2) - (0.5 * wrong[candidate.layer] / scale) ** 2)
+        alone = np.where(np.isnan(deviation[i]), 0.85, 1.0)
+        confidence = np.where(chosen == i, sure * alone, confidence)
+    return confidence

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dense motion of the background from frame to frame, also behind the mask, and points that follow.
+
+Optical flow is DIS (cv2.DISOpticalFlow). What it says under the mask is the object's; there the
+motion around it, relative to the camera's, is spread in. Following a point adds up motion, never
+pixels: what is borrowed in the end is resampled once.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .camera import apply
+from .clip import Clip
+
+
+def spread_in(field: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """``field`` (h, w[, c]) float32 where ``weight`` (h, w) is above 0, and a smooth continuation
+    of it elsewhere: push-pull over a pyramid of weighted means."""
+    flat = field.reshape(*field.shape[:2], -1).astype(np.float32)
+    return _push_pull(flat, weight.astype(np.float32)).reshape(field.shape)
+
+
+def _push_pull(field: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    h, w = weight.shape
+    if min(h, w) <= 2 or (weight > 0).all():
+        total = weight.sum()
+        mean = (field * weight[..., None]).sum((0, 1)) / total if total > 0 else np.float32(0)
+        return np.where(weight[..., None] > 0, field, mean).astype(np.float32)
+    small = ((w + 1) // 2, (h + 1) // 2)
+    kernel = {"sigmaX": 1.0, "borderType": cv2.BORDER_REPLICATE}
+    share = cv2.resize(cv2.GaussianBlur(weight, (5, 5), **kernel), small)
+    carried = cv2.GaussianBlur(field * weight[..., None], (5, 5), **kernel)
+    carried = cv2.resize(carried, small).reshape(small[1], small[0], -1)
+    mean = carried / np.maximum(share, 1e-6)[..., None]
+    coarse = _push_pull(mean, np.minimum(1, share * 4) * (share > 1e-3))
+    coarse = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR).reshape(h, w, -1)
+    keep = np.clip(weight, 0, 1)[..., None]
+    return field * keep + coarse * (1 - keep)
+
+
+class Motion:
+    """Flow between neighbours, both ways, at the ``look`` size, measured when it is asked for.
+
+    ``cameras[i]`` is the homography from frame i to i + 1, None across a cut."""
+
+    def __init__(self, clip: Clip, cameras: list[np.ndarray | None]) -> None:
+        self.clip = clip
+        self._cameras = cameras
+        self._flows: dict[tuple[int, int], np.ndarray] = {}
+        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+    def camera(self, start: int, end: int) -> np.ndarray:
+        """Homography between neighbours, either way."""
+        if end > start:
+            return self._cameras[start]
+        return np.linalg.inv(self._cameras[end])
+
+    def residual(self, start: int, end: int) -> np.ndarray:
+        """(h, w, 2) float16, plate pixels: motion from ``start`` to its neighbour ``end`` beyond
+        the camera's, filled in under the mask."""
+        key = (start, end)
+        if key not in self._flows:
+            self._flows[key] = self._measure(start, end).astype(np.float16)
+        return self._flows[key]
+
+    def _measure(self, start: int, end: int) -> np.ndarray:
+        clip, look = self.clip, self.clip.look
+        camera = self.camera(start, end)
+        one = look.shrink(clip.gray(start))
+        inner = look.matrix @ camera @ np.linalg.inv(look.matrix)
+        two = cv2.warpPerspective(
+            look.shrink(clip.gray(end)),
+            inner,
+            (look.width, look.height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        flow = self._dis.calc(one, two, None)
+        back = self._dis.calc(two, one, None)
+        x, y = np.meshgrid(np.arange(look.width, dtype=np.float32), np.arange(look.height))
+        there = np.dstack([x, y]).astype(np.float32) + flow
+        returned = cv2.remap(back, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        closed = np.hypot(*np.moveaxis(flow + returned, 2, 0)) < 0.7
+        # Flow is smooth: beside the mask it is still half the object's.
+        near = cv2.dilate(clip.hidden_look(start).astype(np.uint8), np.ones((9, 9))) > 0
+        grid = look.grid((0, 0, look.width, look.height))
+        target = apply(camera, look.back(there))
+        over = cv2.dilate(clip.hidden_look(end).astype(np.uint8), np.ones((9, 9)))
+        at = look.to(target)
+        covered = cv2.remap(over, at, None, cv2.INTER_NEAREST, borderValue=1) > 0
+        beyond = target - apply(camera, grid)
+        return spread_in(beyond, (closed & ~near & ~covered).astype(np.float32))
+
+    def step(self, points: np.ndarray, start: int, end: int) -> np.ndarray:
+        """Positions (..., 2) of frame ``start`` in its neighbour ``end``."""
+        shape = points.shape
+        at = self.clip.look.to(points).reshape(-1, 1, 2).astype(np.float32)
+        field = self.residual(start, end).astype(np.float32)
+        beyond = cv2.remap(field, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return apply(self.camera(start, end), points) + beyond.reshape(shape)
+
+    def forget(self, before: int) -> None:
+        """Drop flow of frames that will not be asked for again."""
+        for key in [key for key in self._flows if min(key) < before]:
+            del self._flows[key]
