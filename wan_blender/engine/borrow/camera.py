@@ -11,13 +11,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .clip import Clip
+from .clip import Clip, Scaled
 
-POINTS = 600
+POINTS = 400
+LEVELS = 4  # of the pyramid: finds what moved 80 of its pixels
 CLOSED_LOOP = 0.5  # pixels: tracking there and back must end this near
 ENOUGH = 12  # points that carry a homography
 INLIER_PX = 1.0
-_LK = {"winSize": (21, 21), "criteria": (3, 30, 0.005), "minEigThreshold": 1e-4}
+SIMPLE_SHARE = 0.75
+_LK = {"winSize": (17, 17), "criteria": (3, 20, 0.01), "minEigThreshold": 1e-4}
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -45,28 +47,48 @@ def find_points(clip: Clip, index: int, box=None, most: int = POINTS) -> np.ndar
     return clip.track.back(found[:, 0] + np.float32([x0, y0]))
 
 
-def track(clip: Clip, start: int, end: int, points: np.ndarray, guess: np.ndarray | None = None):
+def track(
+    clip: Clip,
+    start: int,
+    end: int,
+    points: np.ndarray,
+    camera: np.ndarray | None = None,
+    guess: np.ndarray | None = None,
+):
     """Where ``points`` (N, 2) of frame ``start`` are in frame ``end``, and which were found (N,)
-    bool. ``guess`` (N, 2) is where to begin looking."""
+    bool. ``camera`` is the homography between the frames as far as it is known: the second is
+    turned to the first by it, so that turns and zooms do not hide what is the same. ``guess``
+    (N, 2) is where to begin looking in frame ``end``."""
     if len(points) == 0:
         return points, np.zeros(0, bool)
     one, two = clip.gray(start), clip.gray(end)
+    camera = np.eye(3) if camera is None else camera
+    if guess is None:
+        guess = apply(camera, points)
+    if not np.array_equal(camera, np.eye(3)):
+        two = turn(two, clip.track, camera)
     old = clip.track.to(points).astype(np.float32)
-    new = clip.track.to(points if guess is None else guess).astype(np.float32)
+    new = clip.track.to(apply(np.linalg.inv(camera), guess)).astype(np.float32)
     flags = cv2.OPTFLOW_USE_INITIAL_FLOW
-    levels = 4 if guess is None else 2
     new, there, _ = cv2.calcOpticalFlowPyrLK(
-        one, two, old[:, None], new[:, None].copy(), maxLevel=levels, flags=flags, **_LK
+        one, two, old[:, None], new[:, None].copy(), maxLevel=LEVELS, flags=flags, **_LK
     )
     again, back, _ = cv2.calcOpticalFlowPyrLK(
-        two, one, new, old[:, None].copy(), maxLevel=levels, flags=flags, **_LK
+        two, one, new, old[:, None].copy(), maxLevel=0, flags=flags, **_LK
     )
     new = new[:, 0]
     closed = np.abs(again[:, 0] - old).max(1) < CLOSED_LOOP
-    inside = ((new >= 0) & (new <= (two.shape[1] - 1, two.shape[0] - 1))).all(1)
-    good = (there[:, 0] == 1) & (back[:, 0] == 1) & closed & inside
-    moved = clip.track.back(new)
+    good = (there[:, 0] == 1) & (back[:, 0] == 1) & closed
+    moved = apply(camera, clip.track.back(new))
     return moved, good & ~hidden_at(clip, end, moved)
+
+
+def turn(picture: np.ndarray, scaled: Scaled, matrix: np.ndarray, method=cv2.INTER_LINEAR):
+    """``picture`` at the size of ``scaled``, seen from the frame that ``matrix`` (3x3, plate
+    positions) leads here from."""
+    inner = scaled.matrix @ matrix @ np.linalg.inv(scaled.matrix)
+    flags = method | cv2.WARP_INVERSE_MAP
+    return cv2.warpPerspective(picture, inner, (scaled.width, scaled.height), flags=flags)
 
 
 def hidden_at(clip: Clip, index: int, points: np.ndarray) -> np.ndarray:
@@ -81,18 +103,32 @@ def hidden_at(clip: Clip, index: int, points: np.ndarray) -> np.ndarray:
 
 def fit_homography(old: np.ndarray, new: np.ndarray, pixel: float = 1.0):
     """(3x3, inliers (N,) bool) for positions in plate pixels, or None where the points do not carry
-    one. ``pixel`` is the size in plate pixels of those that the points were measured in."""
+    one. ``pixel`` is the size in plate pixels of those that the points were measured in.
+
+    A homography has enough freedom to bend two planes into one, so the points are those that obey
+    a shift, turn and scale where these are nearly as many.
+    """
     if len(old) < ENOUGH:
         return None
-    matrix, inliers = cv2.findHomography(
-        old, new, cv2.USAC_MAGSAC, INLIER_PX * pixel, maxIters=2000, confidence=0.999
+    most = INLIER_PX * pixel
+    _, simple = cv2.estimateAffinePartial2D(
+        old, new, method=cv2.RANSAC, ransacReprojThreshold=most, maxIters=500
     )
-    if matrix is None or inliers.sum() < ENOUGH:
+    _, free = cv2.findHomography(old, new, cv2.USAC_MAGSAC, most, maxIters=1000, confidence=0.999)
+    counts = [0 if found is None else int(found.sum()) for found in (simple, free)]
+    if max(counts) < ENOUGH:
         return None
-    inliers = inliers[:, 0] > 0
-    better, _ = cv2.findHomography(old[inliers], new[inliers], 0)
-    matrix = matrix if better is None else better
-    return matrix, np.hypot(*(apply(matrix, old) - new).T) < INLIER_PX * pixel
+    chosen = (simple if counts[0] >= SIMPLE_SHARE * counts[1] else free)[:, 0] > 0
+    for _ in range(2):
+        matrix, _ = cv2.findHomography(old[chosen], new[chosen], 0)
+        if matrix is None:
+            return None
+        error = np.hypot(*(apply(matrix, old) - new).T)
+        better = error < most
+        if better.sum() < ENOUGH:
+            return None
+        chosen = better
+    return matrix, chosen
 
 
 def pixel_size(clip: Clip) -> float:
@@ -106,7 +142,7 @@ def follow_camera(clip: Clip, start: int, end: int) -> tuple[np.ndarray | None, 
     moved, good = track(clip, start, end, points)
     if good.sum() < 0.3 * len(points):  # fast or blurred: again from a guess
         shift = phase_shift(clip, start, end)
-        moved, good = track(clip, start, end, points, points + shift)
+        moved, good = track(clip, start, end, points, guess=points + shift)
     fitted = fit_homography(points[good], moved[good], pixel_size(clip))
     if fitted is None:
         return None, 0.0

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .colour import LEVEL, Light, match_light
+from .colour import LEVEL, Light, gap, match_light
 from .motion import spread_in
 
-AGREE_PX = 7  # side of the windows in which donors are compared
+AGREE_PX = 5  # side of the windows in which donors are compared
 CAP = 40 * LEVEL  # a larger difference is as wrong as this one
 NEAR_WORTH = 0.35 * LEVEL  # cost of a donor per doubling of its distance in time
 UNSURE = 3 * LEVEL  # cost of a donor that no other bears out
+SURE = 7 * LEVEL  # donors nearer to each other than this agree
+FREE = 4 * LEVEL
+SCALE = 10 * LEVEL  # half sure at 12 levels
 AROUND = 0.4  # weight of what is seen around the mask against what donors agree on
 
 
@@ -60,21 +63,24 @@ def choose(
     donors = 1 + max(c.donor for c in candidates)
     lights = [_light(plate, around, [c for c in candidates if c.donor == d]) for d in range(donors)]
     lit = [_lit(c, lights[c.donor]) for c in candidates]
-    noise = max(LEVEL, float(np.median([light.error for light in lights])))
+    least = min(light.error for light in lights)
+    noise = max(LEVEL, least)
     wrong = _seen_errors(plate, around, candidates, lit, layers)
     deviation = _deviations(candidates, lit)
-    layer = _pick_layer(candidates, deviation, wrong, layers, noise)
+    layer = _pick_layer(candidates, deviation, wrong, around, layers, noise)
     costs = np.full((len(candidates), *hidden.shape), np.inf, np.float32)
     for i, candidate in enumerate(candidates):
         cost = np.where(np.isnan(deviation[i]), UNSURE, deviation[i])
+        light = lights[candidate.donor]
         cost = cost + NEAR_WORTH * np.log2(1 + candidate.away)
+        cost = cost + 0.5 * (light.error - least) + 2 * LEVEL * np.abs(np.log2(light.gain)).mean()
         if previous is not None:
             cost = cost - noise * previous[i]
         ok = candidate.valid & (layer == candidate.layer) & hidden
         costs[i] = np.where(ok, cv2.blur(cost.astype(np.float32), (5, 5)), np.inf)
     chosen = np.where(np.isfinite(costs).any(0), costs.argmin(0), -1)
     weights = _soft(chosen, candidates, hidden)
-    confidence = _confidence(candidates, chosen, deviation, wrong, noise)
+    confidence = _confidence(candidates, chosen, deviation, wrong)
     return Choice(weights, chosen, confidence, lights)
 
 
@@ -82,7 +88,7 @@ def _light(plate: np.ndarray, around: np.ndarray, own: list[Candidate]) -> Light
     """From the layer that fits best at each place around the mask."""
     best, least, seen = own[0].picture, None, own[0].valid
     for candidate in own:
-        error = np.abs(candidate.picture - plate).mean(2)
+        error = gap(candidate.picture, plate)
         error = np.where(candidate.valid, cv2.blur(error, (5, 5)), np.inf)
         if least is None:
             least = error
@@ -108,7 +114,7 @@ def _seen_errors(plate, around, candidates, lit, layers: int) -> np.ndarray:
         for candidate, picture in zip(candidates, lit):
             if candidate.layer == layer:
                 ok = (candidate.valid & around).astype(np.float32)
-                difference = np.minimum(np.abs(picture - plate).mean(2), CAP)
+                difference = np.minimum(gap(picture, plate), CAP)
                 total += cv2.blur(difference * ok, (AGREE_PX, AGREE_PX))
                 count += cv2.blur(ok, (AGREE_PX, AGREE_PX))
         known = count > 0.2
@@ -119,48 +125,75 @@ def _seen_errors(plate, around, candidates, lit, layers: int) -> np.ndarray:
 
 
 def _deviations(candidates: list[Candidate], lit: list[np.ndarray]) -> list[np.ndarray]:
-    """How far each candidate is from the others of its layer, (h, w); nan where it is alone."""
+    """How far each candidate is from the two of its layer that it is nearest to, (h, w); nan where
+    it is alone."""
     shape = candidates[0].valid.shape
-    totals = [np.zeros(shape, np.float32) for _ in candidates]
-    counts = [np.zeros(shape, np.float32) for _ in candidates]
+    nearest = [TwoLeast(shape) for _ in candidates]
     side = (AGREE_PX, AGREE_PX)
     for i, one in enumerate(candidates):
         for j in range(i + 1, len(candidates)):
             two = candidates[j]
-            if one.layer != two.layer:
+            both = one.valid & two.valid
+            if one.layer != two.layer or not both.any():
                 continue
-            both = (one.valid & two.valid).astype(np.float32)
-            if not both.any():
-                continue
-            difference = np.minimum(np.abs(lit[i] - lit[j]).mean(2), CAP) * both
-            share = cv2.blur(both, side)
-            mean = cv2.blur(difference, side) / np.maximum(share, 1e-3) * both
-            for k in (i, j):
-                totals[k] += mean
-                counts[k] += both
-    return [
-        np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        for total, count in zip(totals, counts)
-    ]
+            weight = both.astype(np.float32)
+            difference = np.minimum(gap(lit[i], lit[j]), CAP) * weight
+            mean = cv2.blur(difference, side) / np.maximum(cv2.blur(weight, side), 1e-3)
+            mean[~both] = np.inf
+            nearest[i].add(mean)
+            nearest[j].add(mean)
+    return [least.mean() for least in nearest]
 
 
-def _pick_layer(candidates, deviation, wrong, layers: int, noise: float) -> np.ndarray:
+class TwoLeast:
+    """The two smallest of many (h, w), each pixel for itself."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.first = np.full(shape, np.inf, np.float32)
+        self.second = np.full(shape, np.inf, np.float32)
+
+    def add(self, value: np.ndarray) -> None:
+        self.second = np.minimum(self.second, np.maximum(self.first, value))
+        self.first = np.minimum(self.first, value)
+
+    def mean(self) -> np.ndarray:
+        """Of both, of one where there is no other, nan where there is none."""
+        mean = np.where(np.isfinite(self.second), (self.first + self.second) / 2, self.first)
+        return np.where(np.isfinite(mean), mean, np.nan)
+
+
+def _pick_layer(candidates, deviation, wrong, around, layers: int, noise: float) -> np.ndarray:
     """(h, w) the layer of least cost among those that have a valid donor; -1 for none."""
-    costs = np.full((layers, *wrong.shape[1:]), np.inf, np.float32)
+    shape = around.shape
+    agreed, shown = [], []
     for layer in range(layers):
-        total = np.zeros(wrong.shape[1:], np.float32)
-        count = np.zeros(wrong.shape[1:], np.float32)
-        shown = np.zeros(wrong.shape[1:], bool)
+        least, any_shown = TwoLeast(shape), np.zeros(shape, bool)
         for candidate, apart in zip(candidates, deviation):
             if candidate.layer == layer:
-                told = candidate.valid & ~np.isnan(apart)
-                total += np.where(told, np.nan_to_num(apart), 0)
-                count += told
-                shown |= candidate.valid
-        agreed = np.where(count > 0, total / np.maximum(count, 1), 2 * noise + UNSURE)
-        cost = cv2.blur(agreed + AROUND * wrong[layer] + 0.2 * LEVEL * layer, (5, 5))
-        costs[layer] = np.where(shown, cost, np.inf)
+                least.add(np.where(candidate.valid & ~np.isnan(apart), apart, np.inf))
+                any_shown |= candidate.valid
+        agreed.append(least.mean())
+        shown.append(any_shown)
+    costs = np.full((layers, *shape), np.inf, np.float32)
+    for layer in range(layers):
+        apart = np.where(np.isnan(agreed[layer]), 2 * noise + UNSURE, agreed[layer])
+        cost = apart + AROUND * wrong[layer] + 0.2 * LEVEL * layer
+        for other in range(layers):
+            if other != layer and _lies_before(other, layer, agreed, wrong, around):
+                there = 1 - np.nan_to_num(agreed[other], nan=np.inf) / (noise + SURE)
+                cost = cost + CAP * np.maximum(there, 0)
+        cost = cv2.blur(cost.astype(np.float32), (3, 3))
+        costs[layer] = np.where(shown[layer], cost, np.inf)
     return np.where(np.isfinite(costs).any(0), costs.argmin(0), -1)
+
+
+def _lies_before(one: int, two: int, agreed, wrong, around: np.ndarray) -> bool:
+    """Whether layer ``one`` hides layer ``two``. Donors agree on what is behind a thing as well as
+    on the thing; around the mask the frame itself says which of them is in front."""
+    both = around & (agreed[one] < SURE) & (agreed[two] < SURE)  # nan compares as False
+    first = np.sum(both & (wrong[one] < SURE) & (wrong[two] > 2 * SURE))
+    second = np.sum(both & (wrong[two] < SURE) & (wrong[one] > 2 * SURE))
+    return bool(first > 16 and first > 2 * second)
 
 
 def _soft(chosen: np.ndarray, candidates: list[Candidate], hidden: np.ndarray) -> np.ndarray:
@@ -176,14 +209,13 @@ def _soft(chosen: np.ndarray, candidates: list[Candidate], hidden: np.ndarray) -
     return weights / np.where(total > 1e-4, total, 1) * (chosen >= 0) * hidden
 
 
-def _confidence(candidates, chosen, deviation, wrong, noise: float) -> np.ndarray:
-    """exp(-(d/s)^2) of the donor's distance from the others and of the layer's error around the
-    mask, with s a few times the noise."""
+def _confidence(candidates, chosen, deviation, wrong) -> np.ndarray:
+    """exp(-((d - FREE) / SCALE)^2) of the larger of the donor's distance from the others and the
+    layer's error around the mask; grain alone is below FREE."""
     confidence = np.zeros(chosen.shape, np.float32)
-    scale = 5 * noise + 6 * LEVEL
     for i, candidate in enumerate(candidates):
-        apart = np.where(np.isnan(deviation[i]), 2 * noise, deviation[i])
-        sure = np.exp(-((apart / scale) ** 2) - (0.5 * wrong[candidate.layer] / scale) ** 2)
-        alone = np.where(np.isnan(deviation[i]), 0.85, 1.0)
-        confidence = np.where(chosen == i, sure * alone, confidence)
+        alone = np.isnan(deviation[i])
+        apart = np.maximum(np.where(alone, 0, deviation[i]), wrong[candidate.layer])
+        sure = np.exp(-((np.maximum(apart - FREE, 0) / SCALE) ** 2))
+        confidence = np.where(chosen == i, sure * np.where(alone, 0.85, 1), confidence)
     return confidence

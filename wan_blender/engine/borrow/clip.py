@@ -101,7 +101,9 @@ class Clip:
         whole = np.issubdtype(first.dtype, np.integer)
         self.peak = float(np.iinfo(first.dtype).max) if whole else 1.0
         size = (self.width, self.height)
-        self.track, self.look, self.map = (Scaled.of(*size, px) for px in (TRACK_PX, LOOK_PX, MAP_PX))
+        self.track = Scaled.of(*size, TRACK_PX)
+        self.look = Scaled.of(*size, LOOK_PX)
+        self.map = Scaled.of(*size, MAP_PX)
         room = max(8, int(HELD_BYTES / max(1, first.nbytes)))
         self._held: dict[str, tuple[int, OrderedDict[int, Any]]] = {
             "frame": (min(room, 96), OrderedDict()),
@@ -141,7 +143,8 @@ class Clip:
         """(h, w, C) float32 in 0..1 at ``look`` size, alpha left out."""
 
         def make() -> np.ndarray:
-            small = self.look.shrink(self.frame(index)).reshape(self.look.height, self.look.width, -1)
+            small = self.look.shrink(self.frame(index))
+            small = small.reshape(self.look.height, self.look.width, -1)
             return (small[..., :3] * np.float32(1 / self.peak)).astype(np.float32)
 
         return self._keep("colours", index, make)
@@ -182,3 +185,15 @@ def even_out(plane: np.ndarray, seen: np.ndarray, sigma: float = 12.0, floor: fl
     variance = local(plane * plane * seen) / weight - mean * mean
     even = (plane - mean) / (np.sqrt(np.maximum(variance, 0)) + floor)
     return np.clip(128 + 45 * even, 0, 255).astype(np.uint8)
+
+
+def grown_box(mask: np.ndarray, margin: int) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of what is above 0, with ``margin`` pixels around, inside the picture."""
+    x, y, w, h = cv2.boundingRect((mask > 0).astype(np.uint8))
+    height, width = mask.shape
+    return (
+        max(0, x - margin),
+        max(0, y - margin),
+        min(width, x + w + margin),
+        min(height, y + h + margin),
+    )

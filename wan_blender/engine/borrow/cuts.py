@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from .camera import follow_camera
+from .camera import follow_camera, turn
 from .clip import Clip
 
 SAME = 0.35  # correlation of neighbours that belong together
@@ -88,15 +87,10 @@ def link(clip: Clip, start: int, end: int) -> np.ndarray | None:
 def likeness(clip: Clip, start: int, end: int, matrix: np.ndarray) -> float:
     """Correlation of the evened pictures where both are seen, -1..1."""
     scale = clip.map
-    inner = scale.matrix @ matrix @ np.linalg.inv(scale.matrix)
-    size = (scale.width, scale.height)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     one, two = (scale.shrink(clip.gray(i)).astype(np.float32) for i in (start, end))
-    two = cv2.warpPerspective(two, inner, size, flags=flags)
-    hidden = cv2.warpPerspective(
-        clip.hidden(end).astype(np.uint8), inner, size, flags=flags, borderValue=1
-    )
-    seen = (hidden == 0) & ~clip.hidden(start)
+    two = turn(two, scale, matrix)
+    shown = turn((~clip.hidden(end)).astype(np.float32), scale, matrix)
+    seen = (shown > 0.99) & ~clip.hidden(start)
     if seen.sum() < 64:
         return 0.0
     a, b = one[seen] - one[seen].mean(), two[seen] - two[seen].mean()

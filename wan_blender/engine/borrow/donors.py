@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from .camera import apply, hidden_at
@@ -70,15 +69,3 @@ def _choose(shown: np.ndarray, others: np.ndarray, index: int) -> list[int]:
         fresh *= 1 - np.exp(-(((others - others[best]) / 2.5) ** 2))
         fresh[best] = 0
     return chosen
-
-
-def grown_box(mask: np.ndarray, margin: int) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of what is above 0, with ``margin`` pixels around, inside the picture."""
-    x, y, w, h = cv2.boundingRect((mask > 0).astype(np.uint8))
-    height, width = mask.shape
-    return (
-        max(0, x - margin),
-        max(0, y - margin),
-        min(width, x + w + margin),
-        min(height, y + h + margin),
-    )

@@ -14,10 +14,10 @@ import numpy as np
 
 from .camera import apply
 from .choice import Candidate, Choice, choose
-from .clip import Clip
+from .clip import Clip, grown_box
 from .colour import Light
-from .donors import find_donors, grown_box
-from .layers import Aligned, align, follow
+from .donors import find_donors
+from .layers import Aligned, align, follow_loose
 
 ROW = 1024  # hidden pixels are gathered in rows of this length to be resampled together
 FAINT = 0.02  # a smaller share of a candidate is not worth reading
@@ -50,24 +50,24 @@ class Filler:
         x0, y0, x1, y1 = inner = grown_box(mask, 0)
         margin = max(24, round(0.35 * max(x1 - x0, y1 - y0)), clip.width // 40)
         box = clip.look.box(grown_box(mask, margin))
-        aligned, loose = align(clip, self.path, self.motion, index, donors, inner)
+        aligned = align(clip, self.path, index, donors, self.survey.take(index), inner)
         grid = clip.look.grid(box)
-        places = self._places(aligned, loose, index, grid)
+        places = self._places(aligned, index, grid)
         part = np.s_[box[1] : box[3], box[0] : box[2]]
         hidden = clip.hidden_look(index)[part]
         candidates = [self._candidate(aligned, *place, index) for place in places]
         choice = choose(clip.colours(index)[part], hidden, _ring(hidden), candidates)
         return self._write(index, box, places, aligned, candidates, choice)
 
-    def _places(self, aligned: list[Aligned], loose: bool, index: int, grid: np.ndarray):
+    def _places(self, aligned: list[Aligned], index: int, grid: np.ndarray):
         """(donor's place in the list, layer, positions (h, w, 2) or homography) of each."""
         places = []
         for number, donor in enumerate(aligned):
             for layer, plane in enumerate(donor.planes):
                 if plane is not None:
                     places.append((number, layer, plane, apply(plane, grid)))
-            if loose:
-                at = follow(self.motion, grid, index, donor.index)
+            if donor.loose is not None:
+                at = follow_loose(self.clip, self.motion, grid, index, donor)
                 places.append((number, len(donor.planes), None, at))
         return places
 
@@ -103,8 +103,10 @@ class Filler:
             if not wanted.any():
                 continue
             _, _, plane, at = place
-            to = apply(plane, points[wanted]) if plane is not None else (
-                read(at, small[wanted], cv2.INTER_LINEAR)
+            to = (
+                apply(plane, points[wanted])
+                if plane is not None
+                else (read(at, small[wanted], cv2.INTER_LINEAR))
             )
             donor = aligned[candidate.donor].index
             light = choice.lights[candidate.donor]
@@ -152,9 +154,7 @@ def read(picture: np.ndarray, at: np.ndarray, method: int) -> np.ndarray:
     maps -= np.float32([x0, y0])
     if np.issubdtype(part.dtype, np.integer):
         part = part.astype(np.float32)
-    out = cv2.remap(
-        part, maps.reshape(rows, ROW, 2), None, method, borderMode=cv2.BORDER_REPLICATE
-    )
+    out = cv2.remap(part, maps.reshape(rows, ROW, 2), None, method, borderMode=cv2.BORDER_REPLICATE)
     return out.reshape(rows * ROW, -1)[:count]
 
 

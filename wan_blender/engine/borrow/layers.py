@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where what is seen around the mask lies in a donor, layer by layer.
 
-Points around the mask are found in each donor directly, so nothing adds up from frame to frame.
-The largest set that obeys one homography is the first layer, the largest of what is left the next.
-Layers are told apart in the farthest donor that shows enough, where they have come apart most; the
-same points then carry them in the others. What moves in no plane at all follows the dense flow.
+Points around the mask are found in each donor directly, so nothing adds up from frame to frame;
+those found in a nearer frame tell where to look in the next. The largest set that obeys one
+homography is the first layer, the largest of what is left the next. They are told apart a few
+frames away, where they have come apart and nearly all points are still seen; the same points then
+carry them in the donors. What moves in no plane at all follows the dense flow.
 """
 
 from __future__ import annotations
@@ -14,59 +15,68 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from .camera import ENOUGH, apply, find_points, fit_homography, hidden_at, pixel_size, track
+from .camera import ENOUGH, apply, find_points, fit_homography, pixel_size, track
 from .clip import Clip
 from .donors import Path
-from .motion import Motion
+from .motion import Motion, spread_in
 
 MOST_LAYERS = 3
 LAYER_SHARE = 0.08  # of the points, to be a layer of its own
-PLANAR_SHARE = 0.85  # of the points in the first layer: no need to ask the flow
+PLANAR_SHARE = 0.85  # of the points in some layer: no need to ask the flow
+SCOUTS = (-6, 6, -2, 2)  # frames from here at which layers are told apart
+LEAP_PX = 8.0  # a point farther from where it was going is another point
 STILL_PX = 0.04  # a homography that moves nothing farther is the identity: pixels are copied
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """Donor ``index``: ``planes[k]`` is layer k's homography from the frame to it, or None."""
+    """Donor ``index``: ``planes[k]`` is layer k's homography from the frame to it, or None.
+    ``loose`` holds points (N, 2) and where they were found, when no layer explains them all."""
 
     index: int
     planes: list[np.ndarray | None]
+    loose: tuple[np.ndarray, np.ndarray] | None
 
 
 @dataclass
 class Neighbourhood:
-    """Points (N, 2) around the mask of frame ``index`` and what is known of them in each donor."""
+    """Points (N, 2) around the mask of frame ``index``; where each was ``moved`` to in other frames
+    and whether it was ``found`` there; ``labels`` (N,) is its layer, -1 for none."""
 
     index: int
     points: np.ndarray
+    labels: np.ndarray
     moved: dict[int, np.ndarray] = field(default_factory=dict)
     found: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 def align(
-    clip: Clip,
-    path: Path,
-    motion: Motion,
-    index: int,
-    donors: list[int],
-    box: tuple[int, int, int, int],
-) -> tuple[list[Aligned], bool]:
-    """Each donor with its layers, and whether points are left that no layer explains. ``box`` is
-    the mask's, in plate pixels."""
-    near = Neighbourhood(index, _points_around(clip, index, box))
-    for donor in donors:
-        _find_in_donor(clip, path, motion, near, donor)
-    planes, labels = split(near, donors, pixel_size(clip))
-    seen = np.any([near.found[d] for d in donors], 0) if donors else np.zeros(0, bool)
-    loose = bool(seen.sum() >= ENOUGH and (labels[seen] < 0).mean() > 1 - PLANAR_SHARE)
-    corners = np.float32([[box[0], box[1]], [box[2], box[1]], [box[2], box[3]], [box[0], box[3]]])
+    clip: Clip, path: Path, index: int, donors: list[int], take: tuple[int, int], box
+) -> list[Aligned]:
+    """Each of ``donors`` with its layers. ``take`` are the first frame that may be looked at and
+    the one after the last, ``box`` the mask's in plate pixels."""
+    points = _points_around(clip, index, box)
+    near = Neighbourhood(index, points, np.full(len(points), -1))
+    scouts = [index + away for away in SCOUTS if take[0] <= index + away < take[1]]
+    _find(clip, path, near, sorted({*scouts, *donors}, key=lambda frame: abs(frame - index)))
+    pixel = pixel_size(clip)
+    for frame in [*scouts, *sorted(donors, key=lambda d: abs(d - index))]:
+        _tell_apart(near, frame, pixel)
+    seen = np.any([near.found[d] for d in donors], 0)
+    loose = seen.sum() >= ENOUGH and (near.labels[seen] < 0).mean() > 1 - PLANAR_SHARE
+    x0, y0, x1, y1 = box
+    corners = np.float32([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     aligned = []
     for donor in donors:
-        own = [_settle(plane, corners) for plane in planes[donor]]
-        if all(plane is None for plane in own):
-            own = [path.between(index, donor), *own[1:]]
-        aligned.append(Aligned(donor, own))
-    return aligned, loose
+        good = near.found[donor]
+        layers = [good & (near.labels == k) for k in range(near.labels.max(initial=-1) + 1)]
+        planes = [fit_layer(points, near.moved[donor], own, pixel) for own in layers]
+        planes = [_settle(plane, corners) for plane in planes]
+        if all(plane is None for plane in planes):
+            planes = [path.between(index, donor), *planes[1:]]
+        free = (points[good], near.moved[donor][good]) if loose else None
+        aligned.append(Aligned(donor, planes, free))
+    return aligned
 
 
 def _points_around(clip: Clip, index: int, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -78,59 +88,77 @@ def _points_around(clip: Clip, index: int, box: tuple[int, int, int, int]) -> np
         min(clip.width, x1 + reach),
         min(clip.height, y1 + reach),
     )
-    points = find_points(clip, index, near, 400)
+    points = find_points(clip, index, near, 300)
     return points if len(points) >= 60 else find_points(clip, index)
 
 
-def _find_in_donor(clip: Clip, path: Path, motion: Motion, near: Neighbourhood, donor: int) -> None:
-    guess = apply(path.between(near.index, donor), near.points)
-    moved, good = track(clip, near.index, donor, near.points, guess)
-    expected = ~hidden_at(clip, donor, guess)
-    obey = good & (np.hypot(*(moved - guess).T) < 3 * pixel_size(clip))
-    if obey.sum() < PLANAR_SHARE * expected.sum():
-        followed = follow(motion, near.points, near.index, donor)
-        again, found = track(clip, near.index, donor, near.points, followed)
-        fresh = found & ~good
-        moved = np.where(fresh[:, None], again, moved)
-        good = good | fresh
-    near.moved[donor], near.found[donor] = moved, good
+def _find(clip: Clip, path: Path, near: Neighbourhood, frames: list[int]) -> None:
+    """Find the points in ``frames``, the nearest first; their motion beyond the camera's is taken
+    to go on as it was."""
+    speed = np.zeros_like(near.points)
+    known = np.zeros(len(near.points), bool)
+    for frame in frames:
+        camera = path.between(near.index, frame)
+        away = frame - near.index
+        still = apply(camera, near.points)
+        guess = still + speed * away
+        moved, good = track(clip, near.index, frame, near.points, camera, guess)
+        leap = np.hypot(*(moved - guess).T) > LEAP_PX * pixel_size(clip)
+        good &= ~(leap & (known | (abs(away) > 8)))
+        speed[good] = (moved - still)[good] / away
+        known |= good
+        near.moved[frame], near.found[frame] = moved, good
+
+
+def _tell_apart(near: Neighbourhood, frame: int, pixel: float) -> None:
+    """Give labels to points that have none, in the layers there are and, where enough are left, in
+    new ones; take them from points that have come apart from their layer."""
+    old, new, good = near.points, near.moved[frame], near.found[frame]
+    labels = near.labels
+    count = labels.max(initial=-1) + 1
+    for layer in range(count):
+        plane = fit_layer(old, new, good & (labels == layer), pixel)
+        if plane is not None:
+            error = np.hypot(*(apply(plane, old) - new).T)
+            labels[good & (labels == layer) & (error > 2 * pixel)] = -1
+            labels[good & (labels < 0) & (error < pixel)] = layer
+    while count < MOST_LAYERS:
+        free = good & (labels < 0)
+        needed = max(ENOUGH, LAYER_SHARE * good.sum())
+        fitted = fit_homography(old[free], new[free], pixel) if free.sum() >= needed else None
+        if fitted is None or fitted[1].sum() < needed:
+            break
+        labels[np.flatnonzero(free)[fitted[1]]] = count
+        count += 1
+
+
+def follow_loose(
+    clip: Clip, motion: Motion, grid: np.ndarray, index: int, donor: Aligned
+) -> np.ndarray:
+    """Positions in the donor of ``grid`` (h, w, 2): they follow the dense flow, then move by what
+    it missed the points by, spread in between them."""
+    there = follow(motion, grid, index, donor.index)
+    points, moved = donor.loose
+    height, width = there.shape[:2]
+    at = clip.look.to(points) - clip.look.to(grid[0, 0])
+    x, y = np.rint(at).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    if inside.sum() < ENOUGH:
+        return there
+    x, y = x[inside], y[inside]
+    missed = np.zeros_like(there)
+    weight = np.zeros(there.shape[:2], np.float32)
+    missed[y, x] = moved[inside] - there[y, x]
+    weight[y, x] = np.hypot(*missed[y, x].T) < LEAP_PX * pixel_size(clip)
+    return there + spread_in(missed, weight)
 
 
 def follow(motion: Motion, points: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Positions of ``points`` after following the dense flow from frame to frame."""
+    """Positions of ``points`` (..., 2) after following the dense flow from frame to frame."""
     step = 1 if end > start else -1
     for at in range(start, end, step):
         points = motion.step(points, at, at + step)
     return points
-
-
-def split(near: Neighbourhood, donors: list[int], pixel: float):
-    """``planes[donor]`` = a homography or None per layer, and the layer (N,) of each point, -1 for
-    none."""
-    labels = np.full(len(near.points), -1)
-    planes: dict[int, list[np.ndarray | None]] = {}
-    count = 0
-    for donor in sorted(donors, key=lambda d: -abs(d - near.index)):
-        old, new, good = near.points, near.moved[donor], near.found[donor]
-        own: list[np.ndarray | None] = []
-        for layer in range(count):
-            own.append(fit_layer(old, new, good & (labels == layer), pixel))
-            if own[-1] is not None:
-                free = good & (labels < 0)
-                labels[free & _obeys(own[-1], old, new, pixel)] = layer
-        while count < MOST_LAYERS:
-            free = good & (labels < 0)
-            needed = max(ENOUGH, LAYER_SHARE * good.sum())
-            fitted = fit_homography(old[free], new[free], pixel) if free.sum() >= needed else None
-            if fitted is None or fitted[1].sum() < needed:
-                break
-            labels[np.flatnonzero(free)[fitted[1]]] = count
-            own.append(fit_layer(old, new, good & (labels == count), pixel))
-            count += 1
-        planes[donor] = own
-    for own in planes.values():
-        own += [None] * (count - len(own))
-    return planes, labels
 
 
 def fit_layer(old, new, chosen, pixel: float) -> np.ndarray | None:
@@ -147,10 +175,6 @@ def fit_layer(old, new, chosen, pixel: float) -> np.ndarray | None:
     if matrix is None or inliers.sum() < ENOUGH // 2:
         return None
     return np.vstack([matrix, [0, 0, 1]])
-
-
-def _obeys(matrix: np.ndarray, old, new, pixel: float) -> np.ndarray:
-    return np.hypot(*(apply(matrix, old) - new).T) < pixel
 
 
 def _settle(matrix: np.ndarray | None, corners: np.ndarray) -> np.ndarray | None:

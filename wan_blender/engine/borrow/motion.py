@@ -11,8 +11,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .camera import apply
-from .clip import Clip
+from .camera import apply, turn
+from .clip import Clip, grown_box
+
+MARGIN_PX = 10
 
 
 def spread_in(field: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -40,6 +42,31 @@ def _push_pull(field: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return field * keep + coarse * (1 - keep)
 
 
+def continue_in(field: np.ndarray, weight: np.ndarray, box) -> np.ndarray:
+    """As ``spread_in``, but in ``box`` (x0, y0, x1, y1) around what is missing a cubic surface is
+    fitted first and only the rest spread in: motion that grows towards the mask goes on growing."""
+    x0, y0, x1, y1 = box
+    part, known = field[y0:y1, x0:x1], weight[y0:y1, x0:x1] > 0
+    if known.sum() < 200 or known.all():
+        return spread_in(field, weight)
+    ys, xs = np.mgrid[-1 : 1 : part.shape[0] * 1j, -1 : 1 : part.shape[1] * 1j]
+    terms = np.stack([xs**i * ys**j for i in range(4) for j in range(4 - i)], 2)
+    where = np.flatnonzero(known)
+    where = where[:: max(1, len(where) // 2000)]
+    a, b = terms.reshape(-1, terms.shape[2])[where], part.reshape(-1, 2)[where]
+    good = np.ones(len(a), bool)
+    for _ in range(3):
+        surface = np.linalg.lstsq(a[good], b[good], rcond=1e-3)[0]
+        error = np.abs(b - a @ surface).max(1)
+        good = error <= max(3 * np.median(error), 0.05)
+    smooth = np.zeros_like(field)
+    smooth[y0:y1, x0:x1] = terms @ surface
+    inside = np.zeros(weight.shape, bool)
+    inside[y0:y1, x0:x1] = True
+    rest = spread_in(np.where(inside[..., None], field - smooth, 0), weight * inside)
+    return np.where(inside[..., None], smooth + rest, spread_in(field, weight))
+
+
 class Motion:
     """Flow between neighbours, both ways, at the ``look`` size, measured when it is asked for.
 
@@ -58,25 +85,18 @@ class Motion:
         return np.linalg.inv(self._cameras[end])
 
     def residual(self, start: int, end: int) -> np.ndarray:
-        """(h, w, 2) float16, plate pixels: motion from ``start`` to its neighbour ``end`` beyond
+        """(h, w, 2) float32, plate pixels: motion from ``start`` to its neighbour ``end`` beyond
         the camera's, filled in under the mask."""
         key = (start, end)
         if key not in self._flows:
-            self._flows[key] = self._measure(start, end).astype(np.float16)
+            self._flows[key] = self._measure(start, end)
         return self._flows[key]
 
     def _measure(self, start: int, end: int) -> np.ndarray:
         clip, look = self.clip, self.clip.look
         camera = self.camera(start, end)
         one = look.shrink(clip.gray(start))
-        inner = look.matrix @ camera @ np.linalg.inv(look.matrix)
-        two = cv2.warpPerspective(
-            look.shrink(clip.gray(end)),
-            inner,
-            (look.width, look.height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        two = turn(look.shrink(clip.gray(end)), look, camera)
         flow = self._dis.calc(one, two, None)
         back = self._dis.calc(two, one, None)
         x, y = np.meshgrid(np.arange(look.width, dtype=np.float32), np.arange(look.height))
@@ -91,13 +111,16 @@ class Motion:
         at = look.to(target)
         covered = cv2.remap(over, at, None, cv2.INTER_NEAREST, borderValue=1) > 0
         beyond = target - apply(camera, grid)
-        return spread_in(beyond, (closed & ~near & ~covered).astype(np.float32))
+        known = closed & ~near & ~covered
+        box = grown_box(near, 4 * MARGIN_PX)
+        return continue_in(beyond, known.astype(np.float32), box)
 
     def step(self, points: np.ndarray, start: int, end: int) -> np.ndarray:
         """Positions (..., 2) of frame ``start`` in its neighbour ``end``."""
         shape = points.shape
-        at = self.clip.look.to(points).reshape(-1, 1, 2).astype(np.float32)
-        field = self.residual(start, end).astype(np.float32)
+        at = self.clip.look.to(points).astype(np.float32)
+        at = at.reshape(-1, 1, 2) if at.ndim == 2 else at
+        field = self.residual(start, end)
         beyond = cv2.remap(field, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return apply(self.camera(start, end), points) + beyond.reshape(shape)
 
