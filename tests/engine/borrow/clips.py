@@ -22,11 +22,13 @@ Camera = Callable[[float], np.ndarray]  # frame number -> 3x3, plate pixels to w
 class ClipTruth:
     """``plate`` and ``grained`` (T, H, W, C) in the plate's depth: the shot, and the same shot
     without the object, under grain of its own. ``clean`` (T, H, W, 3) float32 in 0..1 is that
-    without grain. ``mask`` (T, H, W) float32."""
+    without grain. ``mask`` (T, H, W) float32; ``shown`` (T, H, W) bool are its pixels that another
+    frame of the same place shows."""
 
     name: str
     plate: np.ndarray
     mask: np.ndarray
+    shown: np.ndarray
     clean: np.ndarray
     grained: np.ndarray
 
@@ -56,7 +58,6 @@ class Recipe:
 
 def make_clip(recipe: Recipe) -> ClipTruth:
     random = np.random.default_rng(recipe.seed)
-    width, height = recipe.size
     worlds = [paint_world(recipe, seed) for seed in (recipe.seed, recipe.seed + 100)]
     near = paint_near(recipe) if recipe.near else None
     plates, masks, cleans, graineds = [], [], [], []
@@ -74,9 +75,37 @@ def make_clip(recipe: Recipe) -> ClipTruth:
         for pictures, picture in ((plates, shown), (graineds, clean)):
             noise = random.standard_normal(picture.shape) * recipe.grain / 255
             pictures.append(_stored(picture + noise, recipe))
+    mask = np.stack(masks)
+    shown = find_shown(recipe, mask, near)
     return ClipTruth(
-        recipe.name, np.stack(plates), np.stack(masks), np.stack(cleans), np.stack(graineds)
+        recipe.name, np.stack(plates), mask, shown, np.stack(cleans), np.stack(graineds)
     )
+
+
+def find_shown(recipe: Recipe, mask: np.ndarray, near: np.ndarray | None) -> np.ndarray:
+    """(T, H, W) bool: masked pixels whose place in the world another frame shows, whole."""
+    frames = range(recipe.frames)
+    speeds = [recipe.speed] + ([recipe.speed + recipe.near] if near is not None else [])
+    views = [[view(recipe, t, speed) for t in frames] for speed in speeds]
+    cover = np.zeros(mask.shape, np.float32)
+    if near is not None:
+        cover = np.stack([sample(near[..., 3], matrix, recipe) for matrix in views[1]])
+    far_open = [((mask[t] == 0) & (cover[t] < 0.05)).astype(np.float32) for t in frames]
+    near_open = [((mask[t] == 0) & (cover[t] > 0.95)).astype(np.float32) for t in frames]
+    found = np.zeros(mask.shape, bool)
+    for t in frames:
+        for s in frames:
+            if s == t or (recipe.cut and (s < recipe.cut) != (t < recipe.cut)):
+                continue
+            for opened, matrices, own in (
+                (far_open, views[0], cover[t] < 0.05),
+                *([(near_open, views[1], cover[t] > 0.95)] if near is not None else []),
+            ):
+                there = np.linalg.inv(matrices[s]) @ matrices[t]
+                flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+                seen = cv2.warpPerspective(opened[s], there, recipe.size, flags=flags)
+                found[t] |= (mask[t] > 0) & own & (seen > 0.99)
+    return found
 
 
 def _stored(picture: np.ndarray, recipe: Recipe) -> np.ndarray:

@@ -17,25 +17,31 @@ from .colour import LEVEL, Light, gap, match_light
 from .motion import spread_in
 
 AGREE_PX = 5  # side of the windows in which donors are compared
+TELLING_PX = 4.0  # a layer must lie this much otherwise in two donors for them to test it
+NEAR_SURE = 5 * LEVEL  # what is in front hides what is behind where donors agree about this well
+UNTOLD = 2 * LEVEL  # cost of a layer that is not tested so
+VOTE_PX = 11  # side of the windows in which the choice of single pixels is outvoted
 CAP = 40 * LEVEL  # a larger difference is as wrong as this one
 NEAR_WORTH = 0.35 * LEVEL  # cost of a donor per doubling of its distance in time
 UNSURE = 3 * LEVEL  # cost of a donor that no other bears out
 SURE = 7 * LEVEL  # donors nearer to each other than this agree
 FREE = 4 * LEVEL
 SCALE = 10 * LEVEL  # half sure at 12 levels
-AROUND = 0.4  # weight of what is seen around the mask against what donors agree on
+AROUND = 0.2  # weight of what is seen around the mask against what donors agree on
 
 
 @dataclass(frozen=True)
 class Candidate:
     """Donor ``donor`` (a place in the list of donors) through ``layer``: ``picture`` (h, w, C) in
-    0..1 warped to the frame, ``valid`` (h, w) where it shows something, ``away`` frames off."""
+    0..1 warped to the frame, ``valid`` (h, w) where it shows something, ``away`` frames off;
+    ``centre`` (2,) is where the middle of the part lies in the donor, in pixels of the copy."""
 
     donor: int
     layer: int
     picture: np.ndarray
     valid: np.ndarray
     away: int
+    centre: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ def choose(
     least = min(light.error for light in lights)
     noise = max(LEVEL, least)
     wrong = _seen_errors(plate, around, candidates, lit, layers)
-    deviation = _deviations(candidates, lit)
-    layer = _pick_layer(candidates, deviation, wrong, around, layers, noise)
+    deviation, telling = _deviations(candidates, lit)
+    layer = _pick_layer(candidates, deviation, telling, wrong, around, layers)
     costs = np.full((len(candidates), *hidden.shape), np.inf, np.float32)
     for i, candidate in enumerate(candidates):
         cost = np.where(np.isnan(deviation[i]), UNSURE, deviation[i])
@@ -78,7 +84,7 @@ def choose(
             cost = cost - noise * previous[i]
         ok = candidate.valid & (layer == candidate.layer) & hidden
         costs[i] = np.where(ok, cv2.blur(cost.astype(np.float32), (5, 5)), np.inf)
-    chosen = np.where(np.isfinite(costs).any(0), costs.argmin(0), -1)
+    chosen = _most_around(costs)
     weights = _soft(chosen, candidates, hidden)
     confidence = _confidence(candidates, chosen, deviation, wrong)
     return Choice(weights, chosen, confidence, lights)
@@ -124,11 +130,13 @@ def _seen_errors(plate, around, candidates, lit, layers: int) -> np.ndarray:
     return errors
 
 
-def _deviations(candidates: list[Candidate], lit: list[np.ndarray]) -> list[np.ndarray]:
+def _deviations(candidates: list[Candidate], lit: list[np.ndarray]):
     """How far each candidate is from the two of its layer that it is nearest to, (h, w); nan where
-    it is alone."""
+    it is alone. And the same from those only in which the layers lie otherwise: two donors agree
+    through a wrong layer, too, when it makes the same error in both."""
     shape = candidates[0].valid.shape
     nearest = [TwoLeast(shape) for _ in candidates]
+    telling = [TwoLeast(shape) for _ in candidates]
     side = (AGREE_PX, AGREE_PX)
     for i, one in enumerate(candidates):
         for j in range(i + 1, len(candidates)):
@@ -140,9 +148,25 @@ def _deviations(candidates: list[Candidate], lit: list[np.ndarray]) -> list[np.n
             difference = np.minimum(gap(lit[i], lit[j]), CAP) * weight
             mean = cv2.blur(difference, side) / np.maximum(cv2.blur(weight, side), 1e-3)
             mean[~both] = np.inf
-            nearest[i].add(mean)
-            nearest[j].add(mean)
-    return [least.mean() for least in nearest]
+            mean[~both] = np.inf
+            tells = _parallax(candidates, one, two) > TELLING_PX
+            for least in (nearest, telling) if tells else (nearest,):
+                least[i].add(mean)
+                least[j].add(mean)
+    return [least.mean() for least in nearest], [least.mean() for least in telling]
+
+
+def _parallax(candidates: list[Candidate], one: Candidate, two: Candidate) -> float:
+    """How far the layer of both moves from one donor to the other against the layer that moves
+    most like it; infinite where it is the only one."""
+    least = np.inf
+    for beside in candidates:
+        if beside.donor == one.donor and beside.layer != one.layer:
+            for other in candidates:
+                if other.donor == two.donor and other.layer == beside.layer:
+                    moved = (two.centre - one.centre) - (other.centre - beside.centre)
+                    least = min(least, float(np.hypot(*moved)))
+    return least
 
 
 class TwoLeast:
@@ -162,29 +186,52 @@ class TwoLeast:
         return np.where(np.isfinite(mean), mean, np.nan)
 
 
-def _pick_layer(candidates, deviation, wrong, around, layers: int, noise: float) -> np.ndarray:
+def _pick_layer(candidates, deviation, telling, wrong, around, layers: int) -> np.ndarray:
     """(h, w) the layer of least cost among those that have a valid donor; -1 for none."""
     shape = around.shape
-    agreed, shown = [], []
-    for layer in range(layers):
-        least, any_shown = TwoLeast(shape), np.zeros(shape, bool)
-        for candidate, apart in zip(candidates, deviation):
-            if candidate.layer == layer:
-                least.add(np.where(candidate.valid & ~np.isnan(apart), apart, np.inf))
-                any_shown |= candidate.valid
-        agreed.append(least.mean())
-        shown.append(any_shown)
+    agreed = [_agreement(candidates, telling, layer, shape) for layer in range(layers)]
+    usual = _usual(np.stack(agreed), around)
     costs = np.full((layers, *shape), np.inf, np.float32)
     for layer in range(layers):
-        apart = np.where(np.isnan(agreed[layer]), 2 * noise + UNSURE, agreed[layer])
+        shown = np.any([c.valid for c in candidates if c.layer == layer], 0)
+        loosely = _agreement(candidates, deviation, layer, shape)
+        loosely = np.where(np.isnan(loosely), UNSURE, loosely) + UNTOLD
+        apart = np.where(np.isnan(agreed[layer]), loosely, agreed[layer])
         cost = apart + AROUND * wrong[layer] + 0.2 * LEVEL * layer
         for other in range(layers):
             if other != layer and _lies_before(other, layer, agreed, wrong, around):
-                there = 1 - np.nan_to_num(agreed[other], nan=np.inf) / (noise + SURE)
+                there = 1 - np.nan_to_num(agreed[other], nan=np.inf) / (2 * usual + NEAR_SURE)
                 cost = cost + CAP * np.maximum(there, 0)
-        cost = cv2.blur(cost.astype(np.float32), (3, 3))
-        costs[layer] = np.where(shown[layer], cost, np.inf)
-    return np.where(np.isfinite(costs).any(0), costs.argmin(0), -1)
+        cost = cv2.blur(np.minimum(cost, 2 * CAP).astype(np.float32), (3, 3))
+        costs[layer] = np.where(shown, cost, np.inf)
+    return _most_around(costs)
+
+
+def _agreement(candidates, deviation, layer: int, shape) -> np.ndarray:
+    """(h, w): how near the best donors of a layer are to each other; nan where nothing tells."""
+    least = TwoLeast(shape)
+    for candidate, apart in zip(candidates, deviation):
+        if candidate.layer == layer:
+            least.add(np.where(candidate.valid & ~np.isnan(apart), apart, np.inf))
+    return least.mean()
+
+
+def _usual(agreed: np.ndarray, around: np.ndarray) -> float:
+    """How near donors are to each other where they show the same: the median around the mask."""
+    least = np.where(np.isnan(agreed), np.inf, agreed).min(0)[around]
+    least = least[np.isfinite(least)]
+    return max(LEVEL / 2, float(np.median(least))) if least.size else UNSURE
+
+
+def _most_around(costs: np.ndarray) -> np.ndarray:
+    """The number (h, w) of the least cost, outvoted by its neighbours where it stands alone; -1
+    where all are infinite."""
+    there = np.isfinite(costs)
+    least = costs.argmin(0)
+    votes = [
+        cv2.blur((least == n).astype(np.float32), (VOTE_PX, VOTE_PX)) for n in range(len(costs))
+    ]
+    return np.where(there.any(0), np.where(there, votes, -1).argmax(0), -1)
 
 
 def _lies_before(one: int, two: int, agreed, wrong, around: np.ndarray) -> bool:
@@ -211,11 +258,16 @@ def _soft(chosen: np.ndarray, candidates: list[Candidate], hidden: np.ndarray) -
 
 def _confidence(candidates, chosen, deviation, wrong) -> np.ndarray:
     """exp(-((d - FREE) / SCALE)^2) of the larger of the donor's distance from the others and the
-    layer's error around the mask; grain alone is below FREE."""
-    confidence = np.zeros(chosen.shape, np.float32)
-    for i, candidate in enumerate(candidates):
-        alone = np.isnan(deviation[i])
-        apart = np.maximum(np.where(alone, 0, deviation[i]), wrong[candidate.layer])
-        sure = np.exp(-((np.maximum(apart - FREE, 0) / SCALE) ** 2))
-        confidence = np.where(chosen == i, sure * np.where(alone, 0.85, 1), confidence)
-    return confidence
+    least error of a layer around the mask; grain alone is below FREE. Where there are layers, a
+    pixel is as doubtful as its neighbours: edges of what is in front lie between them."""
+    apart = np.zeros(chosen.shape, np.float32)
+    alone = np.zeros(chosen.shape, bool)
+    for i in range(len(candidates)):
+        own = chosen == i
+        alone |= own & np.isnan(deviation[i])
+        apart = np.where(own, np.nan_to_num(deviation[i]), apart)
+    if len(wrong) > 1:
+        apart = cv2.blur(cv2.dilate(apart, np.ones((5, 5))), (5, 5))
+    apart = np.maximum(apart, wrong.min(0))
+    sure = np.exp(-((np.maximum(apart - FREE, 0) / SCALE) ** 2)) * np.where(alone, 0.85, 1)
+    return np.where(chosen >= 0, sure, 0).astype(np.float32)

@@ -10,8 +10,8 @@ from .clip import Clip
 from .cuts import Survey
 
 REACH = 96  # frames to each side
-MOST = 7  # donors of one frame
-WANTED = 4  # donors of one pixel: two to agree, more to outvote what is wrong in one of them
+MOST = 8  # donors of one frame
+WANTED = 5  # donors of one pixel: two to agree, more to outvote what is wrong in one of them
 FAR = 20.0  # frames after which a donor is worth half as much
 SAMPLES = 600
 

@@ -62,8 +62,7 @@ def align(
     pixel = pixel_size(clip)
     for frame in [*scouts, *sorted(donors, key=lambda d: abs(d - index))]:
         _tell_apart(near, frame, pixel)
-    seen = np.any([near.found[d] for d in donors], 0)
-    loose = seen.sum() >= ENOUGH and (near.labels[seen] < 0).mean() > 1 - PLANAR_SHARE
+    loose = any(_unexplained(near, frame, pixel) > 1 - PLANAR_SHARE for frame in scouts[:2])
     x0, y0, x1, y1 = box
     corners = np.float32([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     aligned = []
@@ -130,6 +129,20 @@ def _tell_apart(near: Neighbourhood, frame: int, pixel: float) -> None:
             break
         labels[np.flatnonzero(free)[fitted[1]]] = count
         count += 1
+
+
+def _unexplained(near: Neighbourhood, frame: int, pixel: float) -> float:
+    """Share of the points found in ``frame`` that none of the layers leads to."""
+    good = near.found[frame]
+    if good.sum() < ENOUGH:
+        return 0.0
+    least = np.full(len(near.points), np.inf)
+    for layer in range(near.labels.max(initial=-1) + 1):
+        plane = fit_layer(near.points, near.moved[frame], good & (near.labels == layer), pixel)
+        if plane is not None:
+            error = np.hypot(*(apply(plane, near.points) - near.moved[frame]).T)
+            least = np.minimum(least, error)
+    return float((least[good] > 1.5 * pixel).mean())
 
 
 def follow_loose(
