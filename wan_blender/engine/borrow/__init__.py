@@ -10,7 +10,8 @@
     choice   which donor and layer each pixel takes, and how sure that is
     colour   the donor's light made the frame's own
     fill     the pixels, read once, at the plate's size and depth
+    notes    what is left, in words
     cast     shadows and reflections: a grown matte to propose
 
-No torch: numpy and OpenCV.
+``shot.Borrower`` is the way in. No torch: numpy and OpenCV.
 """

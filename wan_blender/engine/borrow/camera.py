@@ -23,12 +23,11 @@ _LK = {"winSize": (17, 17), "criteria": (3, 20, 0.01), "minEigThreshold": 1e-4}
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Positions (..., 2) through a 3x3 homography."""
-    x, y = points[..., 0].astype(np.float64), points[..., 1].astype(np.float64)
-    down = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]
-    down = np.where(np.abs(down) < 1e-9, 1e-9, down)
-    moved = [(row[0] * x + row[1] * y + row[2]) / down for row in matrix[:2]]
-    return np.stack(moved, -1).astype(np.float32)
+    """Positions (..., 2) float32 through a 3x3 homography."""
+    if points.size == 0:
+        return points
+    flat = np.ascontiguousarray(points, np.float32).reshape(-1, 1, 2)
+    return cv2.perspectiveTransform(flat, matrix).reshape(points.shape)
 
 
 def find_points(clip: Clip, index: int, box=None, most: int = POINTS) -> np.ndarray:

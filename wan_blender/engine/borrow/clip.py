@@ -20,6 +20,7 @@ import numpy as np
 TRACK_PX = 960  # longer side of the pictures in which motion is measured
 LOOK_PX = 480  # longer side of the pictures in which donors are compared
 MAP_PX = 240  # longer side of the masks in which donors are found
+FADE_PX = 5
 HELD_BYTES = 600e6
 Frames = Callable[[int], np.ndarray] | Sequence[np.ndarray] | np.ndarray
 
@@ -173,7 +174,8 @@ class Clip:
 
 
 def even_out(plane: np.ndarray, seen: np.ndarray, sigma: float = 12.0, floor: float = 4.0):
-    """uint8 of (plane - local mean) / (local deviation + floor); the unseen does not count."""
+    """uint8 of (plane - local mean) / (local deviation + floor). The unseen does not count and
+    fades to the mean, so that its outline does not move points beside it."""
 
     side = 2 * round(2 * sigma / 2) + 1
 
@@ -184,6 +186,7 @@ def even_out(plane: np.ndarray, seen: np.ndarray, sigma: float = 12.0, floor: fl
     mean = local(plane * seen) / weight
     variance = local(plane * plane * seen) / weight - mean * mean
     even = (plane - mean) / (np.sqrt(np.maximum(variance, 0)) + floor)
+    even *= cv2.blur(cv2.erode(seen, np.ones((FADE_PX, FADE_PX))), (FADE_PX, FADE_PX))
     return np.clip(128 + 45 * even, 0, 255).astype(np.uint8)
 
 

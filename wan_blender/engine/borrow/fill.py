@@ -148,9 +148,8 @@ def read(picture: np.ndarray, at: np.ndarray, method: int) -> np.ndarray:
     rows = -(-count // ROW)
     maps = np.zeros((rows * ROW, 2), np.float32)
     maps[:count] = at
-    x0, y0 = np.floor(at.min(0)).astype(int) - 4
-    x1, y1 = np.ceil(at.max(0)).astype(int) + 5
-    x0, y0 = max(0, x0), max(0, y0)
+    (x0, x1), (y0, y1) = ((int(a.min()) - 4, int(a.max()) + 6) for a in (at[:, 0], at[:, 1]))
+    x0, y0 = (min(max(0, low), side - 1) for low, side in zip((x0, y0), picture.shape[1::-1]))
     part = np.ascontiguousarray(picture[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
     maps -= np.float32([x0, y0])
     if np.issubdtype(part.dtype, np.integer):

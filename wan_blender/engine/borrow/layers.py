@@ -22,10 +22,10 @@ from .motion import Motion, spread_in
 
 MOST_LAYERS = 3
 LAYER_SHARE = 0.08  # of the points, to be a layer of its own
-PLANAR_SHARE = 0.85  # of the points in some layer: no need to ask the flow
+PLANAR_SHARE = 0.75  # of the points in some layer: no need to ask the flow
 SCOUTS = (-6, 6, -2, 2)  # frames from here at which layers are told apart
 LEAP_PX = 8.0  # a point farther from where it was going is another point
-STILL_PX = 0.04  # a homography that moves nothing farther is the identity: pixels are copied
+STILL_PX = 0.04  # points whose median moves less are still
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,15 @@ def align(
     for frame in [*scouts, *sorted(donors, key=lambda d: abs(d - index))]:
         _tell_apart(near, frame, pixel)
     loose = any(_unexplained(near, frame, pixel) > 1 - PLANAR_SHARE for frame in scouts[:2])
-    x0, y0, x1, y1 = box
-    corners = np.float32([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     aligned = []
     for donor in donors:
         good = near.found[donor]
         layers = [good & (near.labels == k) for k in range(near.labels.max(initial=-1) + 1)]
         planes = [fit_layer(points, near.moved[donor], own, pixel) for own in layers]
-        planes = [_settle(plane, corners) for plane in planes]
+        planes = [
+            _settle(plane, points[own], near.moved[donor][own])
+            for plane, own in zip(planes, layers)
+        ]
         if all(plane is None for plane in planes):
             planes = [path.between(index, donor), *planes[1:]]
         free = (points[good], near.moved[donor][good]) if loose else None
@@ -190,8 +191,10 @@ def fit_layer(old, new, chosen, pixel: float) -> np.ndarray | None:
     return np.vstack([matrix, [0, 0, 1]])
 
 
-def _settle(matrix: np.ndarray | None, corners: np.ndarray) -> np.ndarray | None:
-    """The identity for what moves the ``corners`` less than can be measured."""
-    if matrix is not None and np.abs(apply(matrix, corners) - corners).max() < STILL_PX:
-        return np.eye(3)
-    return matrix
+def _settle(matrix: np.ndarray | None, old, new) -> np.ndarray | None:
+    """The identity for points that do not move: pixels are copied then, not resampled."""
+    if matrix is None or not len(old):
+        return matrix
+    apart = new - old
+    still = np.abs(np.median(apart, 0)).max() < STILL_PX
+    return np.eye(3) if still and np.quantile(np.abs(apart), 0.8) < 5 * STILL_PX else matrix

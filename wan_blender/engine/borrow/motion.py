@@ -55,8 +55,10 @@ def continue_in(field: np.ndarray, weight: np.ndarray, box) -> np.ndarray:
     where = where[:: max(1, len(where) // 2000)]
     a, b = terms.reshape(-1, terms.shape[2])[where], part.reshape(-1, 2)[where]
     good = np.ones(len(a), bool)
+    steady = 1e-3 * len(a) * np.eye(a.shape[1])
     for _ in range(3):
-        surface = np.linalg.lstsq(a[good], b[good], rcond=1e-3)[0]
+        some = a[good]
+        surface = np.linalg.solve(some.T @ some + steady, some.T @ b[good])
         error = np.abs(b - a @ surface).max(1)
         good = error <= max(3 * np.median(error), 0.05)
     smooth = np.zeros_like(field)
