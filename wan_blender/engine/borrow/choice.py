@@ -23,6 +23,7 @@ UNTOLD = 2 * LEVEL  # cost of a layer that is not tested so
 VOTE_PX = 11  # side of the windows in which the choice of single pixels is outvoted
 CAP = 40 * LEVEL  # a larger difference is as wrong as this one
 NEAR_WORTH = 0.35 * LEVEL  # cost of a donor per doubling of its distance in time
+DRIFT = 1.0 * LEVEL  # cost of followed flow per frame
 UNSURE = 3 * LEVEL  # cost of a donor that no other bears out
 SURE = 7 * LEVEL  # donors nearer to each other than this agree
 FREE = 4 * LEVEL
@@ -34,7 +35,8 @@ AROUND = 0.2  # weight of what is seen around the mask against what donors agree
 class Candidate:
     """Donor ``donor`` (a place in the list of donors) through ``layer``: ``picture`` (h, w, C) in
     0..1 warped to the frame, ``valid`` (h, w) where it shows something, ``away`` frames off;
-    ``centre`` (2,) is where the middle of the part lies in the donor, in pixels of the copy."""
+    ``centre`` (2,) is where the middle of the part lies in the donor, in pixels of the copy;
+    ``followed`` tells dense flow, whose errors add up, from a plane."""
 
     donor: int
     layer: int
@@ -42,6 +44,7 @@ class Candidate:
     valid: np.ndarray
     away: int
     centre: np.ndarray
+    followed: bool
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def choose(
         cost = np.where(np.isnan(deviation[i]), UNSURE, deviation[i])
         light = lights[candidate.donor]
         cost = cost + NEAR_WORTH * np.log2(1 + candidate.away)
+        cost = cost + DRIFT * candidate.away * candidate.followed
         cost = cost + 0.5 * (light.error - least) + 2 * LEVEL * np.abs(np.log2(light.gain)).mean()
         if previous is not None:
             cost = cost - noise * previous[i]

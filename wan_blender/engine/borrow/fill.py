@@ -82,7 +82,7 @@ class Filler:
         valid = cv2.remap(seen, small, None, cv2.INTER_LINEAR, borderValue=0) > 0.99
         picture = picture.reshape(*valid.shape, -1)
         middle = small[small.shape[0] // 2, small.shape[1] // 2]
-        return Candidate(number, layer, picture, valid, abs(donor - index), middle)
+        return Candidate(number, layer, picture, valid, abs(donor - index), middle, plane is None)
 
     def _write(self, index, box, places, aligned, candidates, choice: Choice) -> Borrowed:
         clip = self.clip

@@ -67,6 +67,7 @@ def align(
     for donor in donors:
         good = near.found[donor]
         layers = [good & (near.labels == k) for k in range(near.labels.max(initial=-1) + 1)]
+        layers = layers[:1] if loose else layers  # the others would be patches of one bent thing
         planes = [fit_layer(points, near.moved[donor], own, pixel) for own in layers]
         planes = [
             _settle(plane, points[own], near.moved[donor][own])
