@@ -19,14 +19,14 @@ from tests.engine.borrow.measure import Measured, measure_clip
 from wan_blender.engine.borrow.shot import Borrower
 from wan_blender.engine.video import write_png
 
-HEAD = "| shot | shown | used | falsely | dB | dB used | ceiling | Telea | NS | flicker | plate's own |"
+COLUMNS = "shot|shown|used|falsely|dB|dB used|ceiling|Telea|NS|flicker|own"
 HD = replace(
     RECIPES[0], name="1080p", size=(1920, 1080), frames=14, speed=24, crossing=-20, grain=1
 )
 
 
 def main(pictures: str = "") -> int:
-    print(HEAD)
+    print(f"|{COLUMNS}|")
     print("|---" * 11 + "|")
     for recipe in RECIPES:
         clip = make_clip(recipe)
