@@ -17,7 +17,7 @@ import numpy as np
 from tests.engine.borrow.clips import RECIPES, ClipTruth, make_clip
 from tests.engine.borrow.measure import Measured, measure_clip
 from wan_blender.engine.borrow.shot import Borrower
-from wan_blender.engine.video import write_png
+from wan_blender.engine.frames.files import write_png
 
 COLUMNS = "shot|shown|used|falsely|dB|dB used|ceiling|Telea|NS|flicker|own"
 HD = replace(

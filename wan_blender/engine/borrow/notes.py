@@ -58,7 +58,11 @@ def _left(clip: Clip, survey: Survey, tally: Tally, first: int) -> list[str]:
             f"{100 * left / masked:.0f} % of the mask on {_frames(start, stop, first)} "
             "is not shown well enough by any other frame."
         )
-    return notes or ["All of the mask is borrowed."]
+    if notes:
+        return notes
+    if tally.sure == tally.masked:
+        return ["All of the mask is borrowed."]
+    return ["Less than 1 % of the mask is not shown well enough by any other frame."]
 
 
 def _still(clip: Clip, survey: Survey) -> bool:
