@@ -22,7 +22,7 @@ def _own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="module")
 def clip():
-    return make_clip(short(RECIPES[0], 8))
+    return make_clip(short(RECIPES[0], 6))
 
 
 def make(folder: Path, clip, mask=None, **settings) -> Path:

@@ -28,6 +28,7 @@ UNSURE = 3 * LEVEL  # cost of a donor that no other bears out
 SURE = 7 * LEVEL  # donors nearer to each other than this agree
 FREE = 4 * LEVEL
 SCALE = 10 * LEVEL  # half sure at 12 levels
+SEEN_WEIGHT = 0.7  # of the error around the mask, in confidence
 AROUND = 0.2  # weight of what is seen around the mask against what donors agree on
 
 
@@ -266,12 +267,14 @@ def _confidence(candidates, chosen, deviation, wrong) -> np.ndarray:
     pixel is as doubtful as its neighbours: edges of what is in front lie between them."""
     apart = np.zeros(chosen.shape, np.float32)
     alone = np.zeros(chosen.shape, bool)
-    for i in range(len(candidates)):
+    drift = np.zeros(chosen.shape, np.float32)
+    for i, candidate in enumerate(candidates):
         own = chosen == i
         alone |= own & np.isnan(deviation[i])
         apart = np.where(own, np.nan_to_num(deviation[i]), apart)
+        drift[own] = DRIFT * candidate.away * candidate.followed
     if len(wrong) > 1:
         apart = cv2.blur(cv2.dilate(apart, np.ones((5, 5))), (5, 5))
-    apart = np.maximum(apart, wrong.min(0))
+    apart = np.maximum(apart, SEEN_WEIGHT * wrong.min(0)) + drift
     sure = np.exp(-((np.maximum(apart - FREE, 0) / SCALE) ** 2)) * np.where(alone, 0.85, 1)
     return np.where(chosen >= 0, sure, 0).astype(np.float32)
