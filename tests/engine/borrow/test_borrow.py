@@ -12,6 +12,7 @@ import pytest
 from tests.engine.borrow.clips import RECIPES, Recipe, make_clip, short
 from tests.engine.borrow.measure import measure_clip, psnr
 from wan_blender.engine.borrow.cast import propose_matte, searched
+from wan_blender.engine.borrow.choice import Candidate, choose
 from wan_blender.engine.borrow.colour import match_light
 from wan_blender.engine.borrow.motion import spread_in
 from wan_blender.engine.borrow.shot import Borrower
@@ -180,3 +181,26 @@ def test_a_shadow_is_proposed_and_nothing_where_there_is_none():
 
 def test_the_measure_sees_what_is_wrong():
     assert psnr(np.full(10, 0.1)) == pytest.approx(20)
+
+
+def test_what_is_in_front_hides_what_donors_agree_on_behind_it():
+    """Donors show the far wall everywhere, also behind the post; the frame shows the post."""
+    random = np.random.default_rng(0)
+    wall, post = (cv2.GaussianBlur(random.random((60, 60, 3)), (0, 0), 1) for _ in range(2))
+    wall, post = (((p - p.mean()) * 2 + 0.5).clip(0, 1).astype(np.float32) for p in (wall, post))
+    is_post = np.zeros((60, 60), bool)
+    is_post[:, 20:40] = True
+    hidden = np.zeros((60, 60), bool)
+    hidden[20:40, 10:50] = True
+    valid = np.ones((60, 60), bool)
+    candidates = []
+    for donor in range(3):
+        beside = random.random((60, 60, 3)).astype(np.float32)
+        near = np.where(is_post[..., None], post, beside)
+        for layer, picture in enumerate((wall, near)):
+            centre = np.float32([10 * donor * layer, 0])
+            candidates.append(Candidate(donor, layer, picture, valid, donor + 1, centre, False))
+    plate = np.where(is_post[..., None], post, wall)
+    found = choose(plate, hidden, ~hidden, candidates)
+    layer = np.array([c.layer for c in candidates])[found.chosen]
+    assert (layer[hidden] == is_post[hidden]).mean() > 0.95
