@@ -203,4 +203,4 @@ def test_what_is_in_front_hides_what_donors_agree_on_behind_it():
     plate = np.where(is_post[..., None], post, wall)
     found = choose(plate, hidden, ~hidden, candidates)
     layer = np.array([c.layer for c in candidates])[found.chosen]
-    assert (layer[hidden] == is_post[hidden]).mean() > 0.95
+    assert (layer[hidden] == is_post[hidden]).mean() > 0.9
