@@ -17,7 +17,7 @@ BPY_52  := .venv/blender-5.2/bin/python
 PIP     := -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report clean
+.PHONY: demo test test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report clean
 
 demo: .venv/engine/.made .venv/blender-4.5/.made
 	@$(ENGINE) tools/demo/run.py $(BPY_45)
@@ -57,6 +57,9 @@ nano-report: .venv/engine/.made
 
 mask-report: .venv/engine/.made
 	@$(ENGINE) tools/mask_report.py
+
+borrow-report: .venv/engine/.made
+	@$(ENGINE) -m benchmarks.borrow
 
 hygiene-report: .venv/engine/.made
 	@$(ENGINE) -m tools.hygiene_set

@@ -193,6 +193,21 @@ class Windows:
 
 
 @dataclass
+class Fill:
+    """Where the pixels inside the mask come from."""
+
+    borrow: str = schema.choice(
+        "off",
+        "What other frames of the shot show behind the mask",
+        {
+            "off": "The model makes all of the mask",
+            "first": "Taken from them; the model makes what no frame shows",
+            "only": "Taken from them; what no frame shows stays as it is, and no model is needed",
+        },
+    )
+
+
+@dataclass
 class LoraUse:
     file: str = schema.text("", "LoRA file, .safetensors", "file")
     weight: float = schema.number(1.0, "How strongly it is applied", -10, 10)
@@ -245,6 +260,7 @@ class Job:
     windows: Windows = field(default_factory=Windows)
     region: RegionSettings = field(default_factory=RegionSettings)
     output: Output = field(default_factory=Output)
+    fill: Fill = field(default_factory=Fill)
     loras: list[LoraUse] = schema.many(LoraUse, "LoRAs of the whole run")
     stages: list[Stage] = schema.many(Stage, "Stages; none: one for each expert of the model")
     made_with: MadeWith = field(default_factory=MadeWith, compare=False)

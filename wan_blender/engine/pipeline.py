@@ -20,6 +20,7 @@ from ..core.job_pictures import START
 from ..core.lock import Claim
 from ..core.result import PART, REPORT, list_files, publish, recover_earlier
 from ..core.settings import MadeWith, Prompt
+from .borrow_run import BORROWED, Borrowing, borrow
 from .cache import cached
 from .conditioning import Condition, Scene, make_condition
 from .conditioning.text import guided_velocity
@@ -58,8 +59,13 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
     recover_earlier(folder)
     try:
         with watch.measure_memory():
+            with watch.phase("reading", jobs.read(folder).shot.frame_count):
+                borrowing = borrow(folder, watch)
+            if borrowing is not None and not borrowing.needs_model:
+                return _finish_without_model(folder, part, borrowing, watch)
             with watch.phase("reading"):
-                plan = make_plan(folder, watch.loading, watch.check)
+                shot = None if borrowing is None else borrowing.show(watch.check)
+                plan = make_plan(folder, watch.loading, watch.check, shot)
                 note_weights(plan)
                 scene = Scene(plan.shot, plan.region, plan.job.model_mask, watch.check)
                 fitting = Fitting(plan, watch.loading)
@@ -79,6 +85,8 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
                 )
         with watch.phase("writing"):
             found = measured(watch.check) | describe_hygiene(plan, scene)
+            if borrowing is not None:
+                found |= borrowing.write(part, watch)
             found |= compare_with(folder, part, watch.check)
             found["max_latent_diff_kept"] = largest_kept_difference(latents, source)
         report = make_report(plan, watch) | found
@@ -95,6 +103,18 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
         jobs.append_state(folder, "done")
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(folder / BORROWED, ignore_errors=True)
+    return report
+
+
+def _finish_without_model(
+    folder: Path, part: Path, borrowing: Borrowing, watch: Watch
+) -> dict[str, Any]:
+    with watch.phase("writing"):
+        found = borrowing.write(part, watch)
+    report = borrowing.report(watch) | found
+    write_json(part / jobs.REPORT, report)
+    publish(folder, part)
     return report
 
 

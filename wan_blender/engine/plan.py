@@ -64,11 +64,13 @@ def make_plan(
     folder: Path,
     on_part: Callable[[str], None] | None = None,
     check: Callable[[], None] = lambda: None,
+    shot: ShotFrames | None = None,
 ) -> Plan:
     """Read and check the job in ``folder``. Raises the WanError that running it would raise, and
-    what ``check`` raises, which is called for each frame read, now and later."""
+    what ``check`` raises, which is called for each frame read, now and later. ``shot`` stands for
+    the job's own where some of it was filled before."""
     job = jobs.read(folder)
-    shot = ShotFrames(folder, job, check)
+    shot = shot or ShotFrames(folder, job, check)
     shot.check_plate()
     extent = measure_mask(shot)
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)

@@ -41,6 +41,22 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
 
 def describe(report: dict[str, Any]) -> Iterator[str]:
     """A report in words, one line each."""
+    if "borrow" in report:
+        yield f"{report['borrow']['share']:.0%} of the mask is borrowed from other frames"
+        yield from report["borrow"]["notes"]
+    if "model" in report:
+        yield from _describe_model(report)
+    seconds = report["seconds"]
+    phases = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= 0.1)
+    yield f"Time: {sum(seconds.values()):.1f} s ({phases})"
+    yield f"Largest difference outside the patch: {report['max_diff_outside']:g}"
+    for file, layers in report.get("loras_skipped", {}).items():
+        yield f"{Path(file).name} changes {len(layers)} layers that this model does not have"
+    for finding in report.get("schedule", {}).get("findings", []):
+        yield finding["message"]
+
+
+def _describe_model(report: dict[str, Any]) -> Iterator[str]:
     model, size, memory = report["model"], report["size"], report["memory"]
     yield f"Model: {model['name']} ({model['kind']}), {report['dtype']} on {report['device']}"
     width, height = size["model_pixels"]
@@ -51,11 +67,3 @@ def describe(report: dict[str, Any]) -> Iterator[str]:
     yield f"Memory: {memory['predicted_gb']:.2f} GB predicted, {measured}"
     if steps := memory.get("measures_taken"):
         yield f"Memory ran short: {steps} more measures were taken on the way"
-    seconds = report["seconds"]
-    phases = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= 0.1)
-    yield f"Time: {sum(seconds.values()):.1f} s ({phases})"
-    yield f"Largest difference outside the patch: {report['max_diff_outside']:g}"
-    for file, layers in report.get("loras_skipped", {}).items():
-        yield f"{Path(file).name} changes {len(layers)} layers that this model does not have"
-    for finding in report["schedule"]["findings"]:
-        yield finding["message"]

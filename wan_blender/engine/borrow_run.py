@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Borrowing as a part of a job: before the model, or instead of it.
+
+    first   the model sees the plate with borrowed pixels in it, and generates what is left
+    only    no model is opened; what no frame shows stays the plate's
+
+What is borrowed waits in the job folder's ``borrowed.part``, frame by frame, so that a long shot
+stays on disk; it is gone when the run ends.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import job as jobs
+from ..core import schema
+from ..core.settings import Job
+from .borrow.notes import SURE
+from .borrow.shot import Borrower
+from .frames.composite import difference_outside, over, patch
+from .frames.files import ShotFrames, read_png, to_mask, to_model, write_png
+from .frames.masks import matte, measure_mask
+from .frames.seams import SeamMeter
+from .watch import Watch
+
+BORROWED = "borrowed.part"
+PICTURES, LEFT = "pictures", "left"
+
+
+@dataclass(frozen=True)
+class Borrowing:
+    """``folder`` holds the plate with what is borrowed in it, and the mask of what is left;
+    ``share`` is the part of the mask that is borrowed, ``whole`` whether nothing is left."""
+
+    folder: Path
+    job: Job
+    shot: ShotFrames
+    share: float
+    whole: bool
+    notes: list[str]
+
+    @property
+    def needs_model(self) -> bool:
+        return self.job.fill.borrow == "first" and not self.whole
+
+    def show(self, check: Callable[[], None]) -> ShotFrames:
+        """The shot as the model is to see it: borrowed pixels are its plate, what is left is its
+        mask."""
+        shot = ShotFrames(self.shot.folder, self.job, check)
+        names = [jobs.frame_name(index) for index in range(len(shot))]
+        shot.plate_files = [self.folder / PICTURES / name for name in names]
+        shot.mask_files = [self.folder / LEFT / name for name in names]
+        return shot
+
+    def write(self, part: Path, watch: Watch) -> dict[str, Any]:
+        """Write the result's frames into ``part`` and measure them. Where a model has written what
+        was left there already, that is laid over what is borrowed."""
+        output, seen, generated = self.job.output, self.show(watch.check), self.needs_model
+        folders = [jobs.PATCH, jobs.FRAMES] if output.full_frames else [jobs.PATCH]
+        for name in folders:
+            (part / name).mkdir(parents=True, exist_ok=True)
+        worst, seam = 0, SeamMeter()
+        for index in range(len(self.shot)):
+            plate, picture, mask = self.shot.plate(index), seen.plate(index), self.shot.mask(index)
+            name = jobs.frame_name(index)
+            if generated:
+                picture = lay_over(picture, read_png(part / jobs.PATCH / name))
+            else:
+                mask = np.where(seen.mask(index) > 0, 0, mask)
+            alpha = matte(mask, mask > 0, output)
+            files = [patch(plate, to_model(picture), alpha)]
+            if output.full_frames:
+                files.append(over(plate, to_model(picture), alpha))
+            for kind, file in zip(folders, files):
+                write_png(part / kind / name, file)
+            files = [read_png(part / kind / name) for kind in folders]
+            worst = max(worst, difference_outside(plate, alpha, files))
+            peak = np.iinfo(plate.dtype).max
+            seam.add(plate[..., :3] / peak, lay_over(plate, files[0])[..., :3] / peak, alpha)
+        return {
+            "max_diff_outside": worst,
+            "seam": seam.report(),
+            "borrow": {"share": round(self.share, 6), "notes": self.notes},
+        }
+
+    def report(self, watch: Watch) -> dict[str, Any]:
+        """What a report says where no model had a part in the job."""
+        extent = measure_mask(self.shot)
+        return {
+            "schema": jobs.SCHEMA,
+            "settings": schema.to_dict(self.job),
+            "mask": {"pixels": round(extent.coverage, 6), "box": list(extent.box), "notes": []},
+            "seconds": {name: round(spent, 3) for name, spent in watch.seconds.items()},
+            "peak_memory_gb": round(watch.peak_memory_gb, 3),
+        }
+
+
+def borrow(folder: Path, watch: Watch) -> Borrowing | None:
+    """Borrow what the job in ``folder`` asks for; None where it asks for nothing. Raises what
+    reading the shot raises, EmptyMask, and Cancelled."""
+    job = jobs.read(folder)
+    if job.fill.borrow == "off":
+        return None
+    shot = ShotFrames(folder, job, watch.check)
+    shot.check_plate()
+    measure_mask(shot)
+    kept = folder / BORROWED
+    shutil.rmtree(kept, ignore_errors=True)  # of a run that was killed
+    for name in (PICTURES, LEFT):
+        (kept / name).mkdir(parents=True)
+    borrower = Borrower(shot.plate, shot.mask, len(shot), watch.check)
+    whole = True
+    for found in borrower:
+        mask, sure = shot.mask(found.index), found.confidence >= SURE
+        left = np.where(sure, 0, mask)
+        whole = whole and not left.any()
+        picture = np.where(sure[..., None], found.picture, shot.plate(found.index))
+        name = jobs.frame_name(found.index)
+        write_png(kept / PICTURES / name, picture)
+        write_png(kept / LEFT / name, np.rint(left * 65535).astype(np.uint16))
+        watch.step(found.index + 1)
+    notes = borrower.notes(job.shot.frame_start)
+    return Borrowing(kept, job, shot, borrower.tally.share, whole, notes)
+
+
+def lay_over(below: np.ndarray, rgba: np.ndarray) -> np.ndarray:
+    """The integer picture ``rgba`` over ``below`` in its depth; pixels with alpha 0 are those of
+    ``below``."""
+    alpha = to_mask(rgba[..., 3:]).astype(np.float64)
+    mixed = np.rint(alpha * rgba[..., :3] + (1 - alpha) * below[..., :3]).astype(below.dtype)
+    return np.concatenate([mixed, below[..., 3:]], 2)
