@@ -9,8 +9,7 @@ from . import matrix_view, operators, panels
 from .host import diagnosis, forecast, headless, library, mask_view, preferences, properties, pump
 from .host.interface import stop_timer
 from .install import installation
-from .operators.examine_engine import copy_report
-from .operators.on_installation import show_progress
+from .operators.engine import copy_report, show_progress
 from .panels import hygiene_overlay, mask_overlay, schedule_plot
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)

@@ -163,7 +163,7 @@ def test_files_of_the_chosen_one_are_proposed(addon, part, monkeypatch):
         for role in roles
     ]
     monkeypatch.setattr(library, "_found", {"models": models, "files": files})
-    compose = part("operators.compose_model").WAN_OT_compose_model
+    compose = part("operators.models").WAN_OT_compose_model
 
     def propose(source="", file=""):
         chosen = SimpleNamespace(source=source, file=file, name="")
@@ -358,11 +358,11 @@ def test_run_reports_predicted_and_measured_memory(engine, scene, part, tmp_path
     (local,) = part("host.pump").session().jobs
     assert local.report["memory"]["measured_gb"] > 0
     engine.ops.wan.show_report(folder=str(local.folder))
-    lines = list(part("operators.show_report").describe(local.report))
+    lines = list(part("operators.jobs").describe(local.report))
     assert any("GB predicted" in line and "GB measured" in line for line in lines)
     skipped = {"loras_skipped": {"/l/fast.safetensors": ["head", "img_emb"]}}
     assert "fast.safetensors changes 2 layers that this model does not have" in list(
-        part("operators.show_report").describe(local.report | skipped)
+        part("operators.jobs").describe(local.report | skipped)
     )
     with pytest.raises(RuntimeError, match="no finished result"):
         engine.ops.wan.show_report(folder=str(tmp_path))

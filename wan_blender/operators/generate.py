@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""From the timeline to a job: Generate, the pair with and without hygiene, and once more."""
+
 from __future__ import annotations
 
 import sys
@@ -8,14 +10,17 @@ import bpy
 from bpy.props import StringProperty
 
 from .. import matrix_view
-from ..core import job
+from ..core import job, schema
+from ..core.errors import BadRequest
 from ..core.settings import Job
 from ..host import answer, preferences, properties, pump
 from ..host.jobs import LocalJob, make_room
 from ..host.printed_progress import PrintedProgress
 from ..timeline import compat, mattes, shot
-from ..timeline.place import Placement
-from .operator import PlateOperator
+from ..timeline.mattes import MatteChoice
+from ..timeline.place import Placement, read_recipe
+from ..timeline.span import Span
+from .base import PlateOperator, WanOperator
 
 
 class WAN_OT_generate(PlateOperator, bpy.types.Operator):
@@ -94,3 +99,57 @@ def generate(
     if bpy.app.background:
         pump.session().wait(local, PrintedProgress())
     return local
+
+
+class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):
+    """Generate the selected clip twice with one seed, without hygiene and with it, as two strips, and measure what that did to motion, crawl and the first frame"""  # noqa: E501
+
+    bl_idname = "wan.compare_hygiene"
+    bl_label = "Generate With and Without"
+
+    def run(self, context: bpy.types.Context) -> None:
+        scene = compat.sequencer_scene(context)
+        settings = properties.read(scene)
+        without = matrix_view.without_hygiene(settings)
+        plate = shot.find_plate(scene)
+        matrix_view.require_map(settings, plate)
+        generate(scene, plate.name, settings, generate(scene, plate.name, without))
+
+
+class WAN_OT_run_again(WanOperator, bpy.types.Operator):
+    """Take the settings back from the active result strip and generate its shot once more"""
+
+    bl_idname = "wan.run_again"
+    bl_label = "Run Again"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("Make a strip active that was generated here")
+        editor = compat.sequencer_scene(context).sequence_editor
+        return bool(editor and editor.active_strip and read_recipe(editor.active_strip))
+
+    def run(self, context: bpy.types.Context) -> None:
+        scene = compat.sequencer_scene(context)
+        recipe = read_recipe(scene.sequence_editor.active_strip)
+        try:
+            settings = schema.from_dict(Job, recipe["job"], "recipe")
+            choices = [MatteChoice(**choice) for choice in recipe["mattes"]]
+            span = schema.from_dict(Span, recipe["span"], "recipe.span")
+        except (KeyError, TypeError) as error:
+            raise BadRequest(
+                f"The strip's recipe is damaged: {error}.", "Select its clip and generate anew."
+            ) from error
+        properties.write(scene, settings)
+        properties.choose_mattes(scene, settings.shot.strip, choices)
+        properties.choose_span(scene, settings.shot.strip, span)
+        if span.kind == "still":
+            scene.frame_set(settings.shot.frame_start)
+        generate(scene, settings.shot.strip)
+
+
+CLASSES = (
+    WAN_OT_generate,
+    WAN_OT_compare_hygiene,
+    WAN_OT_run_again,
+)

@@ -1,54 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""What is looked at: a frame of a clip as the model is given it, or an image of the open file."""
+
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.props import StringProperty
 
-from .. import matrix_view
-from ..core.errors import EngineMissing, UnsupportedClip
-from ..host import preferences
-from ..timeline import compat, place, shot, solo, sources
+from ..core.errors import UnsupportedClip
+from ..host.blur_map import is_map
+from ..timeline import compat, place, solo
 from ..timeline.matte_render import to_display
-from .operator import PlateOperator
-
-
-class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
-    """Show what glows in the selected clip's frame: fine detail that may hold the motion. Paint white to blur lightly"""  # noqa: E501
-
-    bl_idname = "wan.open_hygiene_view"
-    bl_label = "Open Matrix View"
-    bl_options = {"REGISTER", "UNDO"}  # else undoing the first stroke would take the map away
-
-    image: StringProperty(
-        name="Image",
-        description="Name of an image to look at instead of the selected clip",
-        options={"SKIP_SAVE"},
-    )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return _shows_image(context.space_data) or super().poll(context)
-
-    def run(self, context: bpy.types.Context) -> None:
-        scene = compat.sequencer_scene(context)
-        if self.image:
-            image = _find_image(self.image)
-            view = matrix_view.open_view(scene, image, _on_white(read_image(image)))
-        else:
-            plate = shot.find_plate(scene)
-            sources.check(plate)
-            frame = frame_of(scene, plate)
-            view = matrix_view.open_view(scene, plate, read_frame(scene, plate, frame), frame)
-        with contextlib.suppress(EngineMissing):  # the panel says that faces were not looked for
-            view.look_for_faces(preferences.engine_python())
-        matrix_view.follow_map()
-        if not bpy.app.background:
-            _show(context, view)
 
 
 def frame_of(scene: bpy.types.Scene, plate: bpy.types.Strip) -> int:
@@ -70,22 +34,18 @@ def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip, frame: int) -> np
     return np.round(255 * picture[..., :3].clip(0, 1)).astype(np.uint8)
 
 
-def _shows_image(space: bpy.types.Space | None) -> bool:
-    return space is not None and space.type == "IMAGE_EDITOR" and space.image is not None
-
-
-def _find_image(name: str) -> bpy.types.Image:
+def find_image(name: str) -> bpy.types.Image:
     image = bpy.data.images.get(name)
     if image is None:
         raise UnsupportedClip(f"There is no image {name!r} in this file.", "Open it first.")
-    if matrix_view.is_map(image):
+    if is_map(image):
         raise UnsupportedClip(
             f"{name!r} is a blur map and no picture.", "Choose a picture, or select a clip."
         )
     return image
 
 
-def _on_white(pixels: np.ndarray) -> np.ndarray:
+def on_white(pixels: np.ndarray) -> np.ndarray:
     """(H, W, 1 to 4 channels) -> without alpha: what is transparent in a start frame is white to
     the model."""
     if pixels.shape[2] in (1, 3):
@@ -134,25 +94,3 @@ def _encode(pixels: np.ndarray, is_premultiplied: bool) -> None:
         alpha = pixels[..., -1:]
         colors /= np.where(alpha > 0, alpha, 1)
     colors[:] = to_display(colors)
-
-
-def _show(context: bpy.types.Context, view: matrix_view.View) -> None:
-    """Show the blur map in an Image Editor, ready to be painted; open a window if there is none."""
-    areas = [a for w in context.window_manager.windows for a in w.screen.areas]
-    area = next((a for a in areas if a.type == "IMAGE_EDITOR"), None)
-    if area is None:
-        bpy.ops.wm.window_new()
-        area = context.window_manager.windows[-1].screen.areas[0]
-        area.type = "IMAGE_EDITOR"
-    space = area.spaces.active
-    space.image = view.image
-    space.ui_mode = "PAINT"
-    space.show_region_ui = True
-    matrix_view.show_map()
-    _set_brush(context.scene.tool_settings, view.gray)
-
-
-def _set_brush(tools: bpy.types.ToolSettings, gray: float) -> None:
-    """A gray that blurs lightly; the brush's usual black would paint nothing."""
-    for owner in compat.paint_colors(tools):
-        owner.color = (gray,) * 3
