@@ -17,7 +17,9 @@ from ..core.files import read_json, write_json
 from ..model_info.folder import find_folder, is_bundled
 from ..model_info.traits import ModelSizes, Traits, read_sizes
 from ..process.call import EngineCall
-from .interface import in_a_window, redraw_sidebar, start_timer, stop_timer
+from ..timeline import compat
+from .interface import in_a_window, push_undo, redraw_sidebar, start_timer, stop_timer
+from .properties import use_model
 
 TICK_S = 0.2
 FILE = "models.json"
@@ -212,7 +214,8 @@ class Library:
         others = [m for m in self.models if m["path"] != model["path"] or m["components"]]
         self._keep({**self._found, "models": [*others, model]})
         with in_a_window():
-            bpy.ops.wan.use_model("EXEC_DEFAULT", True, path=model["path"])
+            use_model(compat.sequencer_scene(bpy.context), model["path"])
+        push_undo("Use Model")
 
     def _keep(self, found: dict[str, Any]) -> None:
         self._found = found

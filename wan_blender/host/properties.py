@@ -179,6 +179,14 @@ def assign(scene: bpy.types.Scene, values: Mapping[str, Any]) -> None:
         )
 
 
+def use_model(scene: bpy.types.Scene, path: str, stage: int = -1) -> None:
+    """Generate with the model at ``path``, in the whole run or in one of its stages."""
+    if 0 <= stage < len(scene.wan.stages):
+        scene.wan.stages[stage].model = path
+    else:
+        scene.wan.model.path = path
+
+
 def write(scene: bpy.types.Scene, settings: Job) -> None:
     """Put the settings of a job into ``scene``."""
     _write_settings(scene.wan, settings)

@@ -41,8 +41,9 @@ from ..timeline.background import BackgroundExport
 from ..timeline.export import export
 from ..timeline.place import Placement
 from ..timeline.shot import ShotRequest
-from .interface import in_a_window, in_the_middle_of
+from .interface import in_a_window, in_the_middle_of, push_undo
 from .jobs import LocalJob, Phase, find_open_ends, read_folder
+from .placing import place_result, require_result
 
 STOP_GRACE_S = 1.0
 MOVING = ("TRANSFORM_OT", "SEQUENCER_OT")  # the user moves something; a new strip would disturb
@@ -291,9 +292,11 @@ class Session:
         on the list, for the user to place."""
         try:
             with in_a_window():
-                bpy.ops.wan.place_result("EXEC_DEFAULT", True, folder=str(local.folder))
-        except RuntimeError:  # the operator has told the error
-            local.error = self.error
+                place_result(local, require_result(local.folder))
+        except WanError as error:
+            local.error = self.error = error
+        else:
+            push_undo("Place Result")
         self._changed()
 
     def give_up(self, error: WanError) -> None:

@@ -3,25 +3,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from ..core import job
 from ..core.errors import BadRequest
 from ..core.files import read_json
-from ..core.result import REPORT, REPORT_BYTES, find_result, verify
+from ..core.result import REPORT, REPORT_BYTES
 from ..host import preferences, pump
 from ..host.jobs import LocalJob, read_folder
+from ..host.placing import place_result, require_result
 from ..host.printed_progress import PrintedProgress
 from ..timeline import compat
 from ..timeline.compositor import place_in_compositor
-from ..timeline.place import find_place, place
+from ..timeline.place import find_place
 from .base import WanOperator
 
 
@@ -46,10 +44,7 @@ class OnJob:
         """The job, listed or not, and its result folder. Raises BadRequest, InvalidJob,
         DamagedResult."""
         folder = Path(self.folder)
-        result = find_result(folder)
-        if result is None:
-            raise BadRequest(f"{folder} holds no finished result.", "Run the job again.")
-        verify(result)
+        result = require_result(folder)
         return pump.session().find(folder) or read_folder(folder), result
 
 
@@ -148,23 +143,8 @@ class WAN_OT_place_result(OnJob, WanOperator, bpy.types.Operator):
     )
 
     def run(self, context: bpy.types.Context) -> None:
-        local, result = self.finished_job()
-        placement = local.placement
-        if self.here:
-            scene = compat.sequencer_scene(context)
-            first = scene.frame_current - placement.trim_start
-            placement = replace(placement, strip="", frame_start=first)
-        else:
-            scene = find_place(placement)
-        if scene is None:
-            raise BadRequest(
-                f"The shot of {local.name!r} is not in this file any more.",
-                "Choose Place at Playhead, or open the file it was made from.",
-            )
-        strip = place(scene, placement, result, local.name, local.recipe)
-        with contextlib.suppress(OSError):  # at worst it is offered once more
-            job.append_state(local.folder, "placed", scene=scene.name, strip=strip.name)
-        local.placed = True
+        scene = compat.sequencer_scene(context) if self.here else None
+        place_result(*self.finished_job(), scene)
 
 
 class WAN_OT_place_in_compositor(OnJob, WanOperator, bpy.types.Operator):

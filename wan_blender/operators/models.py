@@ -90,12 +90,7 @@ class WAN_OT_use_model(WanOperator, bpy.types.Operator):
         return f"{', '.join(model['tasks']).capitalize()}" if model else cls.__doc__
 
     def run(self, context: bpy.types.Context) -> None:
-        wan = compat.sequencer_scene(context).wan
-        owner = wan.stages[self.stage] if 0 <= self.stage < len(wan.stages) else None
-        if owner is None:
-            wan.model.path = self.path
-        else:
-            owner.model = self.path
+        properties.use_model(compat.sequencer_scene(context), self.path, self.stage)
 
 
 class WAN_OT_use_model_defaults(WanOperator, bpy.types.Operator):
