@@ -243,11 +243,12 @@ def read_request(
     plate: bpy.types.Strip,
     settings: Job | None = None,
     choices: list[MatteChoice] | None = None,
+    span: Span | None = None,
 ) -> ShotRequest:
-    """The shot as the user set it up, for a run with ``settings`` and ``choices``, by default the
-    scene's. Raises WanError."""
-    choices, span = choices or chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
-    settings = settings or read(scene)
+    """The shot as the user set it up, for a run with ``settings``, ``choices`` and ``span``, by
+    default the scene's. Raises WanError."""
+    choices = choices or chosen_mattes(scene, plate.name)
+    span, settings = span or chosen_span(scene, plate.name), settings or read(scene)
     mattes = model_matte(settings), blur_matte(settings)
     return read_shot(scene, plate, choices, span, *mattes)
 

@@ -7,10 +7,9 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty
 
 from ..core.errors import WanError
-from ..host import mask_view, tasks
+from ..host import mask_view, request, tasks
 from ..timeline import compat, mattes, shot
 from .base import PlateOperator, WanOperator
-from .generate import generate
 
 
 class WAN_OT_setup_task(PlateOperator, bpy.types.Operator):
@@ -45,7 +44,7 @@ class WAN_OT_setup_task(PlateOperator, bpy.types.Operator):
         plate = shot.find_plate(scene)
         tasks.set_up(scene, plate, self.task)
         if self.run_at_once:
-            generate(scene, plate.name)
+            request.submit(request.read(scene, plate.name))
 
 
 ICONS = {
