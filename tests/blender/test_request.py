@@ -32,7 +32,9 @@ def ask(addon, scene, part, stub_engine, tmp_path, capfd):
             times["frame_end"] = 17
         result = strips.new_effect(name="result", type="COLOR", **times)
         settings, schema = part("host.properties").read(scene), part("core.schema")
-        settings.shot.strip = "plate"
+        settings.shot = part("core.settings").Shot(
+            strip="plate", width=64, height=48, frame_start=11, frame_count=6, fps_num=24
+        )
         span = schema.to_dict(part("timeline.span").Span())
         recipe = {"job": schema.to_dict(settings), "mattes": [], "span": span}
         result[part("timeline.place").RECIPE] = json.dumps(recipe)
@@ -52,7 +54,7 @@ def ask(addon, scene, part, stub_engine, tmp_path, capfd):
             return on_the_command_line(way)
         with pytest.raises(RuntimeError):
             operators[way]()
-        return part("host.pump").session().error.to_dict()
+        return part("host.state").host().session.error.to_dict()
 
     return ask
 
@@ -80,7 +82,7 @@ def test_a_fault_gives_one_error_whatever_asks(ask, scene, part, tmp_path, fault
     assert first["message"]
     for way, other in zip(WAYS[1:], others):
         assert other == first, way
-    assert not part("host.pump").session().jobs
+    assert not part("host.state").host().session.jobs
     assert not list(tmp_path.glob("jobs/*"))
 
 

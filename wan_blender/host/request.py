@@ -18,10 +18,11 @@ from ..core.settings import Job
 from ..hygiene.maps import folder_without, without_hygiene
 from ..timeline import mattes, shot
 from ..timeline.place import Placement
-from . import preferences, properties, pump
+from . import preferences, properties
 from .blur_map import require_map, save_map
 from .jobs import LocalJob, make_room
 from .printed_progress import PrintedProgress
+from .state import host
 
 SPAN = "span."  # settings of the export, not of the job
 
@@ -103,14 +104,14 @@ def _queue(
     places: bool,
     compare_with: LocalJob | None = None,
 ) -> LocalJob:
-    session = pump.session()
+    session = host().session
     local = session.submit(request.shot, settings, folder, request.placement)
     local.wants_placing = places
     save_map(folder, request.plate, settings)
     if compare_with:
         job.compare_with(folder, compare_with.folder)
     if bpy.app.background:
-        session.wait(local, PrintedProgress())
+        session.run_to_end(local, PrintedProgress())
     return local
 
 
@@ -118,6 +119,6 @@ def export(request: JobRequest, folder: Path) -> None:
     """Make the job folder, in this thread, and run nothing. Raises WanError, and then no folder
     stays."""
     make_room(folder)
-    session = pump.session()
+    session = host().session
     session.export(request.shot, request.settings, folder, request.placement, PrintedProgress())
     save_map(folder, request.plate, request.settings)

@@ -16,7 +16,7 @@ def require_effect(settings: Job, has_radii: bool, has_pictures: bool, lack: str
     by measure. ``lack`` says what is missing."""
     if settings.hygiene.needs_map and not has_radii and not has_pictures:
         raise InvalidJob(
-            f"Hygiene ({settings.hygiene.mode}) would change nothing: {lack}, and the job has no "
+            f"Hygiene ({settings.hygiene.mode!r}) would change nothing: {lack}, and the job has no "
             "end frame or references.",
             "Tick sinks or paint in the matrix view, choose a matte, low-pass the whole picture by "
             "the schedule, or set the mode to 'off'.",

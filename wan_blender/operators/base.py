@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 
 from ..core.errors import WanError
-from ..host import pump
+from ..host.state import host
 from ..timeline import compat, shot
 
 
@@ -19,7 +19,7 @@ class WanOperator:
         try:
             self.run(context)
         except WanError as error:
-            pump.session().error = error  # the panel keeps what the popup loses
+            host().session.error = error  # the panel keeps what the popup loses
             # Scripts get the report as a RuntimeError, and tell errors apart by their code.
             code = f"{error.code}: " if bpy.app.background else ""
             self.report({"ERROR"}, f"{code}{error}")

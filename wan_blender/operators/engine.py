@@ -12,9 +12,10 @@ from bpy.props import BoolProperty, StringProperty
 
 from .. import __version__
 from ..core.errors import BadRequest
-from ..host import diagnosis, preferences, pump
-from ..host.interface import redraw, start_timer
-from ..host.library import library
+from ..host import preferences, pump
+from ..host.diagnosis import Diagnosis
+from ..host.interface import redraw
+from ..host.state import host
 from ..install import environment, installation
 from .base import WanOperator
 
@@ -26,7 +27,7 @@ class WAN_OT_start_engine(WanOperator, bpy.types.Operator):
     bl_label = "Start Engine"
 
     def run(self, context: bpy.types.Context) -> None:
-        pump.session().start_engine()
+        host().session.start_engine()
 
 
 class WAN_OT_stop_engine(WanOperator, bpy.types.Operator):
@@ -36,10 +37,7 @@ class WAN_OT_stop_engine(WanOperator, bpy.types.Operator):
     bl_label = "Stop Engine"
 
     def run(self, context: bpy.types.Context) -> None:
-        pump.session().stop_engine()
-
-
-REDRAW_S = 0.25
+        host().session.stop_engine()
 
 
 class InstallationOperator(WanOperator):
@@ -48,25 +46,22 @@ class InstallationOperator(WanOperator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("An installation is running")
-        task = installation.current()
+        task = host().installation
         return not (task and task.running)
 
 
 def follow(task: installation.Installation) -> None:
     """Show how ``task`` goes on; scripts wait for its end, and get its error."""
-    if not bpy.app.background:
-        start_timer(show_progress)
-        return
-    task.wait()
-    if task.error:
-        raise task.error
+    host().installation = task
+    pump.follow(task, redraw_preferences)
+    if bpy.app.background:
+        task.wait()
+        if task.error:
+            raise task.error
 
 
-def show_progress() -> float | None:
-    """The installer's last line while it runs, and how it ended."""
+def redraw_preferences() -> None:
     redraw("PREFERENCES")
-    running = installation.current()
-    return REDRAW_S if running and running.running else None
 
 
 class WAN_OT_install_engine(InstallationOperator, bpy.types.Operator):
@@ -141,7 +136,7 @@ class WAN_OT_roll_back_engine(InstallationOperator, bpy.types.Operator):
         return bool(environment.earlier(preferences.home()))
 
     def run(self, context: bpy.types.Context) -> None:
-        pump.session().stop_engine()
+        host().session.stop_engine()
         follow(installation.roll_back(preferences.home()))
 
 
@@ -157,13 +152,13 @@ class WAN_OT_uninstall_engine(InstallationOperator, bpy.types.Operator):
         if not super().poll(context):
             return False
         cls.poll_message_set("Models are being looked for or downloaded")
-        return not library().busy
+        return not host().library.running
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         return context.window_manager.invoke_confirm(self, event)
 
     def run(self, context: bpy.types.Context) -> None:
-        ended = pump.session().stop_engine()
+        ended = host().session.stop_engine()
         follow(installation.remove(preferences.home(), ended))
 
 
@@ -174,11 +169,8 @@ class WAN_OT_stop_installation(WanOperator, bpy.types.Operator):
     bl_label = "Stop"
 
     def run(self, context: bpy.types.Context) -> None:
-        if running := installation.current():
+        if running := host().installation:
             running.cancel()
-
-
-LOOK_S = 0.25
 
 
 class WAN_OT_examine_engine(WanOperator, bpy.types.Operator):
@@ -190,16 +182,16 @@ class WAN_OT_examine_engine(WanOperator, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("The engine is being examined")
-        running = diagnosis.current()
+        running = host().diagnosis
         return not (running and running.running)
 
     def run(self, context: bpy.types.Context) -> None:
-        task = diagnosis.start(list(_facts()), preferences.engine_python)
+        task = Diagnosis(list(_facts()), preferences.engine_python)
+        host().diagnosis = task
+        pump.follow(task, copy_report)
         if bpy.app.background:
             task.wait()
             copy_report()
-        else:
-            start_timer(copy_report)
 
 
 def _facts() -> Iterator[str]:
@@ -209,24 +201,19 @@ def _facts() -> Iterator[str]:
     if not preferences.get().python:
         status = environment.status(preferences.home())
         yield f"{'ok' if status.state == 'ready' else '!!'}  {status.says} {status.remedy}".strip()
-        task = installation.current()
+        task = host().installation
         if task and task.error:
             yield f"!!  Last installation: {task.error}"
-    session = pump.session()
+    session = host().session
     yield f"ok  Log: {session.log}"
     if session.error:
         yield f"!!  Last error: {session.error}"
 
 
-def copy_report() -> float | None:
+def copy_report() -> None:
     """To the clipboard, once it is there."""
-    task = diagnosis.current()
-    if task and task.running:
-        return LOOK_S
-    if task:
-        bpy.context.window_manager.clipboard = task.report()
-        redraw("PREFERENCES")
-    return None
+    bpy.context.window_manager.clipboard = host().diagnosis.report()
+    redraw_preferences()
 
 
 CLASSES = (

@@ -13,10 +13,11 @@ from bpy.props import BoolProperty, StringProperty
 from ..core.errors import BadRequest
 from ..core.files import read_json
 from ..core.result import REPORT, REPORT_BYTES
-from ..host import preferences, pump
+from ..host import preferences
 from ..host.jobs import LocalJob, read_folder
 from ..host.placing import place_result, require_result
 from ..host.printed_progress import PrintedProgress
+from ..host.state import host
 from ..timeline import compat
 from ..timeline.compositor import place_in_compositor
 from ..timeline.place import find_place
@@ -35,7 +36,7 @@ class OnJob:
 
     def local_job(self) -> LocalJob:
         """Raises BadRequest when the session does not know the job."""
-        local = pump.session().find(Path(self.folder))
+        local = host().session.find(Path(self.folder))
         if local is None:
             raise BadRequest(f"There is no job {self.folder!r} on the list.", "It has ended.")
         return local
@@ -45,7 +46,7 @@ class OnJob:
         DamagedResult."""
         folder = Path(self.folder)
         result = require_result(folder)
-        return pump.session().find(folder) or read_folder(folder), result
+        return host().session.find(folder) or read_folder(folder), result
 
 
 class WAN_OT_run_job(OnJob, WanOperator, bpy.types.Operator):
@@ -55,10 +56,10 @@ class WAN_OT_run_job(OnJob, WanOperator, bpy.types.Operator):
     bl_label = "Run Again"
 
     def run(self, context: bpy.types.Context) -> None:
-        session = pump.session()
+        session = host().session
         local = session.run_folder(Path(self.folder))
         if bpy.app.background:
-            session.wait(local, PrintedProgress())
+            session.run_to_end(local, PrintedProgress())
 
 
 class WAN_OT_cancel(OnJob, WanOperator, bpy.types.Operator):
@@ -68,7 +69,7 @@ class WAN_OT_cancel(OnJob, WanOperator, bpy.types.Operator):
     bl_label = "Cancel"
 
     def run(self, context: bpy.types.Context) -> None:
-        pump.session().cancel(self.local_job())
+        host().session.cancel(self.local_job())
 
 
 class WAN_OT_dismiss_job(OnJob, WanOperator, bpy.types.Operator):
@@ -78,7 +79,7 @@ class WAN_OT_dismiss_job(OnJob, WanOperator, bpy.types.Operator):
     bl_label = "Dismiss"
 
     def run(self, context: bpy.types.Context) -> None:
-        pump.session().dismiss(self.local_job())
+        host().session.dismiss(self.local_job())
 
 
 class WAN_OT_dismiss_error(WanOperator, bpy.types.Operator):
@@ -88,7 +89,7 @@ class WAN_OT_dismiss_error(WanOperator, bpy.types.Operator):
     bl_label = "Dismiss"
 
     def run(self, context: bpy.types.Context) -> None:
-        pump.session().error = None
+        host().session.error = None
 
 
 class WAN_OT_find_results(WanOperator, bpy.types.Operator):
@@ -100,7 +101,7 @@ class WAN_OT_find_results(WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         roots = preferences.jobs_roots()
-        count = sum(pump.session().find_results(root) for root in roots)
+        count = sum(host().session.find_results(root) for root in roots)
         self.report({"INFO"}, f"{count} found in {' and '.join(map(str, roots))}.")
 
 
@@ -123,10 +124,10 @@ class WAN_OT_open_log(WanOperator, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("The engine has not run yet")
-        return pump.session().log.is_file()
+        return host().session.log.is_file()
 
     def run(self, context: bpy.types.Context) -> None:
-        bpy.ops.wm.path_open(filepath=str(pump.session().log))
+        bpy.ops.wm.path_open(filepath=str(host().session.log))
 
 
 class WAN_OT_place_result(OnJob, WanOperator, bpy.types.Operator):

@@ -12,7 +12,7 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from ..core.errors import BadRequest
 from ..host import preferences, properties
-from ..host.library import library
+from ..host.state import host
 from ..timeline import compat
 from .base import WanOperator
 
@@ -27,12 +27,12 @@ class WAN_OT_scan_models(WanOperator, bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         cls.poll_message_set("Models are being looked for")
-        return library().progress("scan") is None
+        return host().library.progress("scan") is None
 
     def run(self, context: bpy.types.Context) -> None:
-        library().scan()
+        host().library.scan()
         if bpy.app.background:
-            library().wait()
+            host().library.wait()
 
 
 WEIGHTS = (".safetensors", ".gguf")
@@ -59,9 +59,9 @@ class WAN_OT_open_model(WanOperator, bpy.types.Operator):
         folder = path if path.is_dir() else path.parent
         if not folder.is_dir():
             raise BadRequest(f"There is no folder {folder}.", "Choose a model folder.")
-        library().describe(folder)
+        host().library.describe(folder)
         if bpy.app.background:
-            library().wait()
+            host().library.wait()
 
 
 class WAN_OT_use_model(WanOperator, bpy.types.Operator):
@@ -86,7 +86,7 @@ class WAN_OT_use_model(WanOperator, bpy.types.Operator):
 
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties):
-        model = library().model(properties.path)
+        model = host().library.model(properties.path)
         return f"{', '.join(model['tasks']).capitalize()}" if model else cls.__doc__
 
     def run(self, context: bpy.types.Context) -> None:
@@ -102,7 +102,7 @@ class WAN_OT_use_model_defaults(WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
-        model = library().model(scene.wan.model.path)
+        model = host().library.model(scene.wan.model.path)
         if not model or not model["defaults"]:
             raise BadRequest(
                 "No defaults are known for this model.", "Set steps and shift yourself."
@@ -127,7 +127,7 @@ _items: dict[str, list[tuple[str, str, str]]] = {}  # Blender does not keep the 
 
 def _choice(part: str, name: str, about: str) -> Any:
     def items(self: bpy.types.Operator, context: bpy.types.Context | None):
-        files = {f["path"]: f"{f['title']}: {f['path']}" for f in library().files(ROLES[part])}
+        files = {f["path"]: f"{f['title']}: {f['path']}" for f in host().library.files(ROLES[part])}
         if part == "transformer" and self.file:
             files.setdefault(self.file, self.file)
         found = [(path, _label(Path(path)), words) for path, words in files.items()]
@@ -180,7 +180,7 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         for lack in self._source().get("missing", ()):
             row = self.layout.row()
             row.label(text=f"It lacks: {lack}", icon="ERROR")
-            if key := library().part_for(lack):
+            if key := host().library.part_for(lack):
                 row.operator("wan.price_model", icon="IMPORT").key = key
         for note in self._source().get("notes", ()):
             self.layout.label(text=note, icon="INFO")
@@ -196,12 +196,12 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         if tokenizer := self._tokenizer():
             chosen["tokenizer"] = tokenizer
         name = self.name.strip() or Path(chosen["transformer"]).stem
-        library().compose(name, list(chosen.items()))
+        host().library.compose(name, list(chosen.items()))
         if bpy.app.background:
-            library().wait()
+            host().library.wait()
 
     def _source(self) -> dict[str, Any]:
-        found = (m for m in library().models if m["components"] and m["name"] == self.source)
+        found = (m for m in host().library.models if m["components"] and m["name"] == self.source)
         return next(found, {})
 
     def _propose(self) -> None:
@@ -216,10 +216,10 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
                 files["vace_2" if part == "transformer_2" else "vace"] = module[0]
         if self.file:
             files["transformer"] = self.file
-        transformers = {f["path"]: f for f in library().files("transformer")}
+        transformers = {f["path"]: f for f in host().library.files("transformer")}
         takes_clip = transformers.get(files.get("transformer"), {}).get("image_dim")
         for part in (*NEEDED[1:], "image_encoder") if takes_clip else NEEDED[1:]:
-            fitting = library().files(part)
+            fitting = host().library.files(part)
             fitting = [f for f in fitting if f["path"] == files.get("transformer")] or fitting
             if part not in files and len(fitting) == 1:
                 files[part] = fitting[0]["path"]
@@ -230,9 +230,9 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
 
     def _tokenizer(self) -> str:
         """For a text encoder's file that carries none."""
-        files = library().files("text_encoder")
+        files = host().library.files("text_encoder")
         carries = any(f["has_tokenizer"] for f in files if f["path"] == self.text_encoder)
-        return "" if carries else next(iter(library().tokenizers), "")
+        return "" if carries else next(iter(host().library.tokenizers), "")
 
 
 class Online:
@@ -244,7 +244,7 @@ class Online:
             cls.poll_message_set("Allow online access in Preferences > System > Network")
             return False
         cls.poll_message_set("A download is running")
-        return library().progress("fetch") is None and library().progress("price") is None
+        return host().library.progress("fetch") is None and host().library.progress("price") is None
 
 
 class WAN_OT_price_model(Online, WanOperator, bpy.types.Operator):
@@ -261,9 +261,9 @@ class WAN_OT_price_model(Online, WanOperator, bpy.types.Operator):
     )
 
     def run(self, context: bpy.types.Context) -> None:
-        library().price(self.key, self.into)
+        host().library.price(self.key, self.into)
         if bpy.app.background:
-            library().wait()
+            host().library.wait()
 
 
 class WAN_OT_fetch_model(Online, WanOperator, bpy.types.Operator):
@@ -273,11 +273,11 @@ class WAN_OT_fetch_model(Online, WanOperator, bpy.types.Operator):
     bl_label = "Download"
 
     def run(self, context: bpy.types.Context) -> None:
-        if library().offer is None:
+        if host().library.offer is None:
             raise BadRequest("Nothing to download was chosen.", "Choose a model or a LoRA first.")
-        library().fetch()
+        host().library.fetch()
         if bpy.app.background:
-            library().wait()
+            host().library.wait()
 
 
 class WAN_OT_decline_model(WanOperator, bpy.types.Operator):
@@ -287,7 +287,7 @@ class WAN_OT_decline_model(WanOperator, bpy.types.Operator):
     bl_label = "Not Now"
 
     def run(self, context: bpy.types.Context) -> None:
-        library().decline()
+        host().library.decline()
 
 
 class WAN_OT_stop_call(WanOperator, bpy.types.Operator):
@@ -301,7 +301,7 @@ class WAN_OT_stop_call(WanOperator, bpy.types.Operator):
     )
 
     def run(self, context: bpy.types.Context) -> None:
-        library().cancel(self.name)
+        host().library.cancel(self.name)
 
 
 class WAN_OT_add_model_folder(WanOperator, bpy.types.Operator):

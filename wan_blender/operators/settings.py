@@ -12,7 +12,8 @@ from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 from ..core import schema
 from ..core.errors import BadRequest
 from ..core.settings import Sampling
-from ..host import outlook, properties
+from ..host import properties
+from ..host.state import host
 from ..model_info.names import expert_of
 from ..schedule.presets import PRESETS, preset
 from ..timeline import compat
@@ -133,9 +134,9 @@ class WAN_OT_use_stages(WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
         path = bpy.path.abspath(scene.wan.model.path)
-        traits = outlook.read_traits(path)
+        traits = host().library.traits(path)
         boundary = traits.boundary if traits else None
-        properties.assign(scene, preset(self.preset, boundary, outlook.fast_loras(path)))
+        properties.assign(scene, preset(self.preset, boundary, host().library.fast_loras(path)))
         scene.wan.active_stage = 0
 
 
@@ -150,7 +151,7 @@ class WAN_OT_fix_schedule(WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
-        properties.assign(scene, outlook.fix_of(scene, self.rule))
+        properties.assign(scene, host().estimate.fix_of(scene, self.rule))
 
 
 CLASSES = (

@@ -7,7 +7,8 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty
 
 from ..core.errors import WanError
-from ..host import mask_view, request, tasks
+from ..host import request, tasks
+from ..host.state import host
 from ..timeline import compat, mattes, shot
 from .base import PlateOperator, WanOperator
 
@@ -141,7 +142,7 @@ class WAN_OT_update_overlay(PlateOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         context.window_manager.wan_mask.show = True
-        mask_view.view().start(compat.sequencer_scene(context))
+        host().mask_view.start(compat.sequencer_scene(context))
 
 
 CLASSES = (

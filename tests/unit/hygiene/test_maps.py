@@ -16,7 +16,7 @@ from wan_blender.hygiene.maps import folder_without, require_effect, without_hyg
 def test_a_mode_that_follows_a_map_needs_something_to_change(mode, pictures, radii):
     job = Job(Shot(), hygiene=Hygiene(mode=mode))
     if mode == "soft" and not radii and not pictures:
-        with pytest.raises(InvalidJob, match=r"\(soft\) would change nothing: no map, and"):
+        with pytest.raises(InvalidJob, match=r"\('soft'\) would change nothing: no map, and"):
             require_effect(job, radii, pictures, "no map")
     else:
         require_effect(job, radii, pictures, "no map")
