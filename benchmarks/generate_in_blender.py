@@ -17,12 +17,12 @@ LIMIT_S = 300
 def main(folder: Path) -> dict:
     import bpy
 
-    pump, generate, preferences, session = open_demo(
-        folder, "host.pump", "operators.generate", "host.preferences", "host.session"
+    state, request, preferences, session = open_demo(
+        folder, "host.state", "host.request", "host.preferences", "host.session"
     )
     # In background mode both would export here and wait for the end.
     window = SimpleNamespace(app=SimpleNamespace(background=False), context=bpy.context)
-    generate.bpy = session.bpy = window
+    request.bpy = session.bpy = window
     scene = bpy.context.scene
     scene.wan.sampling.steps = 2
     pressed, exported, first_step = [], [], []
@@ -31,14 +31,14 @@ def main(folder: Path) -> dict:
         for _ in ("cold", "warm"):
             scene.wan.sampling.seed += 1
             began = time.perf_counter()
-            local = generate.generate(scene, "clip")
+            local = request.submit(request.read(scene, "clip"))
             pressed.append(time.perf_counter() - began)
             local.wants_placing = False
-            _pump_until(pump, local, lambda local=local: local.phase.value != "exporting")
+            _tick_until(state, local, lambda local=local: local.phase.value != "exporting")
             exported.append(time.perf_counter() - began)
-            _pump_until(pump, local, lambda local=local: _has_denoised(local.progress))
+            _tick_until(state, local, lambda local=local: _has_denoised(local.progress))
             first_step.append(time.perf_counter() - began)
-            _pump_until(pump, local, lambda local=local: not local.active)
+            _tick_until(state, local, lambda local=local: not local.active)
     return {
         "pressed": pressed,
         "exported": exported,
@@ -49,12 +49,12 @@ def main(folder: Path) -> dict:
     }
 
 
-def _pump_until(pump, local, reached) -> None:
+def _tick_until(state, local, reached) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not reached():
         if local.error or time.monotonic() > deadline:
             raise SystemExit(f"{local.phase}: {local.error}")
-        pump.session().pump()
+        state.host().session.tick()
         time.sleep(0.02)
 
 

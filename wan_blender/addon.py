@@ -6,11 +6,7 @@ from __future__ import annotations
 import bpy
 
 from . import matrix_view, operators, panels
-from .host import diagnosis, forecast, headless, library, mask_view, preferences, properties, pump
-from .host.interface import stop_timer
-from .install import installation
-from .operators.examine_engine import copy_report
-from .operators.on_installation import show_progress
+from .host import headless, overlay, preferences, properties, state
 from .panels import hygiene_overlay, mask_overlay, schedule_plot
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
@@ -22,15 +18,13 @@ def register() -> None:
     global _command
     properties.register()
     matrix_view.register()
-    mask_view.register()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     hygiene_overlay.register()
     mask_overlay.register()
     schedule_plot.register()
-    pump.register(preferences.home() / "engine.log", preferences.engine_python)
-    forecast.register(preferences.engine_python)
-    library.register(preferences.home(), preferences.engine_python, preferences.model_places)
+    state.register(preferences.home(), preferences.engine_python, preferences.model_places)
+    overlay.register()
     for menu in _menus():
         menu.append(_draw_menu)
     _command = bpy.utils.register_cli_command("wan_blender", headless.main)
@@ -40,19 +34,13 @@ def unregister() -> None:
     bpy.utils.unregister_cli_command(_command)
     for menu in _menus():
         menu.remove(_draw_menu)
-    installation.close()
-    stop_timer(show_progress)
-    diagnosis.close()
-    stop_timer(copy_report)
-    library.unregister()
-    forecast.unregister()
-    pump.unregister()
+    overlay.unregister()
+    state.unregister()
     schedule_plot.unregister()
     mask_overlay.unregister()
     hygiene_overlay.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
-    mask_view.unregister()
     matrix_view.unregister()
     properties.unregister()
 

@@ -29,7 +29,7 @@ def hub(monkeypatch):
 @pytest.fixture
 def online(engine, chosen, part):  # noqa: F811
     engine.context.preferences.system.use_online_access = True
-    yield part("host.library").library()
+    yield part("host.state").host().library
     engine.context.preferences.system.use_online_access = False
 
 

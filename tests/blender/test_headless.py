@@ -82,7 +82,7 @@ def test_check_answers_what_the_engine_says_of_the_job(check, part, addon, tmp_p
     assert part("core.job").read(out).sampling.steps == 3
     assert not (out / "result").exists()
     assert not (tmp_path / "no.blend").exists()
-    assert part("host.pump").session().jobs == []
+    assert part("host.state").host().session.jobs == []
     asked = [str(ENGINE), "-m", "wan_blender.engine", "check", str(out)]
     engine = subprocess.run(asked, cwd=REPO, capture_output=True, check=True).stdout
     for part_of_it in ("model", "size", "mask", "schedule"):
@@ -354,7 +354,7 @@ def test_failed_run_exits_1_with_the_engines_error(command):
 
 
 def test_bug_exits_1_with_an_answer_and_its_traceback(command, part, monkeypatch):
-    monkeypatch.setattr(part("timeline.shot"), "read_shot", lambda *_: {}["bug"])
+    monkeypatch.setattr(part("host.properties"), "read_request", lambda *_: {}["bug"])
     code, answer, stderr = command("--strip", "plate")
     assert (code, answer["error"]["code"]) == (1, "EngineError")
     assert "KeyError: 'bug'" in answer["error"]["message"]
@@ -422,10 +422,10 @@ def test_bug_in_the_operator_is_answered_too(command, addon, part, monkeypatch, 
 
 def test_strips_of_one_script_share_an_engine_and_a_bad_one_stops_none(command, part):
     assert command("--strip", "plate")[0] == 0
-    pid = part("host.pump").session().engine.pid
+    pid = part("host.state").host().session.engine.pid
     assert command("--strip", "nowhere")[0] == 2
     assert command("--strip", "plate", "--prompt", "again")[0] == 0
-    assert part("host.pump").session().engine.pid == pid
+    assert part("host.state").host().session.engine.pid == pid
 
 
 def test_missing_engine_exits_1(command, tmp_path):
@@ -510,7 +510,7 @@ def test_killed_pair_of_takes_can_be_repeated(command, part, tmp_path):
     assert command(*pair, "--out", out)[0] == 0
     shutil.rmtree(out / "result")  # as if it had been killed in the second take
     assert command(*pair, "--out", out)[0] == 0
-    assert part("core.job").result_folder(out)
+    assert part("core.result").find_result(out)
     shutil.rmtree(out)
     (other / "origin.json").unlink()
     code, answer, _ = command(*pair, "--out", out)

@@ -281,7 +281,7 @@ def test_a_masked_shot_is_looked_at_as_the_model_will_see_it(masked, part):
     assert view.part.is_whole
     before = view.matrix.score
     settle(view)
-    crop = part("host.mask_view").view().preview.crop
+    crop = part("host.state").host().mask_view.preview.crop
     assert crop.width < 640
     assert view.part.box == (crop.x, crop.y, crop.x + crop.width, crop.y + crop.height)
     assert view.size == (crop.grid.width, crop.grid.height)
@@ -808,7 +808,7 @@ def test_soft_mode_without_a_map_is_refused_before_the_export(addon, scene, part
     with pytest.raises(RuntimeError, match="nothing is painted"):
         addon.ops.wan.generate(strip="plate")
     assert not list(tmp_path.glob("jobs/*"))
-    assert part("host.pump").session().engine is None
+    assert part("host.state").host().session.engine is None
 
 
 def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, tmp_path):
@@ -834,7 +834,6 @@ def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, t
 
 def test_compare_makes_two_takes_of_one_seed(addon, scene, part, stub_engine, tmp_path):
     part("host.preferences").get().jobs = str(tmp_path / "jobs")
-    part("host.pump").session()
     scene.wan.hygiene.mode = "scheduled"
     assert addon.ops.wan.compare_hygiene() == {"FINISHED"}
     read = part("core.job").read
@@ -846,7 +845,7 @@ def test_compare_makes_two_takes_of_one_seed(addon, scene, part, stub_engine, tm
     names = {j.hygiene.mode: folder for folder, j in zip(folders, jobs)}
     marker = names["scheduled"] / part("core.job").COMPARE_WITH
     assert marker.read_text() == names["off"].name
-    assert {local.name for local in part("host.pump").session().jobs} == {
+    assert {local.name for local in part("host.state").host().session.jobs} == {
         "Wan [0]", "Wan [0 scheduled]",
     }  # fmt: skip
 
@@ -861,7 +860,9 @@ def test_the_view_waits_for_a_deleted_clip_to_come_back(shot, part):
     strips = shot.context.scene.sequence_editor.strips
     strips.remove(room(shot))
     assert part("matrix_view").view().image is None
-    assert part("matrix_view.state")._tick() == 1.0
+    follower = part("matrix_view.state").follower
+    assert not follower.tick()
+    assert (follower.running, follower.tick_s) == (True, 1.0)
 
 
 def test_the_view_of_a_deleted_clip_does_not_stay_with_one_of_its_copies(shot, part, tmp_path):

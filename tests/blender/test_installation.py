@@ -63,7 +63,7 @@ def test_offline_folder_needs_a_network_and_a_place(addon, part, tmp_path, monke
 def test_report_is_copied_with_and_without_an_engine(addon, part, tmp_path, monkeypatch):
     monkeypatch.setenv("WAN_ENGINE_PYTHON", "")
     addon.ops.wan.examine_engine()
-    without = part("host.diagnosis").current().report().splitlines()
+    without = part("host.state").host().diagnosis.report().splitlines()
     assert without[0].startswith(f"wan_blender 0.1.0 in Blender {addon.app.version_string} on ")
     assert "!!  The engine is not installed. Install it." in without
     assert "Press Install Engine" in without[-1]
@@ -72,9 +72,9 @@ def test_report_is_copied_with_and_without_an_engine(addon, part, tmp_path, monk
     bare.chmod(0o755)
     part("host.preferences").get().python = str(bare)
     addon.ops.wan.examine_engine()
-    told = part("host.diagnosis").current().report()
+    told = part("host.state").host().diagnosis.report()
     assert "!!  torch: is not installed." in told
     assert "The engine is not installed" not in told
     bare.write_text("#!/bin/sh\necho no such library >&2; exit 3\n")
     addon.ops.wan.examine_engine()
-    assert "no such library" in part("host.diagnosis").current().report()
+    assert "no such library" in part("host.state").host().diagnosis.report()

@@ -52,7 +52,7 @@ def test_scan_finds_bundled_models_and_those_in_named_folders(engine, chosen, pa
     mine = copy_of_nano(tmp_path / "elsewhere" / "mine")
     chosen.model_folders.add().path = str(tmp_path / "elsewhere")
     engine.ops.wan.scan_models()
-    library = part("host.library").library()
+    library = part("host.state").host().library
     assert [m["path"] for m in library.models] == ["", "nano/i2v", "nano/experts", str(mine)]
     assert library.model("nano/experts")["boundary"] == 0.875
     assert library.model("")["tasks"][0] == "inpaint"
@@ -65,7 +65,7 @@ def test_named_folder_that_is_absent_is_told(engine, chosen, part, tmp_path):
     absent = tmp_path / "media" / "usb"
     chosen.model_folders.add().path = str(absent)
     engine.ops.wan.scan_models()  # the folder for downloads is not there yet either
-    library = part("host.library").library()
+    library = part("host.state").host().library
     assert list(library.unusable) == [str(absent)]
     assert len(library.models) == 3
 
@@ -79,7 +79,7 @@ def test_sizes_are_those_of_the_model_that_is_chosen(engine, chosen, part, tmp_p
     (spoiled / "wan_blender.json").write_text('{"components": {"vae": ["a", "b"]}}')
     assert library.sizes(str(spoiled)) == part("model_info.traits").ModelSizes()
     large = {"cell": 16, "patch": 2, "native_pixels": 1280 * 704}
-    files = {**part("host.library").library().model(""), "path": "/x/5b", "components": []}
+    files = {**part("host.state").host().library.model(""), "path": "/x/5b", "components": []}
     library._found = {"models": [{**files, "traits": {**files["traits"], **large}}]}
     assert library.sizes("/x/5b") == part("model_info.traits").ModelSizes(16, 2, 1280 * 704)
 
@@ -96,7 +96,7 @@ def test_what_a_folder_lacks_is_said(engine, chosen, part, tmp_path):
     data["components"]["text_encoder"] = "nowhere"
     (mine / "wan_blender.json").write_text(json.dumps(data))
     engine.ops.wan.scan_models()
-    (lack,) = part("host.library").library().model(str(mine))["missing"]
+    (lack,) = part("host.state").host().library.model(str(mine))["missing"]
     assert "nowhere does not exist" in lack
 
 
@@ -126,7 +126,7 @@ def test_single_files_are_put_together_and_chosen(engine, chosen, part, tmp_path
         shutil.copy(next(source.glob("*.safetensors")), files / name)
     chosen.model_folders.add().path = str(files)
     engine.ops.wan.scan_models()
-    library = part("host.library").library()
+    library = part("host.state").host().library
     assert [f["role"] for f in library.files("transformer", "vae")].count("transformer") == 2
     (loose,) = (m for m in library.models if m["components"])
     assert (loose["kind"], loose["boundary"], loose["notes"]) == ("vace", 0.875, [])
@@ -151,7 +151,7 @@ def test_single_files_are_put_together_and_chosen(engine, chosen, part, tmp_path
 
 def test_files_of_the_chosen_one_are_proposed(addon, part, monkeypatch):
     """Of two models of one name, and of a checkpoint that holds every part."""
-    library = part("host.library").library()
+    library = part("host.state").host().library
     models = [
         {"name": f"wan ({place})", "components": {"transformer": f"/{place}/wan.gguf"}}
         for place in "ab"
@@ -163,7 +163,7 @@ def test_files_of_the_chosen_one_are_proposed(addon, part, monkeypatch):
         for role in roles
     ]
     monkeypatch.setattr(library, "_found", {"models": models, "files": files})
-    compose = part("operators.compose_model").WAN_OT_compose_model
+    compose = part("operators.models").WAN_OT_compose_model
 
     def propose(source="", file=""):
         chosen = SimpleNamespace(source=source, file=file, name="")
@@ -192,31 +192,31 @@ def looked(engine, chosen, part):
 
 
 def test_finding_is_fixed_by_its_button(looked, engine, part):
-    wan, outlook = looked.wan, part("host.outlook")
+    wan, estimate = looked.wan, part("host.state").host().estimate
     wan.model.path = "nano/experts"
     wan.sampling.steps, wan.sampling.shift = 20, 0.3
-    found = {finding.rule for finding in outlook.outlook(looked).findings}
+    found = {finding.rule for finding in estimate.outlook(looked).findings}
     assert {"few-decisions", "shift"} <= found
     engine.ops.wan.fix_schedule(rule="shift")
     assert wan.sampling.shift == 3.0
-    assert outlook.outlook(looked).findings == []
+    assert estimate.outlook(looked).findings == []
     with pytest.raises(RuntimeError, match="nothing to fix"):
         engine.ops.wan.fix_schedule(rule="shift")
 
 
 def test_distilled_model_is_known_by_its_files(looked, engine, part, monkeypatch):
-    looked.wan.model.path, outlook = "nano/experts", part("host.outlook")
+    looked.wan.model.path, estimate = "nano/experts", part("host.state").host().estimate
     looked.wan.sampling.guidance = 5.0
-    before = {finding.rule for finding in outlook.outlook(looked).findings}
-    model = part("host.library").library().model("nano/experts")
+    before = {finding.rule for finding in estimate.outlook(looked).findings}
+    model = part("host.state").host().library.model("nano/experts")
     files = {**model["parts"], "transformer_2": ["/m/wan2.2_t2v_low_noise_4step.safetensors"]}
     monkeypatch.setitem(model, "parts", files)
-    after = {finding.rule for finding in outlook.outlook(looked).findings}
+    after = {finding.rule for finding in estimate.outlook(looked).findings}
     assert "distilled-guidance" in after - before
 
 
 def test_loras_called_as_all_are_fit_by_their_folder(looked, engine, part, monkeypatch):
-    library = part("host.library").library()
+    library = part("host.state").host().library
     width = library.model("nano/experts")["width"]
     folder = "/l/Wan2.2-{}-A14B-4steps-lora-rank64-Seko-V1/{}_noise_model.safetensors"
     loras = [
@@ -225,13 +225,13 @@ def test_loras_called_as_all_are_fit_by_their_folder(looked, engine, part, monke
         for expert in ("high", "low")
     ]
     monkeypatch.setitem(library._found, "files", loras)
-    fast = part("host.outlook").fast_loras("nano/experts")
+    fast = part("host.state").host().library.fast_loras("nano/experts")
     assert fast == (folder.format("T2V", "high"), folder.format("T2V", "low"))
 
 
 def test_one_model_takes_one_step_distill_lora(looked, engine, part, monkeypatch):
     """Both of a pair would be applied to it, one on top of the other."""
-    library = part("host.library").library()
+    library = part("host.state").host().library
     width = library.model("")["width"]
     names = {"a_FusionX": "", "t2v_lightx2v_high": "high", "t2v_lightx2v_low": "low"}
     loras = [
@@ -245,18 +245,18 @@ def test_one_model_takes_one_step_distill_lora(looked, engine, part, monkeypatch
     ]
     loras.append({**loras[0], "path": "/l/t2v_lightx2v.safetensors"})
     monkeypatch.setitem(library._found, "files", loras)
-    assert part("host.outlook").fast_loras("") == ("/l/t2v_lightx2v.safetensors",) * 2
+    assert part("host.state").host().library.fast_loras("") == ("/l/t2v_lightx2v.safetensors",) * 2
 
 
 def test_presets_set_up_the_stages_of_the_chosen_model(looked, engine, part):
-    wan, outlook = looked.wan, part("host.outlook")
+    wan, estimate = looked.wan, part("host.state").host().estimate
     wan.model.path = "nano/experts"
     engine.ops.wan.use_stages(preset="experts")
     assert [(s.expert, round(s.end, 4)) for s in wan.stages] == [("high", 0.875), ("low", -1.0)]
-    split = outlook.outlook(looked).plan.spans[0].stop
+    split = estimate.outlook(looked).plan.spans[0].stop
     engine.ops.wan.use_stages(preset="three")
     assert [s.name for s in wan.stages] == ["exploration", "decision", "refinement"]
-    spans = outlook.outlook(looked).plan.spans
+    spans = estimate.outlook(looked).plan.spans
     assert len(spans) == 3
     assert spans[1].stop >= split
     engine.ops.wan.move_item(path="stages", index=2, up=True)
@@ -268,7 +268,7 @@ def test_presets_set_up_the_stages_of_the_chosen_model(looked, engine, part):
 
 
 def test_distilled_preset_takes_the_loras_that_fit(looked, engine, part, monkeypatch):
-    library = part("host.library").library()
+    library = part("host.state").host().library
     width = library.model("nano/experts")["width"]
     loras = [
         {"role": "lora", "path": f"/l/t2v_lightx2v_{e}_noise.safetensors", "expert": e, "width": w}
@@ -301,11 +301,12 @@ def test_lora_from_anywhere_is_for_the_expert_its_name_says(addon, scene, name, 
 
 
 def test_button_of_a_finding_says_which_stage_it_changes(looked, part):
-    describe, view = part("panels.stages")._describe, part("host.outlook").outlook(looked)
+    describe, estimate = part("panels.stages")._describe, part("host.state").host().estimate
+    view = estimate.outlook(looked)
     assert describe({"sampling.shift": 5.0, "sampling.steps": 6}, view) == "Shift 5, steps 6"
     assert describe({"region.pixels": 2088960}, view) == "Pixels 2088960"
     looked.wan.model.path = "nano/experts"
-    view = part("host.outlook").outlook(looked)
+    view = estimate.outlook(looked)
     high, low = part("schedule.stages").experts(0.875)
     high.guidance, high.steps = 1.0, 4
     assert describe({"stages": [high, low]}, view) == "High noise: steps 4 and guidance 1"
@@ -321,7 +322,7 @@ def test_model_of_a_stage_is_chosen_apart(looked, engine):
 
 def test_plot_shows_each_step_in_the_colour_of_its_stage(looked, engine, part):
     looked.wan.model.path = "nano/experts"
-    view, plot = part("host.outlook").outlook(looked), part("panels.schedule_plot")
+    view, plot = part("host.state").host().estimate.outlook(looked), part("panels.schedule_plot")
     colours = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0)]
     picture = plot.paint(view.plan, 0.875, colours)
     assert picture.shape == (plot.SIZE, plot.SIZE, 4)
@@ -334,35 +335,34 @@ def test_plot_shows_each_step_in_the_colour_of_its_stage(looked, engine, part):
 
 
 def test_memory_is_foretold_for_the_settings(looked, engine, part):
-    forecast = part("host.forecast").Forecast(part("host.preferences").engine_python)
-    outlook = part("host.outlook")
-    forecast.ask(outlook.outlook(looked))
-    assert forecast.answer is None
-    forecast.wait()
-    told = forecast.answer
+    estimate = part("host.state").host().estimate
+    estimate.ask(estimate.outlook(looked))
+    assert estimate.memory is None
+    estimate.wait()
+    told = estimate.memory
     assert told["size"] == [160, 96, 1]
     assert 0 < told["predicted_gb"] < told["free_gb"]
     looked.wan.sampling.steps += 1  # changes nothing about memory
-    forecast.ask(outlook.outlook(looked))
-    assert forecast.answer is told
+    estimate.ask(estimate.outlook(looked))
+    assert estimate.memory is told
     looked.wan.model.path = "/no/where"
-    forecast.ask(outlook.outlook(looked))
-    assert forecast.answer is None
-    forecast.wait()
-    assert "/no/where" in str(forecast.error)
+    estimate.ask(estimate.outlook(looked))
+    assert estimate.memory is None
+    estimate.wait()
+    assert "/no/where" in str(estimate.error)
 
 
 def test_run_reports_predicted_and_measured_memory(engine, scene, part, tmp_path):
     scene.wan.sampling.steps = 2
     engine.ops.wan.generate(strip="plate")
-    (local,) = part("host.pump").session().jobs
+    (local,) = part("host.state").host().session.jobs
     assert local.report["memory"]["measured_gb"] > 0
     engine.ops.wan.show_report(folder=str(local.folder))
-    lines = list(part("operators.show_report").describe(local.report))
+    lines = list(part("operators.jobs").describe(local.report))
     assert any("GB predicted" in line and "GB measured" in line for line in lines)
     skipped = {"loras_skipped": {"/l/fast.safetensors": ["head", "img_emb"]}}
     assert "fast.safetensors changes 2 layers that this model does not have" in list(
-        part("operators.show_report").describe(local.report | skipped)
+        part("operators.jobs").describe(local.report | skipped)
     )
     with pytest.raises(RuntimeError, match="no finished result"):
         engine.ops.wan.show_report(folder=str(tmp_path))

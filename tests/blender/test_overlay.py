@@ -19,7 +19,7 @@ def plate(scene):
 
 @pytest.fixture
 def view(addon, part, plate):
-    return part("host.mask_view").view()
+    return part("host.state").host().mask_view
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def update(addon, scene, view):
         assert addon.ops.wan.update_overlay() == {"FINISHED"}
         deadline = time.monotonic() + LIMIT_S
         while view.busy and time.monotonic() < deadline:
-            view.tick(scene)
+            view.tick()
             time.sleep(0.02)
         assert not view.busy
         return view
@@ -79,13 +79,13 @@ def test_settings_and_frame_limits_change_what_is_shown(update, scene):
 
 def test_view_is_out_of_date_after_each_change_that_matters(update, scene, plate, view, addon):
     update()
-    view.tick(scene)
+    view.tick()
     assert not view.stale
     scene.frame_set(14)
-    view.tick(scene)
+    view.tick()
     assert not view.stale
     scene.wan.sampling.steps = 3
-    view.tick(scene)
+    view.tick()
     assert not view.stale
     for change in (
         lambda: setattr(scene.wan.mask, "grow_px", 4),
@@ -94,10 +94,10 @@ def test_view_is_out_of_date_after_each_change_that_matters(update, scene, plate
         view.note_edit,
     ):
         update()
-        view.tick(scene)
+        view.tick()
         assert not view.stale
         change()
-        view.tick(scene)
+        view.tick()
         assert view.stale
 
 
@@ -116,10 +116,10 @@ def test_change_is_followed_once_it_has_settled(update, scene, view, part, monke
     monkeypatch.setattr(part("host.mask_view"), "WORTH_WAITING_S", float("inf"))
     scene.wan.mask.grow_px = 8
     first = view.preview
-    view.tick(scene)
+    view.tick()
     assert view.busy
     while view.busy:
-        view.tick(scene)
+        view.tick()
         time.sleep(0.02)
     assert view.preview is not first
     assert len(view.preview.generated(12)) > len(first.generated(12))
@@ -138,9 +138,9 @@ def test_no_clip_is_told_once_and_not_tried_again(addon, scene, view, plate, par
     for strip in scene.sequence_editor.strips:
         strip.select = False
     scene.sequence_editor.active_strip = None
-    assert view.tick(scene)
+    assert view.tick()
     assert view.error.code == "NothingSelected"
-    assert not view.tick(scene)
+    assert not view.tick()
 
 
 def test_update_leaves_no_folder_and_no_unsaved_mark(update, addon, tmp_path, monkeypatch):

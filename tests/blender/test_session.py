@@ -18,7 +18,7 @@ from tests.blender.drawn import Drawn
 @pytest.fixture
 def session(part, stub_engine, tmp_path):
     part("host.preferences").get().jobs = str(tmp_path / "jobs")
-    return part("host.pump").session()
+    return part("host.state").host().session
 
 
 def generate(addon, prompt: str = "a ball"):
@@ -30,7 +30,7 @@ def pump(session, condition, limit_s: float = 30.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, [(j.name, j.phase, j.error) for j in session.jobs]
-        session.pump()
+        session.tick()
         time.sleep(0.01)
 
 
@@ -528,15 +528,15 @@ def test_read_only_job_folder_says_where_to_choose_another(addon, scene, session
 def test_bug_in_the_pump_fails_the_job_once_and_keeps_ticking(
     addon, scene, session, part, tmp_path, capsys
 ):
-    event_pump = part("host.pump")
+    pump = part("host.pump")
     local = failed_job(addon, session)
     local = session.run_folder(local.folder)
     local.phase, local.exporter = part("host.jobs").Phase.EXPORTING, "no exporter"
-    event_pump._tick()
+    pump.tick()
     assert local.phase.value == "failed"
     assert "AttributeError" in str(session.error)
     assert "Traceback" in capsys.readouterr().err
-    event_pump._tick()
+    pump.tick()
     assert not capsys.readouterr().err
 
 

@@ -368,7 +368,7 @@ def test_extend_with_the_real_engine_leaves_the_strip_and_adds_new_frames(
     set_up("extend", plate)
     scene.wan.span.after, scene.wan.sampling.steps = 4, 2
     assert addon.ops.wan.generate(strip="a") == {"FINISHED"}
-    (local,) = part("host.pump").session().jobs
+    (local,) = part("host.state").host().session.jobs
     assert local.report["max_diff_outside"] == 0
     assert local.report["mask"]["frames"] == 4
     (made,) = [s for s in scene.sequence_editor.strips if s != plate]

@@ -17,15 +17,12 @@ import bpy
 FOLDER, *PANELS = sys.argv[sys.argv.index("--") + 1 :]
 FOLDER = Path(FOLDER)
 ADDON = "bl_ext.user_default.wan_blender.wan_blender"
-pump, session, generate, library, forecast, outlook, panels = (
+state, session, generate, panels = (
     import_module(f"{ADDON}.{name}")
     for name in (
-        "host.pump",
+        "host.state",
         "host.session",
         "operators.generate",
-        "host.library",
-        "host.forecast",
-        "host.outlook",
         "panels",
     )
 )
@@ -89,7 +86,8 @@ def watch_loop() -> float:
 
 def report() -> float:
     obey()
-    current = pump.session()
+    host = state.host()
+    current, estimate = host.session, host.estimate
     scene = bpy.data.scenes["Scene"]
     gaps = sorted(loop["gaps_ms"])
     jobs = [
@@ -101,7 +99,7 @@ def report() -> float:
         }
         for local in current.jobs
     ]
-    state = {
+    told = {
         "jobs": jobs,
         "engine": current.engine_state.value,
         "engine_pid": current.engine.pid if current.engine else 0,
@@ -109,9 +107,9 @@ def report() -> float:
         "model": scene.wan.model.path,
         "sampling": {n: getattr(scene.wan.sampling, n) for n in ("steps", "shift", "guidance")},
         "stages": [stage.name for stage in scene.wan.stages],
-        "memory": forecast.forecast().answer,
-        "findings": [f.rule for f in outlook.outlook(scene).findings],
-        "found": [model["name"] for model in library.library().models],
+        "memory": estimate.memory,
+        "findings": [f.rule for f in estimate.outlook(scene).findings],
+        "found": [model["name"] for model in host.library.models],
         "frame": scene.frame_current,
         "sidebar": sidebar(),
         "strips": {
@@ -121,7 +119,7 @@ def report() -> float:
         "loop_gap_ms": {"median": gaps[len(gaps) // 2], "max": gaps[-1]} if gaps else {},
     }
     part = FOLDER / "state.part"
-    part.write_text(json.dumps(state))
+    part.write_text(json.dumps(told))
     os.replace(part, FOLDER / "state.json")
     return 0.1
 
@@ -164,7 +162,7 @@ def obey() -> None:
         longest_ms.clear()
 
 
-timed(session.Session, "pump", "pump")
+timed(session.Session, "tick", "pump")
 timed(session.Session, "place", "place the result")
 timed(generate.WAN_OT_generate, "run", "press Generate")
 timed(session.Session, "start_engine", "start the engine")

@@ -58,10 +58,8 @@ def test_close_ends_a_running_installation(monkeypatch, tmp_path):
         raise Cancelled()
 
     monkeypatch.setattr(installation.environment, "install", install)
-    assert installation.start(tmp_path, "cpu", None) is installation.current()
-    installation.close()
+    installation.start(tmp_path, "cpu", None).close()
     assert ended == [True]
-    assert installation.current() is None
 
 
 def test_removal_waits_for_the_engine_and_does_not_hold_up_the_end(tmp_path):
@@ -69,7 +67,7 @@ def test_removal_waits_for_the_engine_and_does_not_hold_up_the_end(tmp_path):
     ends = threading.Event()
     task = installation.remove(tmp_path, ends.wait)
     assert not task.stoppable
-    installation.close()
+    task.close()
     assert task.running
     assert (tmp_path / "engines").exists()
     ends.set()

@@ -83,6 +83,12 @@ def test_only_folders_and_the_entry_lie_in_the_package():
     assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "addon.py"}
 
 
+def test_only_a_click_runs_our_operators():
+    """A call through ``bpy.ops`` would be an arrow upwards, hidden behind a string."""
+    below = [path for path in FILES if layer(path) not in ("operators", "panels")]
+    assert not [str(p) for p in below if "ops.wan." in p.read_text(encoding="utf-8")]
+
+
 def test_no_two_modules_import_each_other():
     """Also not inside functions: a circle is one module in two files."""
     names = {

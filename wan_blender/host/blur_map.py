@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import bpy
 import numpy as np
 
 from ..core import job
-from ..core.errors import InvalidJob, from_os_error
+from ..core.errors import from_os_error
 from ..core.job_pictures import END, REFERENCES
 from ..core.settings import Job
 from ..hygiene.bands import resize
+from ..hygiene.maps import require_effect
 from ..timeline import png
 
 MAP = "wan_blur_map"  # custom property of a strip or image: its map
@@ -130,26 +130,10 @@ def write_map(image: bpy.types.Image, values: np.ndarray) -> None:
 def require_map(settings: Job, plate: bpy.types.Strip) -> None:
     """Before anything is exported: raise InvalidJob where hygiene would change nothing, without a
     map that blurs, a matte to follow, or a picture that is treated by measure."""
-    hygiene, pictures = settings.hygiene, settings.model_mask
-    others = hygiene.matte or any(getattr(pictures, name) for name in (END, REFERENCES))
-    painted = _blurs(_read(plate)) or _blurs(_read(_start(settings)))
-    if hygiene.needs_map and not others and not painted:
-        raise InvalidJob(
-            f"Hygiene is {hygiene.mode!r}, but nothing is painted on the blur map of "
-            f"{plate.name!r}.",
-            "Open its matrix view and treat what glows, choose a matte, or another mode.",
-        )
-
-
-def without_hygiene(settings: Job) -> Job:
-    """The same settings with hygiene off, for the take to compare with. Raises InvalidJob when it
-    is off anyway."""
-    if settings.hygiene.mode == "off":
-        raise InvalidJob(
-            "Hygiene is off, so both takes would be the same.",
-            "Choose what the model is to see under Mode.",
-        )
-    return replace(settings, hygiene=replace(settings.hygiene, mode="off"))
+    radii = settings.hygiene.matte or _blurs(_read(plate)) or _blurs(_read(_start(settings)))
+    pictures = any(getattr(settings.model_mask, name) for name in (END, REFERENCES))
+    lack = f"nothing is painted on the blur map of {plate.name!r}"
+    require_effect(settings, bool(radii), pictures, lack)
 
 
 def save_map(folder: Path, plate: bpy.types.Strip, settings: Job) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ..core.errors import EngineMissing, WanError
 from ..process.call import EngineCall
+from ..process.task import Task
 
 
-class Diagnosis:
+class Diagnosis(Task):
     """``facts`` are lines of the report known already; ``find_python`` may raise EngineMissing."""
 
     def __init__(self, facts: list[str], find_python: Callable[[], Path]) -> None:
@@ -24,44 +25,23 @@ class Diagnosis:
 
     @property
     def running(self) -> bool:
-        """Never blocks."""
-        return self._call is not None and not self._call.finished
+        return self._call is not None
 
-    def wait(self) -> None:
-        if self._call:
-            self._call.wait()
+    def tick(self) -> bool:
+        if self._call and not self._call.finished:
+            return False
+        call, self._call = self._call, None
+        try:
+            self._lines += call.result() if call else ()
+        except WanError as error:
+            self._lines.append(f"!!  {error}")
+        return True
 
     def report(self) -> str:
-        """All that was found, once it has ended."""
-        if self._call:
-            call, self._call = self._call, None
-            try:
-                self._lines += call.result()
-            except WanError as error:
-                self._lines.append(f"!!  {error}")
+        """All that was found so far."""
         return "\n".join(self._lines)
 
     def close(self) -> None:
-        if self.running:
+        if self._call:
             self._call.kill()
-
-
-_current: Diagnosis | None = None
-
-
-def current() -> Diagnosis | None:
-    """The diagnosis that runs, or the last one that did."""
-    return _current
-
-
-def start(facts: list[str], find_python: Callable[[], Path]) -> Diagnosis:
-    global _current
-    _current = Diagnosis(facts, find_python)
-    return _current
-
-
-def close() -> None:
-    global _current
-    if _current:
-        _current.close()
-    _current = None
+            self._call = None

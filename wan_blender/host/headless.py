@@ -22,22 +22,15 @@ from typing import Any, NoReturn, TextIO
 
 import bpy
 
-from ..core import job, schema
 from ..core.errors import BadRequest, UserError, WanError
 from ..core.interrupts import interrupts
 from ..core.result import RESULT
-from ..core.settings import Job
+from ..hygiene.maps import folder_without
 from ..model_info.folder import is_bundled
 from ..process.call import EngineCall
-from ..timeline import mattes, shot
-from ..timeline.place import Placement
-from ..timeline.span import Span
-from . import answer, preferences, properties, pump, tasks
-from .blur_map import require_map, save_map, without_hygiene
-from .jobs import LocalJob, make_room
-from .printed_progress import PrintedProgress
-
-SPAN = "span."  # settings of the export, not of the job
+from ..timeline import shot
+from . import answer, preferences, request, tasks
+from .jobs import LocalJob
 
 
 def main(arguments: list[str]) -> int:
@@ -115,8 +108,8 @@ def _add_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--out",
         type=Path,
-        help="folder to make the job in: new, empty, or with an unfinished job, which is made "
-        "anew; check keeps none unless it is named",
+        help="folder to make the job in: new, empty, or with an unfinished job, which is "
+        "replaced; check keeps none unless it is named",
     )
     run.add_argument(
         "--with-and-without",
@@ -130,40 +123,29 @@ def _add_options(run: argparse.ArgumentParser) -> None:
 
 def generate(options: argparse.Namespace) -> dict[str, Any]:
     """Run the shot that ``options`` name, to its end. Raises WanError."""
-    if options.save:
-        _check_savable(options.save.absolute())
-    scene, request, settings = _read(options)
-    folder = (options.out or job.new_folder(preferences.jobs_root(), request.strip)).absolute()
-    other = folder.with_name(f"{folder.name}-without")
-    without = without_hygiene(settings) if options.with_and_without else None
-    make_room(folder)
-    if without:
-        make_room(other, finished=True)
-        without = _run(scene, request, without, other, options)
-    local = _run(scene, request, settings, folder, options, without)
-    if options.save:
-        _save(local, options.save.absolute())
+    save = options.save.absolute() if options.save else None
+    if save:
+        _check_savable(save)
+    asked = _read(options)
+    folder = options.out.absolute() if options.out else None
+    local = request.submit(asked, folder, places=save is not None)
+    if save:
+        _save(local, save)
     return {
         **answer.of_job(local),
-        "without": str(without.folder) if without else None,
-        "saved": str(options.save.absolute()) if options.save else None,
+        "without": str(folder_without(local.folder)) if asked.without else None,
+        "saved": str(save) if save else None,
     }
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
     """What the engine's ``check`` says of the shot that ``options`` name. Raises the WanError that
     running it would raise."""
-    scene, request, settings = _read(options)
-    if options.with_and_without:
-        without_hygiene(settings)
-    python = preferences.engine_python()
+    asked, python = _read(options), preferences.engine_python()
     scratch = Path(tempfile.mkdtemp(prefix="wan-check-"))
     try:
         folder = (options.out or scratch / "job").absolute()
-        make_room(folder)
-        placement = Placement.of(scene, request)
-        pump.session().export(request, settings, folder, placement, PrintedProgress())
-        save_map(folder, scene.sequence_editor.strips_all[request.strip], settings)
+        request.export(asked, folder)
         plan = _ask(EngineCall(python, "check", str(folder)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -180,46 +162,21 @@ def _ask(call: EngineCall) -> Any:
     return call.result()
 
 
-def _read(
-    options: argparse.Namespace,
-) -> tuple[bpy.types.Scene, shot.ShotRequest, Job]:
-    """The scene, shot and settings that ``options`` name. Raises WanError."""
+def _read(options: argparse.Namespace) -> request.JobRequest:
+    """The job that ``options`` ask for. Raises WanError."""
     scene = _scene(options.scene)
     if options.engine:
         preferences.get().python = options.engine
-    plate = shot.find_plate(scene, options.strip)
     if options.task:
-        tasks.set_up(scene, plate, options.task)
-    choices = [mattes.read_choice(scene, plate, text) for text in options.matte or []]
-    settings = _settings(scene, options)
-    request = shot.read_shot(
-        scene,
-        plate,
-        choices or properties.chosen_mattes(scene, plate.name),
-        _span(scene, plate, options.set),
-        properties.model_matte(settings),
-        properties.blur_matte(settings),
+        tasks.set_up(scene, shot.find_plate(scene, options.strip), options.task)
+    named = (
+        ("prompt.text", options.prompt),
+        ("prompt.negative", options.negative),
+        ("model.path", _model_path(options.model)),
     )
-    require_map(settings, plate)
-    return scene, request, settings
-
-
-def _run(
-    scene: bpy.types.Scene,
-    request: shot.ShotRequest,
-    settings: Job,
-    folder: Path,
-    options: argparse.Namespace,
-    compare_with: LocalJob | None = None,
-) -> LocalJob:
-    session = pump.session()
-    local = session.submit(request, settings, folder, Placement.of(scene, request))
-    save_map(folder, scene.sequence_editor.strips_all[request.strip], settings)
-    if compare_with:
-        job.compare_with(folder, compare_with.folder)
-    local.wants_placing = options.save is not None
-    session.wait(local, PrintedProgress())
-    return local
+    settings = [(path, value) for path, value in named if value is not None]
+    overrides = request.Overrides([*settings, *_assignments(options.set)], options.matte or ())
+    return request.read(scene, options.strip, overrides, pair=options.with_and_without)
 
 
 def _scene(name: str | None) -> bpy.types.Scene:
@@ -233,37 +190,9 @@ def _scene(name: str | None) -> bpy.types.Scene:
     return bpy.data.scenes[name]
 
 
-def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> Job:
-    settings = properties.read(scene)
-    for path, value in (
-        ("prompt.text", options.prompt),
-        ("prompt.negative", options.negative),
-        ("model.path", _model_path(options.model)),
-    ):
-        if value is not None:
-            schema.assign(settings, path, value)
-    for path, value in _assignments(options.set):
-        if path.partition(".")[0] in job.WRITTEN:
-            raise BadRequest(
-                f"--set {path}: this is written by export and run, and cannot be set.",
-                "Change the strip or the scene; the group span says which frames are taken.",
-            )
-        if not path.startswith(SPAN):
-            schema.assign(settings, path, value)
-    return settings
-
-
 def _model_path(given: str | None) -> str | None:
     """Absolute, but for a bundled model ("", "nano/experts")."""
     return given if given is None or is_bundled(given) else str(Path(given).absolute())
-
-
-def _span(scene: bpy.types.Scene, plate: bpy.types.Strip, texts: list[str]) -> Span:
-    span = properties.chosen_span(scene, plate.name)
-    for path, value in _assignments(texts):
-        if path.startswith(SPAN):
-            schema.assign(span, path.removeprefix(SPAN), value)
-    return span
 
 
 def _assignments(texts: list[str]) -> Iterator[tuple[str, str]]:

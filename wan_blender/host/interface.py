@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
-from collections.abc import Callable
 from typing import Any
 
 import bpy
@@ -14,20 +13,8 @@ POINTS_PER_LETTER = 6.2  # of Blender's interface font, on average
 MARGIN_POINTS = 60
 
 
-def start_timer(tick: Callable[[], float | None]) -> None:
-    """Have ``tick`` called, unless it is already, until it answers None; also after another file
-    was opened. In background mode timers do not run; who asks has to wait instead."""
-    if not bpy.app.background and not bpy.app.timers.is_registered(tick):
-        bpy.app.timers.register(tick, persistent=True)
-
-
-def stop_timer(tick: Callable[[], float | None]) -> None:
-    if bpy.app.timers.is_registered(tick):
-        bpy.app.timers.unregister(tick)
-
-
 def redraw(editor: str, part: str = "") -> None:
-    """Draw the areas of a type anew, or of their regions those of the type ``part``."""
+    """Have the areas of a type drawn, or of their regions those of the type ``part``."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == editor:
@@ -37,7 +24,7 @@ def redraw(editor: str, part: str = "") -> None:
 
 
 def redraw_sidebar() -> None:
-    """Draw the sequencer's sidebar anew, where the Wan tab is; its preview costs more."""
+    """Have the sequencer's sidebar drawn, where the Wan tab is; its preview costs more."""
     redraw("SEQUENCE_EDITOR", "UI")
 
 

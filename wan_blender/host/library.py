@@ -15,24 +15,29 @@ import bpy
 from ..core.errors import Cancelled, WanError
 from ..core.files import read_json, write_json
 from ..model_info.folder import find_folder, is_bundled
+from ..model_info.names import is_distilled, is_of_lightx2v, telling_name
 from ..model_info.traits import ModelSizes, Traits, read_sizes
 from ..process.call import EngineCall
-from .interface import in_a_window, redraw_sidebar, start_timer, stop_timer
+from ..process.task import Task
+from ..timeline import compat
+from . import pump
+from .interface import in_a_window, push_undo
+from .properties import use_model
 
-TICK_S = 0.2
 FILE = "models.json"
 
 
-class Library:
+class Library(Task):
     """``find_python`` gives the engine's Python or raises EngineMissing, ``places`` the folders to
     look in, the first of them the one that is written to. ``error`` is what went wrong last, until
     something else is asked. ``offer`` is the download that was asked about, until it is done.
     """
 
+    edits_file = True  # a model that was made or opened is chosen
+
     def __init__(
         self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
     ) -> None:
-        self.error: WanError | None = None
         self.offer: dict[str, Any] | None = None  # what engine/models/__main__.py's price says
         self._into = ""  # the model that lacks what is on offer
         self._file = home / FILE
@@ -87,12 +92,15 @@ class Library:
         wanted = path if is_bundled(path) else str(Path(bpy.path.abspath(path)))
         return next((m for m in self.models if m["path"] == wanted and not m["components"]), None)
 
+    def traits(self, path: str) -> Traits | None:
+        """Of the model at ``path``, when it was looked at."""
+        model = self.model(path)
+        return Traits(**model["traits"]) if model and model["traits"] else None
+
     def sizes(self, path: str) -> ModelSizes:
         """In what sizes the model that ``model.path`` means works; of one that was not looked at,
         what its folder says."""
-        known = self.model(path)
-        if known and known["traits"]:
-            traits = Traits(**known["traits"])
+        if traits := self.traits(path):
             return ModelSizes(traits.cell, traits.patch, traits.native_pixels)
         return read_sizes(find_folder(path if is_bundled(path) else bpy.path.abspath(path)))
 
@@ -100,10 +108,34 @@ class Library:
         """Single weight files: what engine/models/identify.py's Identity says, and a title."""
         return [file for file in self._found.get("files", []) if file["role"] in roles]
 
+    def fast_loras(self, path: str) -> tuple[str, str]:
+        """Step-distill LoRAs that fit the model at ``path``, for high and low noise; "" where none
+        was found, and for one model the same twice. What a LoRA is for is told by its width and its
+        name; lightx2v's, made for four steps, come first."""
+        model = self.model(path) or {}
+        image = model.get("kind") in ("i2v", "flf2v")
+        fitting = [
+            file
+            for file in self.files("lora")
+            if is_distilled(file["path"])
+            and file["width"] == model.get("width")
+            and ("i2v" in telling_name(file["path"]).lower()) == image
+        ]
+
+        fitting.sort(key=lambda file: not is_of_lightx2v(file["path"]))
+
+        def best(*experts: str) -> str:
+            return next((f["path"] for e in experts for f in fitting if f["expert"] == e), "")
+
+        if model.get("boundary") is None:
+            one = best("", "low", "high")  # the low-noise expert is what came of the older models
+            return one, one
+        return best("high", ""), best("low", "")
+
     # -- what is asked of the engine
 
     @property
-    def busy(self) -> bool:
+    def running(self) -> bool:
         """Whether the engine's Python is used to look for models or to fetch them."""
         return bool(self._calls)
 
@@ -160,7 +192,7 @@ class Library:
             self._calls[name][0].cancel()
 
     def tick(self) -> bool:
-        """Take what has ended; whether a call still runs."""
+        """Take what has ended."""
         for name, (call, then) in list(self._calls.items()):
             if call.finished:
                 del self._calls[name]
@@ -170,7 +202,7 @@ class Library:
                     pass
                 except WanError as error:
                     self.error = error
-        return bool(self._calls)
+        return True
 
     def wait(self) -> None:
         """Until every call has ended, for scripts, where timers do not run. Raises WanError."""
@@ -193,7 +225,7 @@ class Library:
             return
         self.error = None
         self._calls[name] = EngineCall(self._find_python(), "models", *arguments), then
-        start_timer(_tick)
+        pump.follow(self)
 
     def _whereto(self, chosen: str = "") -> list[str]:
         """Where a download goes, and where else its files may be already."""
@@ -212,7 +244,8 @@ class Library:
         others = [m for m in self.models if m["path"] != model["path"] or m["components"]]
         self._keep({**self._found, "models": [*others, model]})
         with in_a_window():
-            bpy.ops.wan.use_model("EXEC_DEFAULT", True, path=model["path"])
+            use_model(compat.sequencer_scene(bpy.context), model["path"])
+        push_undo("Use Model")
 
     def _keep(self, found: dict[str, Any]) -> None:
         self._found = found
@@ -231,28 +264,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found
-
-
-_library: Library | None = None
-
-
-def library() -> Library:
-    return _library
-
-
-def register(home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]) -> None:
-    global _library
-    _library = Library(home, find_python, places)
-
-
-def unregister() -> None:
-    global _library
-    stop_timer(_tick)
-    _library.close()
-    _library = None
-
-
-def _tick() -> float | None:
-    running = _library.tick()
-    redraw_sidebar()
-    return TICK_S if running else None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the mask of the selected clip would generate, kept up to date while the overlay is shown.
 
-A background Blender exports the mask and looks at it, as for a job; this side starts it, waits on
-a timer and holds what came back. Nothing of it is saved in a file.
+A background Blender exports the mask and looks at it, as for a job; this side starts it and holds
+what came back. Nothing of it is saved in a file.
 """
 
 from __future__ import annotations
@@ -14,33 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.app.handlers import persistent
-from bpy.props import BoolProperty
 
 from ..core.errors import WanError
 from ..masks.crop import Crop
 from ..masks.preview import MaskPreview
+from ..process.task import Task
 from ..timeline import compat, mattes, preview, shot, sources, span
 from ..timeline.background import BackgroundExport
 from . import properties
-from .interface import redraw, start_timer, stop_timer
-from .library import library
+from .library import Library
 
-TICK_S = 0.2
 QUIET_S = 1.0  # after the last change, before the mask is looked at again
 WORTH_WAITING_S = 0.05  # a copy that takes longer to save is only made when it is asked for
 BYTES_PER_S = 500e6  # that a copy is saved with, about
 
 
-class MaskView:
+class MaskView(Task):
     """``preview`` is the newest one, ``error`` what kept a newer one from being made; ``stale``
     whether the shot has changed since."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Library) -> None:
+        self._library = library
         self.scene = ""
         self.plate = ""
         self.preview: MaskPreview | None = None
-        self.error: WanError | None = None
         self.stale = True
         self.fraction = 0.0
         self._exporter: BackgroundExport | None = None
@@ -55,13 +52,13 @@ class MaskView:
         return self._exporter is not None
 
     def start(self, scene: bpy.types.Scene) -> None:
-        """Look at the mask of the selected clip anew. Raises WanError."""
-        self.cancel()
+        """Look at the mask of the selected clip as it is now. Raises WanError."""
+        self.close()
         self._made_of = self._last_seen = self._state(scene)
         plate = shot.find_plate(scene)
         settings = properties.read(scene)
         request = properties.read_request(scene, plate, settings)
-        described = preview.describe(settings, library().sizes(settings.model.path))
+        described = preview.describe(settings, self._library.sizes(settings.model.path))
         self._folder = Path(tempfile.mkdtemp(prefix="wan-mask-"))
         exporter, began = BackgroundExport(), time.monotonic()
         try:
@@ -99,19 +96,24 @@ class MaskView:
             return None
         return self.preview.crop if self._made_of == self._state(scene) else None
 
-    def cancel(self) -> None:
+    @property
+    def running(self) -> bool:
+        """While the overlay is shown it follows the shot."""
+        return bpy.context.window_manager.wan_mask.show
+
+    def close(self) -> None:
+        """Stop looking."""
         if self._exporter:
             self._exporter.cancel()
             self._finish()
 
-    def tick(self, scene: bpy.types.Scene) -> bool:
-        """Move on; whether there is something new to draw."""
+    def tick(self) -> bool:
         if self._exporter:
             finished, self.fraction = self._exporter.poll()
             if finished:
                 self._take()
             return True
-        return self._follow(scene)
+        return self._follow(compat.sequencer_scene(bpy.context))
 
     def _take(self) -> None:
         try:
@@ -174,58 +176,3 @@ def _look(scene: bpy.types.Scene, strip: bpy.types.Strip) -> list[Any]:
             if part:
                 look += [getattr(part, p.identifier) for p in part.bl_rna.properties][1:]
     return look
-
-
-_view: MaskView | None = None
-
-
-def view() -> MaskView | None:
-    return _view
-
-
-class WAN_PG_mask_view(bpy.types.PropertyGroup):
-    def _show(self, context: bpy.types.Context | None) -> None:
-        if self.show:
-            start_timer(_tick)
-        else:
-            _view.cancel()
-        redraw("SEQUENCE_EDITOR")
-
-    show: BoolProperty(
-        name="Mask Overlay",
-        description="Show over the preview which latent cells the mask would generate",
-        update=_show,
-        options={"SKIP_SAVE"},
-    )
-
-
-def _tick() -> float | None:
-    if not bpy.context.window_manager.wan_mask.show:
-        return None
-    if _view.tick(compat.sequencer_scene(bpy.context)):
-        redraw("SEQUENCE_EDITOR")
-    return TICK_S
-
-
-@persistent
-def _note_edit(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
-    if any(isinstance(update.id, bpy.types.Mask) for update in depsgraph.updates):
-        _view.note_edit()
-
-
-def register() -> None:
-    global _view
-    _view = MaskView()
-    bpy.utils.register_class(WAN_PG_mask_view)
-    bpy.types.WindowManager.wan_mask = bpy.props.PointerProperty(type=WAN_PG_mask_view)
-    bpy.app.handlers.depsgraph_update_post.append(_note_edit)
-
-
-def unregister() -> None:
-    global _view
-    bpy.app.handlers.depsgraph_update_post.remove(_note_edit)
-    stop_timer(_tick)
-    del bpy.types.WindowManager.wan_mask
-    bpy.utils.unregister_class(WAN_PG_mask_view)
-    _view.cancel()
-    _view = None

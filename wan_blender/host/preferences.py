@@ -10,10 +10,10 @@ from pathlib import Path
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, StringProperty
 
-from ..install import environment, installation
+from ..install import environment
 from ..process import engine
-from . import diagnosis
 from .interface import draw_wrapped
+from .state import host
 
 # "bl_ext.<repository>.wan_blender": what Blender calls the extension this package is in.
 ADDON_ID = __package__.rsplit(".", 2)[0]
@@ -104,7 +104,7 @@ class WanPreferences(bpy.types.AddonPreferences):
 
     def _draw_installation(self, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
         status = environment.status(home())
-        task = installation.current()
+        task = host().installation
         layout.prop(self, "backend")
         layout.prop(self, "wheels")
         layout.label(text=f"{status.says} {status.remedy}", icon=ICONS[status.state])
@@ -128,7 +128,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         row.operator("wan.bundle_engine", icon="PACKAGE")
 
     def _draw_diagnosis(self, layout: bpy.types.UILayout) -> None:
-        task, row = diagnosis.current(), layout.row()
+        task, row = host().diagnosis, layout.row()
         row.operator("wan.examine_engine", icon="COPYDOWN")
         if task:
             row.label(text="Looking" if task.running else "The report is in the clipboard")

@@ -179,6 +179,14 @@ def assign(scene: bpy.types.Scene, values: Mapping[str, Any]) -> None:
         )
 
 
+def use_model(scene: bpy.types.Scene, path: str, stage: int = -1) -> None:
+    """Generate with the model at ``path``, in the whole run or in one of its stages."""
+    if 0 <= stage < len(scene.wan.stages):
+        scene.wan.stages[stage].model = path
+    else:
+        scene.wan.model.path = path
+
+
 def write(scene: bpy.types.Scene, settings: Job) -> None:
     """Put the settings of a job into ``scene``."""
     _write_settings(scene.wan, settings)
@@ -235,11 +243,12 @@ def read_request(
     plate: bpy.types.Strip,
     settings: Job | None = None,
     choices: list[MatteChoice] | None = None,
+    span: Span | None = None,
 ) -> ShotRequest:
-    """The shot as the user set it up, for a run with ``settings`` and ``choices``, by default the
-    scene's. Raises WanError."""
-    choices, span = choices or chosen_mattes(scene, plate.name), chosen_span(scene, plate.name)
-    settings = settings or read(scene)
+    """The shot as the user set it up, for a run with ``settings``, ``choices`` and ``span``, by
+    default the scene's. Raises WanError."""
+    choices = choices or chosen_mattes(scene, plate.name)
+    span, settings = span or chosen_span(scene, plate.name), settings or read(scene)
     mattes = model_matte(settings), blur_matte(settings)
     return read_shot(scene, plate, choices, span, *mattes)
 

@@ -1,70 +1,103 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one session of this Blender, the timer that pumps it and the handlers that hold it back."""
+"""The one timer of this add-on, which ticks every task that runs, and the handlers that hold back
+those that edit the file.
+"""
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
 import bpy
 from bpy.app.handlers import persistent
 
 from ..core.errors import EngineError
-from .interface import redraw_sidebar, start_timer, stop_timer
-from .session import Session
+from ..process.task import Task
+from .interface import redraw_sidebar
 
-TICK_S = 0.1
-IDLE_TICK_S = 1.0
-
-_session: Session | None = None
-_holds: set[str] = set()  # what owns the sequencer just now: "render", "save"
+HELD_S = 0.1  # until a task that was held back is tried once more
 
 
-def session() -> Session:
-    return _session
+@dataclass
+class _Followed:
+    draw: Callable[[], None]
+    due: float = 0.0  # as time.monotonic
 
 
-def register(log: Path, find_python: Callable[[], Path]) -> None:
-    global _session
-    _session = Session(log, find_python, on_change=_wake)
-    for handlers, function in _handlers():
-        handlers.append(function)
+_followed: dict[Task, _Followed] = {}
+_holds: set[str] = set()  # what owns the file just now: "render", "save"
+_ticking = False
 
 
-def unregister() -> None:
-    global _session
-    for handlers, function in _handlers():
-        handlers.remove(function)
-    _session.close()
-    stop_timer(_tick)
-    _holds.clear()
-    _session = None
+def follow(task: Task, draw: Callable[[], None] = redraw_sidebar) -> None:
+    """Tick ``task`` for as long as it runs, from now on, and ``draw`` when there is something new
+    to show. In background mode timers do not run; who asks has to wait instead."""
+    _followed[task] = _Followed(draw)
+    if bpy.app.background or _ticking:
+        return
+    _stop()
+    bpy.app.timers.register(tick, persistent=True)  # also after another file was opened
 
 
-def _wake() -> None:
-    """Something changed: draw it, and tick while there is anything to hear (in background mode
-    Session.wait does)."""
-    start_timer(_tick)
-    redraw_sidebar()
-
-
-def _tick() -> float | None:
-    if _holds:
-        return TICK_S
+def tick() -> float | None:
+    """Tick what is due; seconds until the next is, None when nothing is followed."""
+    global _ticking
+    _ticking = True
     try:
-        _session.pump()
-    except Exception as error:  # noqa: BLE001  it would end the timer and strand the jobs
+        for task, followed in list(_followed.items()):
+            if followed.due <= time.monotonic() and _followed.get(task) is followed:
+                _tick_one(task, followed)
+    finally:
+        _ticking = False
+    if not _followed:
+        return None
+    return max(min(followed.due for followed in _followed.values()) - time.monotonic(), 0.0)
+
+
+def _tick_one(task: Task, followed: _Followed) -> None:
+    if task.edits_file and _holds:
+        followed.due = time.monotonic() + HELD_S
+        return
+    ran = task.running  # one that ends just now is ticked once more, to draw what it ended with
+    try:
+        if task.tick():
+            followed.draw()
+    except Exception as error:  # noqa: BLE001  it would end the timer and strand all tasks
         traceback.print_exc()
-        _session.give_up(
+        del _followed[task]
+        task.give_up(
             EngineError(
                 f"The add-on failed: {type(error).__name__}: {error}.",
                 "The console has the details. Run the job again.",
             )
         )
-    if _session.active:
-        return TICK_S
-    return IDLE_TICK_S if _session.engine and _session.engine.alive else None
+    now = _followed.get(task)
+    if now is None:
+        return
+    if ran or task.running:
+        now.due = time.monotonic() + task.tick_s
+    else:
+        del _followed[task]
+
+
+def register() -> None:
+    for handlers, function in _handlers():
+        handlers.append(function)
+
+
+def unregister() -> None:
+    for handlers, function in _handlers():
+        handlers.remove(function)
+    _stop()
+    _followed.clear()
+    _holds.clear()
+
+
+def _stop() -> None:
+    if bpy.app.timers.is_registered(tick):
+        bpy.app.timers.unregister(tick)
 
 
 @persistent

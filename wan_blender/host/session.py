@@ -4,7 +4,7 @@
     exporting -> queued -> running -> done
                                    -> failed | cancelled
 
-``submit`` returns at once; pump.py pumps on a timer (``wait`` does in background mode,
+``submit`` returns at once; pump.py ticks the session (``run_to_end`` does in background mode,
 where timers do not run). Jobs hold names and paths, never bpy pointers: undo, another file and
 deleted scenes cannot hurt them. All of it lives in Python, so no run is saved in a .blend.
 """
@@ -36,33 +36,37 @@ from ..core.job_pictures import take_pictures
 from ..core.lock import Claim
 from ..core.settings import Job, Shot
 from ..process.engine import EngineProcess, EngineState
+from ..process.task import Task
 from ..schedule.check import check_settings
 from ..timeline.background import BackgroundExport
 from ..timeline.export import export
 from ..timeline.place import Placement
 from ..timeline.shot import ShotRequest
-from .interface import in_a_window, in_the_middle_of
+from . import pump
+from .interface import in_a_window, in_the_middle_of, push_undo, redraw_sidebar
 from .jobs import LocalJob, Phase, find_open_ends, read_folder
+from .placing import place_result, require_result
 
+TICK_S = 0.1
+IDLE_TICK_S = 1.0
+BUDGET_S = 0.010  # of one tick
 STOP_GRACE_S = 1.0
 MOVING = ("TRANSFORM_OT", "SEQUENCER_OT")  # the user moves something; a new strip would disturb
 
 
-class Session:
-    """``find_python`` gives the engine's Python or raises EngineMissing; ``on_change`` is called
-    whenever there is something new to draw or to do."""
+class Session(Task):
+    """``find_python`` gives the engine's Python or raises EngineMissing. ``error`` is what went
+    wrong last, until it is dismissed."""
 
-    def __init__(
-        self, log: Path, find_python: Callable[[], Path], on_change: Callable[[], None]
-    ) -> None:
+    edits_file = True  # results are placed
+
+    def __init__(self, log: Path, find_python: Callable[[], Path]) -> None:
         self.log = log
         self.jobs: list[LocalJob] = []
         self.engine: EngineProcess | None = None
-        self.error: WanError | None = None  # what went wrong last, until dismissed
         self._looked: set[str] = set()  # files for which earlier jobs were looked for
         self._missing = False
         self._find_python = find_python
-        self._changed = on_change
 
     # -- what the user asks for
 
@@ -74,11 +78,11 @@ class Session:
         placement: Placement,
     ) -> LocalJob:
         """Queue a shot. With a window, a background Blender exports it and this returns at once;
-        without one, ``wait`` exports. Raises WanError, and then nothing is queued."""
+        without one, ``run_to_end`` exports. Raises WanError, and then nothing is queued."""
         self.start_engine()  # it warms up while the shot is exported
         exporter = None if bpy.app.background else BackgroundExport()
         local = self._begin(request, settings, folder, placement, exporter)
-        if known := self.find(folder):  # the folder is made anew
+        if known := self.find(folder):  # the folder is made once more
             self.jobs.remove(known)
         self._add(local)
         return local
@@ -244,15 +248,24 @@ class Session:
         self.engine = None
         return ending.join
 
-    # -- the pump
+    # -- what goes on
 
     @property
     def active(self) -> list[LocalJob]:
         return [local for local in self.jobs if local.active]
 
-    def pump(self, budget_s: float = 0.010) -> None:
-        """Move everything on for ``budget_s`` seconds at most."""
-        deadline = time.monotonic() + budget_s
+    @property
+    def running(self) -> bool:
+        """Whether there is anything to hear: of a job, or of an engine that idles."""
+        return bool(self.active or (self.engine and self.engine.alive))
+
+    @property
+    def tick_s(self) -> float:
+        return TICK_S if self.active else IDLE_TICK_S
+
+    def tick(self) -> bool:
+        """Move everything on, for BUDGET_S seconds at most; what changes is drawn here."""
+        deadline = time.monotonic() + BUDGET_S
         for local in self._in(Phase.EXPORTING):
             if local.exporter:
                 self._poll_export(local)
@@ -271,8 +284,11 @@ class Session:
             if local.wants_placing and not in_the_middle_of(*MOVING):
                 local.wants_placing = False
                 self.place(local)
+        return False
 
-    def wait(self, local: LocalJob, watch: Callable[[LocalJob], None] = lambda _: None) -> None:
+    def run_to_end(
+        self, local: LocalJob, watch: Callable[[LocalJob], None] = lambda _: None
+    ) -> None:
         """Run ``local`` to its end in this thread. Ctrl-C cancels. Raises what stopped it."""
         with interrupts() as interrupted:
             if local.request:
@@ -280,7 +296,7 @@ class Session:
             while local.active:
                 if interrupted.is_set():
                     self.cancel(local)
-                self.pump()
+                self.tick()
                 watch(local)
                 time.sleep(0.02)
         if local.error:
@@ -291,9 +307,11 @@ class Session:
         on the list, for the user to place."""
         try:
             with in_a_window():
-                bpy.ops.wan.place_result("EXEC_DEFAULT", True, folder=str(local.folder))
-        except RuntimeError:  # the operator has told the error
-            local.error = self.error
+                place_result(local, require_result(local.folder))
+        except WanError as error:
+            local.error = self.error = error
+        else:
+            push_undo("Place Result")
         self._changed()
 
     def give_up(self, error: WanError) -> None:
@@ -309,6 +327,11 @@ class Session:
             self.engine.stop(STOP_GRACE_S)
 
     # -- inside
+
+    def _changed(self) -> None:
+        """There is something new to draw, and maybe to do."""
+        pump.follow(self)
+        redraw_sidebar()
 
     def _in(self, phase: Phase) -> Iterator[LocalJob]:
         return (local for local in list(self.jobs) if local.phase is phase)

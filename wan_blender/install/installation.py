@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.errors import Cancelled, UserError, WanError
+from ..process.task import Task
 from . import environment, offline
 from .recipe import Recipe
 
+CLOSE_S = 5.0
 
-class Installation:
+
+class Installation(Task):
     """One run of the installer. ``says`` is its last line, ``error`` what ended it, ``outcome`` how
     else it ended where more than the engine tells it. One that is not ``stoppable`` ends soon."""
 
@@ -23,11 +26,12 @@ class Installation:
         stoppable: bool = True,
     ) -> None:
         self.says, self.outcome, self.stoppable = "Starting", "", stoppable
-        self.error: WanError | None = None
         self._work = work
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine installer", daemon=True)
         self._thread.start()
+
+    tick_s = 0.25
 
     @property
     def running(self) -> bool:
@@ -36,8 +40,15 @@ class Installation:
     def cancel(self) -> None:
         self._cancelled.set()
 
-    def wait(self, timeout_s: float | None = None) -> None:
-        self._thread.join(timeout_s)
+    def wait(self) -> None:
+        self._thread.join()
+
+    def close(self) -> None:
+        """End a running installation; the environment in use stays as it was."""
+        if self.running and self.stoppable:
+            self.cancel()
+            # A server that is silent may be waited for longer; the thread is a daemon.
+            self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
         try:
@@ -56,63 +67,36 @@ class Installation:
         self.says = line.strip() or self.says
 
 
-_current: Installation | None = None
-
-
-def current() -> Installation | None:
-    """The installation that runs, or the last one that did."""
-    return _current
-
-
 def start(home: Path, backend: str, folder: Path | None) -> Installation:
     """Install, repair or upgrade the engine under ``home``; with ``folder`` from there alone."""
-    global _current
     recipe = Recipe(backend=backend, offline=folder)
-    _current = Installation(
-        lambda tell, cancelled: environment.install(home, recipe, tell, cancelled)
-    )
-    return _current
+    return Installation(lambda tell, cancelled: environment.install(home, recipe, tell, cancelled))
 
 
 def make_bundle(inside: Path, backend: str) -> Installation:
     """Gather what an installation without a network needs, in a folder of its own."""
-    global _current
     recipe = Recipe(backend=backend)
     folder = inside / f"{offline.NAME}{platform.system()}_{platform.machine()}".lower()
-    _current = Installation(lambda tell, cancelled: offline.bundle(folder, recipe, tell, cancelled))
-    return _current
+    return Installation(lambda tell, cancelled: offline.bundle(folder, recipe, tell, cancelled))
 
 
 def roll_back(home: Path) -> Installation:
     """Use the engine before this one again, if it works."""
-    global _current
 
     def work(tell: Callable[[str], None], _: threading.Event) -> None:
         tell("Checking the earlier engine")
         environment.rollback(home)
 
-    _current = Installation(work, stoppable=False)
-    return _current
+    return Installation(work, stoppable=False)
 
 
 def remove(home: Path, ended: Callable[[], None]) -> Installation:
     """Remove the engine and all that its installer has fetched, tens of thousands of files, when
     ``ended`` has waited for the end of its process."""
-    global _current
 
     def work(tell: Callable[[str], None], _: threading.Event) -> None:
         tell("Removing the engine")
         ended()
         environment.uninstall(home)
 
-    _current = Installation(work, stoppable=False)
-    return _current
-
-
-def close() -> None:
-    """End a running installation; the environment in use stays as it was."""
-    global _current
-    if _current and _current.running and _current.stoppable:
-        _current.cancel()
-        _current.wait(5)  # a server that is silent may be waited for longer; the thread is a daemon
-    _current = None
+    return Installation(work, stoppable=False)

@@ -15,7 +15,7 @@ changed; the analysis runs in a thread, on arrays only, so painting never waits 
     state.py       what the panels show of it, the timer and the handlers
 """
 
-from ..host.blur_map import is_map, require_map, save_map, sharing, without_hygiene
+from ..host.blur_map import is_map, require_map, save_map, sharing
 from .matte import read_matte
 from .questions import REPORT, write_picture
 from .state import follow_map, register, show_map, unregister
@@ -24,5 +24,5 @@ from .view import View, close_view, last_score, open_view, require_view, view
 __all__ = [
     "REPORT", "View", "close_view", "follow_map", "is_map", "last_score", "open_view", "read_matte",
     "register", "require_map", "require_view", "save_map", "sharing", "show_map", "unregister",
-    "view", "without_hygiene", "write_picture",
+    "view", "write_picture",
 ]  # fmt: skip

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from ..host import mask_view, properties
-from ..host.library import library
+from ..host import properties
+from ..host.state import host
 from ..hygiene.bands import resize
 from ..hygiene.blur import MAX_RADIUS
 from ..masks import crop
@@ -88,7 +88,7 @@ def plan_part(
 ) -> CanvasPart:
     """What the model sees of the canvas: ``seen``, or all of it."""
     if seen is None:
-        settings, sizes = properties.read(scene), library().sizes(scene.wan.model.path)
+        settings, sizes = properties.read(scene), host().library.sizes(scene.wan.model.path)
         seen = crop.plan_crop(1, canvas, (0, 0, *canvas), settings.region, sizes)
     width, height = seen.grid.width, seen.grid.height
     less = min(1.0, math.sqrt(MOST_PIXELS / (width * height)))
@@ -103,25 +103,25 @@ class MaskWatch:
     """
 
     def __init__(self, scene: bpy.types.Scene, plate: bpy.types.Strip) -> None:
-        self._known = mask_view.view().preview
-        self.seen: crop.Crop | None = mask_view.view().crop_of(scene, plate)
+        self._known = host().mask_view.preview
+        self.seen: crop.Crop | None = host().mask_view.crop_of(scene, plate)
         self.needed = scene.wan.region.mode != "whole"
         self.error: Exception | None = None
         if self.needed and self.seen is None:
-            self.error = mask_view.view().start_if_cheap(scene)
+            self.error = host().mask_view.start_if_cheap(scene)
 
     @property
     def waits(self) -> bool:
         """Whether a look that will tell is under way."""
-        return self.needed and self.seen is None and mask_view.view().busy
+        return self.needed and self.seen is None and host().mask_view.busy
 
     def tick(self, scene: bpy.types.Scene, plate: bpy.types.Strip) -> bool:
         """Whether a newer look found something."""
-        look = mask_view.view()
+        look = host().mask_view
         if not self.needed:
             return False
         if look.busy:
-            look.tick(scene)
+            look.tick()
         if look.busy or (look.scene, look.plate) != (scene.name, plate.name):
             return False
         self.error = look.error or (self.error if look.preview is self._known else None)

@@ -16,12 +16,14 @@ from bpy.props import (
     StringProperty,
 )
 
+from ..host import pump
 from ..host.blur_map import is_map, map_lineage
-from ..host.interface import redraw_sidebar, start_timer, stop_timer
+from ..process.task import Task
 from . import thumbnails
 from .view import View, close_view, view
 
-TICK_S = 0.04
+TICK_S = 0.04  # while there is something to follow
+IDLE_TICK_S = 1.0
 VIEWS = [
     ("MATRIX", "Matrix", "What glows after the blur: fine detail that may hold the motion"),
     ("TREATED", "Treated", "The frame as the model will see it"),
@@ -76,32 +78,42 @@ def _uid() -> list[int]:
     return [image.session_uid] if image else []
 
 
+class _MapFollower(Task):
+    """Draws what is painted on the map while a view is open."""
+
+    @property
+    def running(self) -> bool:
+        return view() is not None
+
+    def tick(self) -> bool:
+        current, self.tick_s = view(), IDLE_TICK_S
+        if current is None or current.image is None:  # it is gone with its strip; undo brings
+            return False  # both back
+        areas, part = _areas(), current.part
+        if not areas and not (current.busy or current.waits_for_mask):
+            return False
+        self.tick_s = TICK_S
+        changed = current.tick()
+        for area in areas:
+            replaced = area.spaces.active.image != current.image  # also by one of the same values
+            if replaced:
+                area.spaces.active.image = current.image
+            if changed or replaced:
+                area.tag_redraw()
+        if current.part != part:
+            show_map()
+        return changed
+
+    def close(self) -> None:
+        close_view()
+
+
+follower = _MapFollower()
+
+
 def follow_map() -> None:
     """Draw what is painted on the map, from now on."""
-    start_timer(_tick)
-
-
-def _tick() -> float | None:
-    current = view()
-    if current is None:
-        return None
-    if current.image is None:  # gone with its strip; undo brings both back
-        return 1.0
-    areas, part = _areas(), current.part
-    if not areas and not (current.busy or current.waits_for_mask):
-        return 1.0
-    changed = current.tick()
-    for area in areas:
-        replaced = area.spaces.active.image != current.image  # also by one of the same values
-        if replaced:
-            area.spaces.active.image = current.image
-        if changed or replaced:
-            area.tag_redraw()
-    if changed:
-        redraw_sidebar()
-    if current.part != part:
-        show_map()
-    return TICK_S
+    pump.follow(follower)
 
 
 def _areas() -> list[bpy.types.Area]:
@@ -214,7 +226,6 @@ def unregister() -> None:
     for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
         handlers.remove(_after_undo)
     close_view()
-    stop_timer(_tick)
     del bpy.types.WindowManager.wan_hygiene
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""From the timeline to a job: Generate, the pair with and without hygiene, and once more."""
+
 from __future__ import annotations
 
 import sys
@@ -7,19 +9,20 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from .. import matrix_view
-from ..core import job
+from ..core import schema
+from ..core.errors import BadRequest
 from ..core.settings import Job
-from ..host import answer, preferences, properties, pump
-from ..host.jobs import LocalJob, make_room
-from ..host.printed_progress import PrintedProgress
-from ..timeline import compat, mattes, shot
-from ..timeline.place import Placement
-from .operator import PlateOperator
+from ..host import answer, properties, request
+from ..host.jobs import LocalJob
+from ..timeline import compat
+from ..timeline.mattes import MatteChoice
+from ..timeline.place import read_recipe
+from ..timeline.span import Span
+from .base import PlateOperator, WanOperator
 
 
 class WAN_OT_generate(PlateOperator, bpy.types.Operator):
-    """Generate the masked part of the selected strip anew and place it as a strip above"""
+    """Generate the masked part of the selected strip and place it as a strip above"""
 
     bl_idname = "wan.generate"
     bl_label = "Generate"
@@ -44,7 +47,7 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
     out: StringProperty(
         name="Job Folder",
         description="Folder to make the job in: new, empty, or with an unfinished job, which is "
-        "made anew. Empty takes a new one where the preferences say",
+        "replaced. Empty takes a new one where the preferences say",
         subtype="DIR_PATH",
         options={"SKIP_SAVE"},
     )
@@ -64,33 +67,56 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
             answer.say(answer.succeeded(**answer.of_job(local)), sys.stdout)
 
     def _generate(self, scene: bpy.types.Scene) -> LocalJob:
-        plate, settings = shot.find_plate(scene, self.strip or None), properties.read(scene)
-        choices = [mattes.read_choice(scene, plate, line) for line in self.matte.splitlines()]
-        if self.prompt:
-            settings.prompt.text = self.prompt
+        settings = [("prompt.text", self.prompt)] if self.prompt else []
+        overrides = request.Overrides(settings, self.matte.splitlines())
         folder = Path(bpy.path.abspath(self.out)).absolute() if self.out else None
-        return generate(scene, plate.name, settings, choices=choices, folder=folder)
+        return request.submit(request.read(scene, self.strip or None, overrides), folder)
 
 
-def generate(
-    scene: bpy.types.Scene,
-    strip: str,
-    settings: Job | None = None,
-    compare_with: LocalJob | None = None,
-    choices: list[mattes.MatteChoice] | None = None,
-    folder: Path | None = None,
-) -> LocalJob:
-    """Queue the shot of ``strip`` with ``settings`` and mattes, by default the scene's, in
-    ``folder``, by default a new one. In background mode also run it to its end. Raises WanError."""
-    plate, settings = shot.find_plate(scene, strip), settings or properties.read(scene)
-    matrix_view.require_map(settings, plate)
-    request = properties.read_request(scene, plate, settings, choices)
-    folder = folder or job.new_folder(preferences.jobs_root(), plate.name)
-    make_room(folder)
-    local = pump.session().submit(request, settings, folder, Placement.of(scene, request))
-    matrix_view.save_map(local.folder, plate, settings)
-    if compare_with:
-        job.compare_with(local.folder, compare_with.folder)
-    if bpy.app.background:
-        pump.session().wait(local, PrintedProgress())
-    return local
+class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):
+    """Generate the selected clip twice with one seed, without hygiene and with it, as two strips, and measure what that did to motion, crawl and the first frame"""  # noqa: E501
+
+    bl_idname = "wan.compare_hygiene"
+    bl_label = "Generate With and Without"
+
+    def run(self, context: bpy.types.Context) -> None:
+        request.submit(request.read(compat.sequencer_scene(context), pair=True))
+
+
+class WAN_OT_run_again(WanOperator, bpy.types.Operator):
+    """Take the settings back from the active result strip and generate its shot once more"""
+
+    bl_idname = "wan.run_again"
+    bl_label = "Run Again"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("Make a strip active that was generated here")
+        editor = compat.sequencer_scene(context).sequence_editor
+        return bool(editor and editor.active_strip and read_recipe(editor.active_strip))
+
+    def run(self, context: bpy.types.Context) -> None:
+        scene = compat.sequencer_scene(context)
+        recipe = read_recipe(scene.sequence_editor.active_strip)
+        try:
+            settings = schema.from_dict(Job, recipe["job"], "recipe")
+            choices = [MatteChoice(**choice) for choice in recipe["mattes"]]
+            span = schema.from_dict(Span, recipe["span"], "recipe.span")
+        except (KeyError, TypeError) as error:
+            raise BadRequest(
+                f"The strip's recipe is damaged: {error}.", "Select its clip and generate that."
+            ) from error
+        properties.write(scene, settings)
+        properties.choose_mattes(scene, settings.shot.strip, choices)
+        properties.choose_span(scene, settings.shot.strip, span)
+        if span.kind == "still":
+            scene.frame_set(settings.shot.frame_start)
+        request.submit(request.read(scene, settings.shot.strip))
+
+
+CLASSES = (
+    WAN_OT_generate,
+    WAN_OT_compare_hygiene,
+    WAN_OT_run_again,
+)

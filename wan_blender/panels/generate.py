@@ -9,11 +9,12 @@ from typing import Any
 import bpy
 
 from ..core.errors import EngineMissing, WanError
-from ..host import forecast, outlook, preferences, pump
+from ..host import preferences
+from ..host.estimate import Outlook
 from ..host.interface import draw_wrapped
 from ..host.jobs import LocalJob, Phase
-from ..host.library import library
 from ..host.session import Session
+from ..host.state import host
 from ..process.engine import EngineState
 from ..timeline import compat
 from .layout import WanPanel, duration
@@ -36,7 +37,7 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
     bl_order = 2
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout, session = self.layout, pump.session()
+        layout, session = self.layout, host().session
         session.look_first(preferences.jobs_roots)
         row = layout.row()
         row.scale_y = 1.4
@@ -51,35 +52,34 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
 
 
 def _draw_advice(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    library().scan_first()
+    host().library.scan_first()
     with contextlib.suppress(WanError):  # Generate says it when it is pressed
-        view = outlook.outlook(compat.sequencer_scene(context))
+        view = host().estimate.outlook(compat.sequencer_scene(context))
         _draw_memory(layout, context, view)
         draw_findings(layout, context, view)
 
 
-def _draw_memory(
-    layout: bpy.types.UILayout, context: bpy.types.Context, view: outlook.Outlook
-) -> None:
+def _draw_memory(layout: bpy.types.UILayout, context: bpy.types.Context, view: Outlook) -> None:
     """The predicted peak; while something runs, what is free says nothing of the next run."""
-    if pump.session().active:
+    if host().session.active:
         return
-    told = forecast.forecast()
-    told.ask(view)
-    if told.answer:
-        text = ", ".join([_memory_words(told.answer), *told.answer["measures"]])
-        draw_wrapped(layout, context, text, "MEMORY" if told.answer["fits"] else "ERROR")
-        if told.answer["remedy"]:
-            draw_wrapped(layout, context, told.answer["remedy"], "BLANK1")
-    elif told.error and not isinstance(told.error, EngineMissing):
-        draw_wrapped(layout, context, str(told.error), "ERROR")
+    estimate = host().estimate
+    estimate.ask(view)
+    memory, error = estimate.memory, estimate.error
+    if memory:
+        text = ", ".join([_memory_words(memory), *memory["measures"]])
+        draw_wrapped(layout, context, text, "MEMORY" if memory["fits"] else "ERROR")
+        if memory["remedy"]:
+            draw_wrapped(layout, context, memory["remedy"], "BLANK1")
+    elif error and not isinstance(error, EngineMissing):
+        draw_wrapped(layout, context, str(error), "ERROR")
     else:
         layout.label(text="Memory: –", icon="MEMORY")  # noqa: RUF001
 
 
-def _memory_words(told: dict[str, Any]) -> str:
-    needed, free = told["predicted_gb"], told["free_gb"]
-    return f"Memory: about {max(needed, 0.1):.1f} of {free:.1f} GB on {told['device']}"
+def _memory_words(memory: dict[str, Any]) -> str:
+    needed, free = memory["predicted_gb"], memory["free_gb"]
+    return f"Memory: about {max(needed, 0.1):.1f} of {free:.1f} GB on {memory['device']}"
 
 
 def _draw_job(layout: bpy.types.UILayout, local: LocalJob) -> None:

@@ -11,8 +11,8 @@ from .. import matrix_view
 from ..core import job
 from ..core.errors import WanError
 from ..core.result import RESULT
-from ..host import mask_view, pump
 from ..host.interface import draw_wrapped
+from ..host.state import host
 from ..hygiene.matrix import traffic_light
 from ..timeline import compat, shot
 from ..timeline.place import read_recipe
@@ -126,7 +126,7 @@ def _draw_mask(
     width, height = view.size
     x0, y0, x1, y1 = view.part.box
     if view.waits_for_mask:
-        layout.progress(factor=mask_view.view().fraction, text="Looking at the mask")
+        layout.progress(factor=host().mask_view.fraction, text="Looking at the mask")
     elif view.mask.needed and view.mask.seen is None:
         text = "The mask was not looked at: this is the whole canvas, as if all were generated."
         if view.mask.error:
@@ -208,7 +208,7 @@ def _draw_result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     recipe = read_recipe(strip) if strip else None
     if recipe and recipe.get("hygiene"):
         _draw_treatment(layout.box(), context, strip.name, recipe["hygiene"])
-    pairs = [local for local in pump.session().jobs if local.report.get("takes")]
+    pairs = [local for local in host().session.jobs if local.report.get("takes")]
     if pairs:
         _draw_takes(layout.box(), context, pairs[-1].folder, pairs[-1].report["takes"])
 

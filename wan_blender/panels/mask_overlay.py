@@ -10,8 +10,8 @@ import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
 
-from ..host import mask_view
 from ..host.interface import draw_wrapped
+from ..host.state import host
 from ..masks.preview import MaskPreview, Rect
 from ..timeline import compat
 from .layout import WanPanel
@@ -36,7 +36,7 @@ class WAN_PT_mask_overlay(WanPanel, bpy.types.Panel):
         self.layout.prop(context.window_manager.wan_mask, "show", text="")
 
     def draw(self, context: bpy.types.Context) -> None:
-        view, layout = mask_view.view(), self.layout
+        view, layout = host().mask_view, self.layout
         row = layout.row(align=True)
         if view.busy:
             row.progress(factor=view.fraction, text="Looking at the mask")
@@ -92,7 +92,7 @@ def unregister() -> None:
 
 
 def _draw() -> None:
-    context, view = bpy.context, mask_view.view()
+    context, view = bpy.context, host().mask_view
     scene = compat.sequencer_scene(context)
     if not context.window_manager.wan_mask.show or view.preview is None:
         return

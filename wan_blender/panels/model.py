@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 
 from ..host.interface import draw_wrapped
-from ..host.library import library
+from ..host.state import host
 from ..model_info.folder import is_bundled
 from ..timeline import compat
 from .layout import WanPanel, duration
@@ -37,7 +37,7 @@ class WAN_PT_model(WanPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout, shelf = self.layout, library()
+        layout, shelf = self.layout, host().library
         shelf.scan_first()
         settings = compat.sequencer_scene(context).wan.model
         model = shelf.model(settings.path)
@@ -68,7 +68,7 @@ class WAN_MT_catalogue(bpy.types.Menu):
     bl_label = "Download"
 
     def draw(self, context: bpy.types.Context) -> None:
-        shelf, layout = library(), self.layout
+        shelf, layout = host().library, self.layout
         for entry in shelf.catalogue:
             text = f"{entry['title']}: {', '.join(entry['tasks'])}"
             layout.operator("wan.price_model", text=text).key = entry["key"]
@@ -88,7 +88,7 @@ class WAN_PT_download(WanPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        shelf, layout = library(), self.layout
+        shelf, layout = host().library, self.layout
         if not shelf.downloads:
             layout.menu("WAN_MT_catalogue", text="Choose What", icon="IMPORT")
             self._draw_recommended(context)
@@ -97,8 +97,8 @@ class WAN_PT_download(WanPanel, bpy.types.Panel):
             draw_wrapped(layout, context, text, "INTERNET_OFFLINE")
 
     def _draw_recommended(self, context: bpy.types.Context) -> None:
-        model = library().model(compat.sequencer_scene(context).wan.model.path)
-        titles = {lora["key"]: lora["title"] for lora in library().lora_catalogue}
+        model = host().library.model(compat.sequencer_scene(context).wan.model.path)
+        titles = {lora["key"]: lora["title"] for lora in host().library.lora_catalogue}
         for key in model["loras"] if model else ():
             text = f"LoRA: {titles.get(key, key)}"
             self.layout.operator("wan.price_model", text=text, icon="IMPORT").key = key
@@ -112,7 +112,7 @@ class WAN_PT_model_files(WanPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        shelf = library()
+        shelf = host().library
         model = shelf.model(compat.sequencer_scene(context).wan.model.path)
         parts = model["parts"] if model else {}
         for part in sorted(parts, key=[*PART_NAMES].index):
@@ -127,7 +127,7 @@ class WAN_PT_model_files(WanPanel, bpy.types.Panel):
 def draw_models(layout: bpy.types.UILayout, stage: int, chosen: str) -> None:
     """Menu entries of all models that were found; ``stage`` is who takes the chosen one, ``chosen``
     the path it has now."""
-    models = library().models
+    models = host().library.models
     groups = [[*filter(group, models)] for group in (_is_bundled, _is_folder, _is_loose)]
     for index, group in enumerate(group for group in groups if group):
         if index:
@@ -186,7 +186,7 @@ def _draw_abilities(
 ) -> None:
     for lack in model["missing"]:
         draw_wrapped(layout, context, f"It lacks: {lack}", "ERROR")
-        if (key := library().part_for(lack)) and not library().downloads:
+        if (key := host().library.part_for(lack)) and not host().library.downloads:
             button = layout.operator("wan.price_model", text="Download It", icon="IMPORT")
             button.key, button.into = key, bpy.path.abspath(model["path"])
     if model["tasks"]:
@@ -208,7 +208,7 @@ def _draw_abilities(
 
 def _draw_download(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """What is asked about, on offer or on its way, wherever it was asked for."""
-    shelf = library()
+    shelf = host().library
     if (progress := shelf.progress("fetch")) is not None:
         _draw_transfer(layout, shelf.offer, progress)
     elif shelf.progress("price") is not None:

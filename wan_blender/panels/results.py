@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import bpy
 
-from ..host import pump
 from ..host.jobs import LocalJob, Phase
 from ..host.session import Session
+from ..host.state import host
 from ..timeline.place import find_place
 from .layout import WanPanel
 
@@ -21,7 +21,7 @@ class WAN_PT_results(WanPanel, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         column = self.layout.column(align=True)
-        for local in reversed(pump.session().jobs):
+        for local in reversed(host().session.jobs):
             if not local.active:
                 _draw_ended(column, local)
         self.layout.operator("wan.find_results", icon="VIEWZOOM")

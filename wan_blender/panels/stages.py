@@ -11,9 +11,10 @@ import bpy
 from ..core import schema
 from ..core.errors import WanError
 from ..core.settings import Job, Stage
-from ..host import outlook, properties
+from ..host import properties
+from ..host.estimate import Outlook
 from ..host.interface import draw_wrapped
-from ..host.library import library
+from ..host.state import host
 from ..schedule.presets import Changes
 from ..schedule.stages import StagePlan, experts
 from ..timeline import compat
@@ -56,7 +57,7 @@ class LoraMenu:
     def draw(self, context: bpy.types.Context) -> None:
         stage = compat.sequencer_scene(context).wan.active_stage
         path = LORA_LISTS[self.bl_idname].format(stage)
-        for lora in library().files("lora"):
+        for lora in host().library.files("lora"):
             text = Path(lora["path"]).stem
             add = self.layout.operator("wan.add_lora", text=text, icon="ADD")
             add.path, add.filepath = path, lora["path"]
@@ -81,7 +82,7 @@ class WAN_PT_schedule(WanPanel, bpy.types.Panel):
         scene, layout = compat.sequencer_scene(context), self.layout
         layout.operator_menu_enum("wan.use_stages", "preset", text="Preset", icon="PRESET")
         try:
-            view = outlook.outlook(scene)
+            view = host().estimate.outlook(scene)
         except WanError as error:
             draw_wrapped(layout, context, str(error), "ERROR")
             return
@@ -162,9 +163,7 @@ def _draw_shares(layout: bpy.types.UILayout, plan: StagePlan) -> None:
         column.label(text=text, icon=schedule_plot.icon_of(number))
 
 
-def draw_findings(
-    layout: bpy.types.UILayout, context: bpy.types.Context, view: outlook.Outlook
-) -> None:
+def draw_findings(layout: bpy.types.UILayout, context: bpy.types.Context, view: Outlook) -> None:
     """What practice advises against, each with its cure as a button."""
     for finding in view.findings:
         box = layout.box()
@@ -174,7 +173,7 @@ def draw_findings(
             box.operator("wan.fix_schedule", text=text, icon="CHECKMARK").rule = finding.rule
 
 
-def _describe(fix: Changes, view: outlook.Outlook) -> str:
+def _describe(fix: Changes, view: Outlook) -> str:
     """{"sampling.shift": 5.0} as "Shift 5", changes of stages as "High noise: steps 4"."""
     words = []
     for path, value in fix.items():
@@ -192,7 +191,7 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-def _describe_stages(stages: list[Stage], view: outlook.Outlook) -> Iterator[str]:
+def _describe_stages(stages: list[Stage], view: Outlook) -> Iterator[str]:
     before = view.settings.stages or experts(view.traits.boundary)
     for number, (old, new) in enumerate(zip(before, stages), 1):
         changed = [name for name in UNSET if getattr(new, name) != getattr(old, name)]

@@ -16,15 +16,14 @@ from pathlib import Path
 
 import bpy
 
-from ..core.settings import Job
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a script is in no package
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from ..core import job, schema
-from ..core.errors import WanError
-from . import preview
-from .export import export
-from .shot import ShotRequest
+from wan_blender.core import job, schema
+from wan_blender.core.errors import WanError
+from wan_blender.core.settings import Job
+from wan_blender.timeline import preview
+from wan_blender.timeline.export import export
+from wan_blender.timeline.shot import ShotRequest
 
 
 def main() -> None:

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 
 from ...core import job as jobs
-from ...core.errors import InvalidJob, UnsupportedClip, WrongModel, from_os_error
+from ...core.errors import UnsupportedClip, WrongModel, from_os_error
 from ...core.job_pictures import END, REFERENCES, START, pictures
 from ...core.settings import Job
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
+from ...hygiene.maps import require_effect
 from ..frames.pictures import fill_size, read_colour
 from ..frames.region import Region
 from .treatment import Treatment
@@ -129,14 +130,8 @@ def read_treatment(folder: Path, job: Job, region: Region, kind: str) -> Treatme
     names = (END, REFERENCES)
     others = any(pictures(folder, job.model_mask, name) for name in names)
     start = _read_start(folder, job, region)
-    if job.hygiene.needs_map and not maps and not others and start is None:
-        raise InvalidJob(
-            f"Hygiene ({mode}) would change nothing: {folder / jobs.RADIUS} is missing, and the "
-            "job has no end frame or references.",
-            "Tick sinks or paint a blur map, or low-pass the whole picture by the schedule, or set "
-            "the mode to 'off'.",
-        )
-
+    lack = f"{folder / jobs.RADIUS} is missing"
+    require_effect(job, bool(maps) or start is not None, others, lack)
     size = job.shot.width, job.shot.height
 
     def read(path: Path) -> np.ndarray:

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ....core.lock import refuse_links
 from ....core.result import REPORT, REPORT_BYTES, RESULT, find_result
 from ....core.settings import Job
 from ....hygiene.bands import resize
+from ....hygiene.maps import folder_without, without_hygiene
 from ...frames.files import read_png, to_mask
 from ..pictures import write_image
 from .motion import pair
@@ -53,14 +54,8 @@ def make_without(folder: Path) -> Path:
     goes on where it stopped. Raises InvalidJob when hygiene is off anyway.
     """
     job = jobs.read(folder)
-    if job.hygiene.mode == "off":
-        raise InvalidJob(
-            "hygiene.mode is 'off', so both takes would be the same.",
-            "Choose 'soft', 'scheduled' or 'both'.",
-        )
+    without, other = without_hygiene(job), folder_without(folder)
     refuse_links(folder)
-    other = folder.with_name(f"{folder.name}-without")
-    without = replace(job, hygiene=replace(job.hygiene, mode="off"))
     try:
         if not other.exists() or jobs.read(other) != without:
             shutil.rmtree(other, ignore_errors=True)

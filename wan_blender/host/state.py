@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this Blender has going while the add-on is enabled. Nothing of it is saved in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..install.installation import Installation
+from . import pump
+from .diagnosis import Diagnosis
+from .estimate import Estimate
+from .library import Library
+from .mask_view import MaskView
+from .session import Session
+
+
+class Host:
+    """``home`` is the extension's own folder; ``find_python`` gives the engine's Python or raises
+    EngineMissing; ``places`` the folders that models are looked for in. ``installation`` and
+    ``diagnosis`` are the newest ones, running or ended; None before the first."""
+
+    def __init__(
+        self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
+    ) -> None:
+        self.session = Session(home / "engine.log", find_python)
+        self.library = Library(home, find_python, places)
+        self.mask_view = MaskView(self.library)
+        self.estimate = Estimate(find_python, self.library, self.mask_view)
+        self.installation: Installation | None = None
+        self.diagnosis: Diagnosis | None = None
+
+    def close(self) -> None:
+        """End all that runs."""
+        tasks = self.installation, self.diagnosis, self.library, self.estimate, self.mask_view
+        for task in (*tasks, self.session):
+            if task:
+                task.close()
+
+
+_host: Host | None = None
+
+
+def host() -> Host:
+    """The one of this Blender, while the add-on is enabled."""
+    return _host
+
+
+def register(home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]) -> None:
+    global _host
+    _host = Host(home, find_python, places)
+    pump.register()
+
+
+def unregister() -> None:
+    global _host
+    _host.close()
+    pump.unregister()
+    _host = None
