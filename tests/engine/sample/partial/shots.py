@@ -15,7 +15,7 @@ from wan_blender.engine.sample.windows import Window
 from wan_blender.schedule.stages import StageSteps
 
 KINDS = ("t2v", "i2v", "clip", "vace", "ti2v")
-SHAPE = (3, 12, 16)  # latents
+SHAPE = (3, 20, 24)  # latents
 _TINY = {
     "num_attention_heads": 2, "attention_head_dim": 32, "text_dim": 32, "freq_dim": 64,
     "ffn_dim": 128, "num_layers": 3,

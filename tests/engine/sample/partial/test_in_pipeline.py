@@ -18,7 +18,7 @@ from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.watch import Watch
 
-SIZE = (9, 64, 96)
+SIZE = (9, 96, 160)
 SETTINGS = {"sampling__steps": 12, "region__mode": "whole", "output__full_frames": True}
 
 
@@ -85,7 +85,7 @@ def test_slab_is_counted_and_given_up_first(tmp_path, monkeypatch):
     traits = plan.bundle.parts["transformer"].config
     layers = traits["num_layers"] + len(traits["vace_layers"])
     channels = traits["num_attention_heads"] * traits["attention_head_dim"]
-    tokens = 3 * 4 * 6
+    tokens = 3 * 6 * 10
     assert plan.sizes.slab == pytest.approx(2 * 2 * 4 * tokens * channels * layers / 1e9)
     assert plan.memory.predicted_gb >= dense.memory.predicted_gb
     real, calls = fitting_room.Passes.call, []

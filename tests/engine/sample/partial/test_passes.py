@@ -4,6 +4,7 @@
 import gc
 import weakref
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from wan_blender.core import schema
 from wan_blender.core import settings as jobs
 from wan_blender.engine.conditioning.text import TextOnly, guided_velocity
 from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
+from wan_blender.engine.sample.partial import plan as planning
 from wan_blender.engine.sample.partial.passes import NOTHING, Passes
 from wan_blender.engine.sample.partial.plan import plan_passes
 from wan_blender.engine.sample.partial.refresh import DENSE, FULL, REUSE, ROWS
@@ -75,7 +77,7 @@ def _soft(seed, shape, share):
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 99),
-    share=st.sampled_from([0.02, 0.1]),
+    share=st.sampled_from([0.01, 0.05]),
     compute=st.sampled_from(["balanced", "fast"]),
     solver=st.sampled_from(SOLVERS),
     law=st.sampled_from(LAWS),
@@ -89,11 +91,12 @@ def _soft(seed, shape, share):
 def test_what_is_kept_equals_the_source_exactly(
     seed, share, compute, solver, law, frames, anchor, splits, at_once, guidance, prefix
 ):
-    mask = _soft(seed, (6, 8, 12), share)
+    mask = _soft(seed, (6, 12, 16), share)
     windows = plan_windows(6, jobs.Windows(frames, 4, anchor), 81)
-    x, source, passes = _run(
-        compute, mask, 9, solver, law, windows, splits, guidance, at_once, prefix
-    )
+    with mock.patch.object(planning, "WORTH", 0):
+        x, source, passes = _run(
+            compute, mask, 9, solver, law, windows, splits, guidance, at_once, prefix
+        )
     kept = (source.mask == 0).expand_as(x)
     assert torch.equal(x[kept], source.z[kept])
     assert torch.isfinite(x).all()
@@ -108,7 +111,7 @@ def _change(x, dense, source):
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
 def test_result_is_near_the_dense_one(solver, at_once):
-    mask = square((3, 12, 16))
+    mask = square()
     dense, source, passes = _run(DENSE, mask, 20, solver, at_once=at_once)
     assert "passes" not in passes.describe()
     for compute, limit in (("balanced", 0.15), ("fast", 0.3)):
@@ -122,7 +125,7 @@ def test_result_is_near_the_dense_one(solver, at_once):
 
 
 def test_passes_are_counted_for_each_branch_and_window():
-    mask = np.zeros((6, 12, 16), np.float32)
+    mask = np.zeros((6, 20, 24), np.float32)
     mask[4:, 4:8, 4:10] = 1
     windows = plan_windows(6, jobs.Windows(9, 4, False), 81)
     _, _, passes = _run("balanced", mask, 20, windows=windows)
@@ -134,7 +137,7 @@ def test_passes_are_counted_for_each_branch_and_window():
 
 
 def test_window_that_is_set_free_late_begins_with_a_full_pass():
-    mask = np.zeros((6, 12, 16), np.float32)
+    mask = np.zeros((6, 20, 24), np.float32)
     mask[0, 4:8, 4:8] = 1
     mask[5, 4:6, 4:6] = 0.3
     windows = plan_windows(6, jobs.Windows(9, 4, False), 81)

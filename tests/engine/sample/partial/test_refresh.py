@@ -92,7 +92,7 @@ def test_prediction_counts_what_is_computed():
     plan = _plan("balanced", 40, mask)
     counts = Counter(_planned(plan))
     share = plan.rows[0] / plan.tokens
-    assert share == pytest.approx(4 * 6 * 6 / 1024 + 16 / 1024, abs=0.01)
+    assert share == pytest.approx(4 * 8 * 8 / 1024 + 16 / 1024, abs=0.01)
     expected = (counts[FULL] + counts[ROWS] * (share + 0.02)) / 40
     assert plan.predicted == pytest.approx(expected)
     assert _plan("fast", 40, mask).predicted < plan.predicted < 0.6
@@ -102,7 +102,7 @@ def test_prediction_counts_what_is_computed():
 @pytest.mark.parametrize(
     ("compute", "steps", "mask", "solver", "why"),
     [
-        ("balanced", 40, np.ones((3, 12, 16), np.float32), "euler", "save"),
+        ("balanced", 40, np.ones((3, 20, 24), np.float32), "euler", "save"),
         ("fast", 3, square(), "euler", "save"),
         ("fast", 40, square(), "lcm", "fresh noise"),
         ("balanced", 40, square(), "euler_ancestral", "fresh noise"),
@@ -119,14 +119,14 @@ def test_stages_and_changes_of_what_is_shown_begin_with_a_full_pass():
     spans = one_span(40)
     spans = [replace(spans[0], stop=18), StageSteps(jobs.Stage(), 18, 30, 1.0, "lcm"),
              replace(spans[0], start=30)]  # fmt: skip
-    mask = square((3, 24, 32))
+    mask = square((3, 28, 36))
     kinds = _planned(_plan("balanced", 40, mask, spans, changes=frozenset({9})))
     assert kinds[9] == kinds[30] == FULL
     assert set(kinds[18:30]) == {DENSE}
 
 
 def test_window_without_anything_to_generate_costs_nothing():
-    mask = np.zeros((12, 12, 16), np.float32)
+    mask = np.zeros((12, 20, 24), np.float32)
     mask[10:, 4:8, 4:10] = 1
     windows = plan_windows(12, jobs.Windows(17, 4, False), 81)
     plan = plan_passes("balanced", [mask] * 40, 2, windows, one_span(40))

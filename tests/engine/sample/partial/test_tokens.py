@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_blender.engine.sample.partial.tokens import NEVER, plan_order, release_steps
+from wan_blender.engine.sample.partial.tokens import NEVER, RING, plan_order, release_steps
 
 
 def _release(seed, shape, share, steps=5):
@@ -24,10 +24,10 @@ RELEASES = st.builds(
 
 
 def _neighbours(wanted):
-    """By the definition: within one token along every axis."""
+    """By the definition: within the ring along every axis."""
     near = np.zeros_like(wanted)
-    for t, h, w in np.argwhere(wanted):
-        near[max(t - 1, 0) : t + 2, max(h - 1, 0) : h + 2, max(w - 1, 0) : w + 2] = True
+    for place in np.argwhere(wanted):
+        near[tuple(slice(max(at - RING, 0), at + RING + 1) for at in place)] = True
     return near
 
 
@@ -60,11 +60,11 @@ def test_canaries_are_background_and_spread(release):
 
 def test_rows_are_few_where_little_is_free():
     """A square of 12 x 13 tokens in the grid of 81 frames at 832 x 480 is computed with its ring:
-    14 x 15 tokens on each latent, and the canaries."""
+    16 x 17 tokens on each latent, and the canaries."""
     release = np.full((21, 30, 52), NEVER, np.int32)
     release[:, 9:21, 20:33] = 0
     order = plan_order(release, range(21))
-    needed = 21 * 14 * 15 + 127
+    needed = 21 * 16 * 17 + 127
     assert needed <= order.rows(0) <= needed + 2 * (order.tokens // 128 + 1)
 
 
@@ -76,13 +76,13 @@ def test_references_are_context():
 
 
 def test_window_takes_its_latents_and_the_ring_does_not_reach_over_references():
-    release = np.full((6, 4, 4), NEVER, np.int32)
-    release[5, 1, 1] = 2
+    release = np.full((6, 8, 8), NEVER, np.int32)
+    release[5, 3, 3] = 2
     assert plan_order(release, [0, 1, 2, 3], prefix=1).rows(9) == 0
     order = plan_order(release, [0, 5, 6], prefix=1)
     assert order.rows(1) == 0
     assert (order.due == 2).all()
-    assert len(order.due) == 2 * 9  # both latents of the window, within one token
+    assert len(order.due) == 2 * 25  # both latents of the window, within the ring
 
 
 def test_token_is_released_with_the_first_of_its_cells():

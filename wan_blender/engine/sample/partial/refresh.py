@@ -26,7 +26,7 @@ class Rule:
 
 
 RULES = {
-    "balanced": Rule(warm=2, every=5, reuse=False, stale=0.4),
+    "balanced": Rule(warm=2, every=6, reuse=False, stale=0.4),
     "fast": Rule(warm=2, every=8, reuse=True, stale=0.6),
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 from ....masks.grid import grow
 
 NEVER = np.iinfo(np.int32).max  # as a step
-RING = 1  # tokens of background on each side that are computed with what is generated
+RING = 2  # tokens of background on each side that are computed with what is generated
 _CANARIES = (16, 128)  # at least, at most
 _SIZES = 128  # at most so many sizes of a pass, for compiled blocks
 
