@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from wan_blender.core.settings import Stage
-from wan_blender.engine.conditioning.text import TextOnly, guided_velocity
 from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
 from wan_blender.engine.sample.partial.passes import Passes
-from wan_blender.engine.sample.partial.plan import plan_passes
+from wan_blender.engine.sample.partial.plan import PassPlan, plan_passes
 from wan_blender.engine.sample.release import make_law
 from wan_blender.engine.sample.windows import Window
 from wan_blender.schedule.noise import make_sigmas
@@ -61,6 +59,12 @@ class Shape:
 SCALED_14B = Shape("14B 480p, scaled", 2, 128, 691, 4, (1, 72, 92), 25)
 
 
+WAN_1_3B = Shape("1.3B 480p", 12, 128, 8960, 30, (21, 60, 104))
+WAN_14B = Shape("14B 480p", 40, 128, 13824, 40, (21, 60, 104))
+WAN_1_3B_720P = replace(WAN_1_3B, name="1.3B 720p", latents=(21, 90, 160))
+WAN_14B_720P = replace(WAN_14B, name="14B 720p", latents=(21, 90, 160))
+
+
 def random_model(
     shape: Shape, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> WanTransformer3DModel:
@@ -93,7 +97,7 @@ def square_mask(latents: tuple[int, int, int], share: float) -> np.ndarray:
 
 
 class Run:
-    """A masked run of ``model``, dense or over rows."""
+    """A masked run of ``model``, dense or over rows. Called, it gives the denoised latents."""
 
     def __init__(
         self,
@@ -103,41 +107,56 @@ class Run:
         share: float,
         steps: int,
         guidance: float = 1.0,
-        at_once: bool = False,
     ) -> None:
-        self.model, self.guidance, self.at_once = model, guidance, at_once
+        self.model, self.guidance = model, guidance
         weight = model.patch_embedding.weight
-        clip = torch.from_numpy(square_mask(shape.latents, share))[None, None]
-        self.sigmas = make_sigmas("shifted", steps, SHIFT).tolist()
-        masks = [clip[0, 0].numpy()] * steps
-        windows = [Window(0, shape.latents[0], (1.0,) * shape.latents[0])]
-        spans = [StageSteps(Stage(), 0, steps, guidance, "euler")]
-        self.plan = plan_passes(compute, masks, 2, windows, spans)
+        self.plan = plan_run(shape, compute, share, steps)
         self.passes = Passes(self.plan)
-        self.law = make_law("release", clip.to(weight.device), self.sigmas, SHIFT)
+        self.sigmas = make_sigmas("shifted", steps, SHIFT).tolist()
+        mask = torch.from_numpy(square_mask(shape.latents, share))[None, None].to(weight.device)
+        self.law = make_law("release", mask, self.sigmas, SHIFT)
         size = (1, model.config.in_channels, *shape.latents)
         z, noise = (make_noise(size, seed).to(weight.device) for seed in (1, 2))
-        self.source = MaskedSource(z, noise, clip.to(weight.device))
-        words = torch.randn(2, 1, shape.text, model.config.text_dim)
-        self.text = words.to(weight.device, weight.dtype)
+        self.source = MaskedSource(z, noise, mask)
+        self.given = [call_inputs(model, shape, seed) for seed in (1, 2)]
 
     @torch.no_grad()
     def __call__(self) -> torch.Tensor:
-        """The denoised latents; for ``describe`` of the passes, of this run alone."""
         self.passes = Passes(self.plan)
         self.passes.begin()
-        latents = range(self.source.z.shape[2])
-        velocity = partial(
-            guided_velocity,
-            condition=TextOnly(None, None),
-            positive=self.text[0],
-            negative=self.text[1],
-            guidance=self.guidance,
-            latents=latents,
-            at_once=self.at_once,
-        )
+        return denoise(self._predict, self.source, self.sigmas, self.law).x
 
-        def predict(x: torch.Tensor, level: float, step: int) -> torch.Tensor:
-            return velocity(self.passes.call(self.model, step), x=x, level=level)
+    def _predict(self, x: torch.Tensor, level: float, step: int) -> torch.Tensor:
+        call = self.passes.call(self.model, step)
 
-        return denoise(predict, self.source, self.sigmas, self.law).x
+        def velocity(given: dict[str, torch.Tensor]) -> torch.Tensor:
+            shown = x.to(given["hidden_states"].dtype)
+            time = torch.full_like(given["timestep"], 1000 * level)
+            inputs = {**given, "hidden_states": shown, "timestep": time}
+            return call(**inputs, return_dict=False)[0].float()
+
+        wanted = velocity(self.given[0])
+        if self.guidance == 1:
+            return wanted
+        unwanted = velocity(self.given[1])
+        return unwanted + self.guidance * (wanted - unwanted)
+
+
+def plan_run(shape: Shape, compute: str, share: float, steps: int) -> PassPlan:
+    masks = [square_mask(shape.latents, share)] * steps
+    windows = [Window(0, shape.latents[0], (1.0,) * shape.latents[0])]
+    spans = [StageSteps(Stage(), 0, steps, 1.0, "euler")]
+    return plan_passes(compute, masks, 2, windows, spans)
+
+
+def call_inputs(model: Any, shape: Shape, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Arguments of one call, on the model's device and in its precision."""
+    weight = model.patch_embedding.weight
+    generator = torch.Generator().manual_seed(seed)
+    clip = torch.randn(1, model.config.in_channels, *shape.latents, generator=generator)
+    text = torch.randn(1, shape.text, model.config.text_dim, generator=generator)
+    return {
+        "hidden_states": clip.to(weight.device, weight.dtype),
+        "timestep": torch.tensor([500.0], device=weight.device),
+        "encoder_hidden_states": text.to(weight.device, weight.dtype),
+    }

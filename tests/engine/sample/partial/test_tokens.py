@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_blender.engine.sample.partial.tokens import NEVER, RING, plan_order, release_steps
+from wan_blender.engine.sample.partial.tokens import NEVER, plan_order, release_steps
 
 
 def _release(seed, shape, share, steps=5):
@@ -23,17 +23,17 @@ RELEASES = st.builds(
 )
 
 
-def _neighbours(wanted):
+def _neighbours(wanted, ring):
     """By the definition: within the ring along every axis."""
     near = np.zeros_like(wanted)
     for place in np.argwhere(wanted):
-        near[tuple(slice(max(at - RING, 0), at + RING + 1) for at in place)] = True
+        near[tuple(slice(max(at - ring, 0), at + ring + 1) for at in place)] = True
     return near
 
 
-@given(RELEASES, st.integers(0, 2))
-def test_rows_of_a_step_hold_what_is_free_and_a_ring(release, prefix):
-    order = plan_order(release, range(prefix + len(release)), prefix)
+@given(RELEASES, st.integers(0, 2), st.integers(0, 2))
+def test_rows_of_a_step_hold_what_is_free_and_a_ring(release, prefix, ring):
+    order = plan_order(release, range(prefix + len(release)), prefix, ring)
     assert sorted(order.order) == list(range(order.tokens))
     references = prefix * release[0].size
     for step in range(6):
@@ -42,7 +42,7 @@ def test_rows_of_a_step_hold_what_is_free_and_a_ring(release, prefix):
         if not free.any():
             assert len(rows) == 0
             continue
-        needed = np.flatnonzero(_neighbours(free).ravel()) + references
+        needed = np.flatnonzero(_neighbours(free, ring).ravel()) + references
         assert set(needed) <= set(rows)
         assert order.rows(step) >= order.rows(step - 1)
     assert order.active == (release < NEVER).sum()
@@ -51,7 +51,7 @@ def test_rows_of_a_step_hold_what_is_free_and_a_ring(release, prefix):
 @given(RELEASES)
 def test_canaries_are_background_and_spread(release):
     order = plan_order(release, range(len(release)))
-    background = ~_neighbours(release < NEVER).ravel()
+    background = ~_neighbours(release < NEVER, 1).ravel()
     canaries = order.order[: order.canaries]
     assert background[canaries].all()
     if (release < NEVER).any():
@@ -63,7 +63,7 @@ def test_rows_are_few_where_little_is_free():
     16 x 17 tokens on each latent, and the canaries."""
     release = np.full((21, 30, 52), NEVER, np.int32)
     release[:, 9:21, 20:33] = 0
-    order = plan_order(release, range(21))
+    order = plan_order(release, range(21), ring=2)
     needed = 21 * 16 * 17 + 127
     assert needed <= order.rows(0) <= needed + 2 * (order.tokens // 128 + 1)
 
@@ -79,7 +79,7 @@ def test_window_takes_its_latents_and_the_ring_does_not_reach_over_references():
     release = np.full((6, 8, 8), NEVER, np.int32)
     release[5, 3, 3] = 2
     assert plan_order(release, [0, 1, 2, 3], prefix=1).rows(9) == 0
-    order = plan_order(release, [0, 5, 6], prefix=1)
+    order = plan_order(release, [0, 5, 6], prefix=1, ring=2)
     assert order.rows(1) == 0
     assert (order.due == 2).all()
     assert len(order.due) == 2 * 25  # both latents of the window, within the ring

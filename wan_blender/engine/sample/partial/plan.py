@@ -80,7 +80,8 @@ def plan_passes(
     is shown something else than before.
     """
     release = release_steps(masks, patch)
-    orders = [plan_order(release, _seen(window, prefix), prefix) for window in windows]
+    ring = 0 if compute == DENSE else RULES[compute].ring
+    orders = [plan_order(release, _seen(window, prefix), prefix, ring) for window in windows]
     steps = range(len(masks))
     rows = [sum(order.rows(step) for order in orders) for step in steps]
     dense = frozenset(

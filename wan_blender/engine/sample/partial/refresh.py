@@ -15,19 +15,25 @@ _GROWTH = 1.2  # a larger set of rows than this times the one at the last full p
 
 @dataclass(frozen=True)
 class Rule:
-    """``warm`` full passes at the start of a run, where the layout is decided, then one every
-    ``every`` steps. ``reuse``: every other step between them computes nothing. A pass whose
-    canaries are further than ``stale`` from the last full pass asks for the next one."""
+    """``warm`` full passes at the start of a run, where the layout is decided, then evenly spread
+    ones, ``every`` steps apart at most. After each pass over rows ``repeats`` steps compute
+    nothing.
+
+    ``ring`` tokens around what is generated are computed with it: the fewer full passes, the wider,
+    since what is kept is most wrong right beside it. A pass whose canaries are further than
+    ``stale`` from the last full pass asks for the next one.
+    """
 
     warm: int
     every: int
-    reuse: bool
+    repeats: int
+    ring: int
     stale: float
 
 
 RULES = {
-    "balanced": Rule(warm=2, every=6, reuse=False, stale=0.4),
-    "fast": Rule(warm=2, every=8, reuse=True, stale=0.6),
+    "balanced": Rule(warm=2, every=4, repeats=0, ring=1, stale=0.4),
+    "fast": Rule(warm=2, every=10, repeats=1, ring=2, stale=0.6),
 }
 
 
@@ -47,6 +53,7 @@ class Refresh:
         self._decided, self._kind = -1, DENSE
         self._full: int | None = None
         self._stale = 0.0
+        self._repeated = 0  # steps since rows were computed
 
     def kind(self, step: int) -> str:
         if step != self._decided:
@@ -73,11 +80,19 @@ class Refresh:
             last is None
             or step < rule.warm
             or step in self._forced
-            or step - last >= rule.every
+            or step >= self._due(last)
             or self._stale > rule.stale
             or self._rows[step] > _GROWTH * self._rows[last]
         ):
             return FULL
-        if rule.reuse and self._kind == ROWS and step < len(self._rows) - 1:
+        if self._kind != FULL and self._repeated < rule.repeats and step < len(self._rows) - 1:
+            self._repeated += 1
             return REUSE
+        self._repeated = 0
         return ROWS
+
+    def _due(self, last: int) -> int:
+        """The next full pass after ``last``: up to the step that is forced, all gaps are alike."""
+        end = min((step for step in self._forced if step > last), default=len(self._rows))
+        gaps = -(-(end - last) // self._rule.every)
+        return last - (last - end) // gaps

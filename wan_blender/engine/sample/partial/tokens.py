@@ -11,7 +11,6 @@ import numpy as np
 from ....masks.grid import grow
 
 NEVER = np.iinfo(np.int32).max  # as a step
-RING = 2  # tokens of background on each side that are computed with what is generated
 _CANARIES = (16, 128)  # at least, at most
 _SIZES = 128  # at most so many sizes of a pass, for compiled blocks
 
@@ -59,9 +58,12 @@ def release_steps(masks: Iterable[np.ndarray], patch: int) -> np.ndarray:
     return release
 
 
-def plan_order(release: np.ndarray, latents: Sequence[int], prefix: int = 0) -> Order:
+def plan_order(
+    release: np.ndarray, latents: Sequence[int], prefix: int = 0, ring: int = 1
+) -> Order:
     """The order for a window that shows ``latents`` of the run, which begins with ``prefix``
-    references. References are context: full passes alone renew them.
+    references. References are context: full passes alone renew them. So many tokens of background
+    as ``ring`` are computed with what is generated, along each axis.
 
     ``release`` (t, h, w) are the clip's release steps in tokens, without references.
     """
@@ -70,7 +72,7 @@ def plan_order(release: np.ndarray, latents: Sequence[int], prefix: int = 0) -> 
     seen = release[own]
     near = -seen
     for axis in range(3):
-        near = grow(near, RING, RING, axis)
+        near = grow(near, ring, ring, axis)
     due = np.concatenate([references, -near]).ravel()
     wanted = np.flatnonzero(due < NEVER)
     wanted = wanted[np.argsort(due[wanted], kind="stable")]
