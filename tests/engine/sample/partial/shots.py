@@ -18,22 +18,24 @@ KINDS = ("t2v", "i2v", "clip", "vace", "ti2v")
 SHAPE = (3, 20, 24)  # latents
 _TINY = {
     "num_attention_heads": 2, "attention_head_dim": 32, "text_dim": 32, "freq_dim": 64,
-    "ffn_dim": 128, "num_layers": 3,
+    "ffn_dim": 128,
 }  # fmt: skip
 
 
 @cache
-def model(kind: str, seed: int = 0) -> Any:
+def model(kind: str, seed: int = 0, layers: int = 3) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind == "vace":
-            made = WanVACETransformer3DModel(**_TINY, vace_layers=[0, 2])
+            made = WanVACETransformer3DModel(
+                **_TINY, num_layers=layers, vace_layers=[0, 2][:layers]
+            )
         else:
             channels = {"t2v": 16, "i2v": 36, "clip": 36, "ti2v": 48}[kind]
             given = {"out_channels": 48 if kind == "ti2v" else 16}
             if kind == "clip":
                 given |= {"image_dim": 24, "added_kv_proj_dim": 64}
-            made = WanTransformer3DModel(**_TINY, in_channels=channels, **given)
+            made = WanTransformer3DModel(**_TINY, num_layers=layers, in_channels=channels, **given)
         for parameter in made.parameters():
             if parameter.ndim > 1:
                 fan = parameter[0].numel()

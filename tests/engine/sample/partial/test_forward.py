@@ -55,19 +55,21 @@ def test_rows_over_a_fresh_slab_equal_the_models_own_call(kind, batch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_follow_their_input_and_the_rest_stays(kind):
-    """The input changes where it is free, a little: rows then are near the dense answer, which
-    they are not where keys and values of the rows are not renewed."""
-    given, passes = inputs(kind), _passes()
-    passes.call(model(kind), 1)(**given)
-    (before,) = model(kind)(**given, return_dict=False)
+    """The input changes where it is free. With a single layer the keys and values of all other
+    tokens are as they were, so the rows are exact."""
+    made, given, passes = model(kind, layers=1), inputs(kind), _passes()
+    if kind == "vace":
+        given["control_hidden_states_scale"] = given["control_hidden_states_scale"][:1]
+    passes.call(made, 1)(**given)
+    (before,) = made(**given, return_dict=False)
     moved = {**given, "hidden_states": given["hidden_states"].clone()}
     free = _is_free(moved["hidden_states"])
     moved["hidden_states"][free] += 0.3 * torch.randn(int(free.sum()))
-    (expected,) = model(kind)(**moved, return_dict=False)
-    (got,) = passes.call(model(kind), 2)(**moved)
+    (expected,) = made(**moved, return_dict=False)
+    (got,) = passes.call(made, 2)(**moved)
     free = _is_free(got)
-    change = (expected - before)[free].norm()
-    assert (got - expected)[free].norm() < 0.25 * change
+    assert _error(got[free], expected[free]) <= 1e-6
+    assert (expected - before)[free].abs().max() > 0.1
     far = torch.zeros(SHAPE, dtype=torch.bool)
     far[0, :2, -2:] = True  # outside the ring, and no canary
     order = passes.plan.orders[0]
