@@ -12,7 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import denoise, export, generate, hygiene_view, latency, length
+from . import compute, denoise, export, generate, hygiene_view, latency, length
 
 README = Path(__file__).parent / "README.md"
 
@@ -21,6 +21,7 @@ def main(*blender_pythons: str) -> int:
     rows = []
     for name, measure in (
         ("denoise loop", denoise.measure),
+        ("passes over rows", compute.measure),
         ("latency and memory", latency.measure),
         ("generate", lambda: generate.measure(blender_pythons[0])),
         ("long shots", length.measure),

@@ -112,6 +112,24 @@ class Sampling:
             "beta": "Denser at both ends, equal to ComfyUI's schedule of that name",
         },
     )
+    compute: str = schema.choice(
+        "dense",
+        "How much of the shot each step computes; what is kept is exact with all of them",
+        {
+            "dense": "All of it, at every step",
+            "balanced": "What is generated and a ring around it; all of it every few steps. Takes "
+            "memory for what is kept between",
+            "fast": "The same with fewer full steps, and every other step between them repeats "
+            "the one before",
+        },
+    )
+    reuse: float = schema.number(
+        0.0,
+        "Skip a step whose prediction would change less than this since the last one that was "
+        "made, as a share of itself; 0 makes all of them",
+        0,
+        1,
+    )
     sigmas: list[float] = schema.many(
         float,
         "Explicit noise levels, falling from at most 1 to 0; replaces schedule, steps and strength",

@@ -5,16 +5,18 @@ was not enough, going on from the last finished step."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from ..core.errors import OutOfMemory
+from ..schedule.stages import StageSteps
 from .models.memory import MemoryPlan, refuse, step_down
 from .models.parts import OnTensor
 from .models.stage_models import StageModels
 from .plan import Plan
 from .sample.loop import State
+from .sample.partial.passes import Passes
 
 # How a lack of memory is told where it is no error of its own class, in lower case.
 _TOLD = (
@@ -33,14 +35,15 @@ T = TypeVar("T")
 
 
 class Fitting:
-    """``memory`` is the plan in force for ``models``, those of all stages; ``measures`` counts the
-    steps down that were needed."""
+    """``memory`` is the plan in force for ``models``, those of all stages, and for the ``passes``
+    over them; ``measures`` counts the steps down that were needed."""
 
     def __init__(self, plan: Plan, watch: OnTensor) -> None:
         self._plan = plan
         self.models = StageModels(plan.bundle, plan.job.model, plan.job.loras, plan.stages, watch)
         self.memory: MemoryPlan = plan.memory
         self.measures = 0
+        self.passes = Passes(plan.passes)
         self.models.fit(self.memory)
 
     def run(self, phase: str, work: Callable[[], T]) -> T:
@@ -54,6 +57,12 @@ class Fitting:
                     raise
                 reason = error.with_traceback(None)  # whose frames would hold the tensors
             self._step_down(phase, reason)
+
+    def use(self, span: StageSteps) -> Any:
+        """The transformer for ``span``; what was kept of another, or of a call that did not fit,
+        is let go first."""
+        self.passes.begin(self.memory.keeps_slab)
+        return self.models.use(span)
 
     def denoise(
         self, advance: Callable[[State | None, OnStep], State], state: State | None

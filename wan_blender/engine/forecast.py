@@ -12,7 +12,7 @@ from ..core.settings import Job
 from ..schedule.stages import plan_stages
 from .frames.region import plan_region
 from .models.bundle import open_model
-from .plan import fit_memory
+from .plan import fit_memory, tokens_of
 from .report import describe_memory
 from .sample.windows import plan_windows
 
@@ -32,7 +32,8 @@ def forecast(text: str) -> dict[str, Any]:
     region = plan_region(job.shot.frame_count, canvas, box, job.region, bundle.traits)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
     windows = plan_windows(region.grid.latent_shape[0], job.windows, bundle.traits.native_frames)
-    machine, _, memory = fit_memory(job, bundle, region, stages, windows)
+    kept = 0 if job.sampling.compute == "dense" else sum(tokens_of(region, windows))
+    machine, _, memory = fit_memory(job, bundle, region, stages, windows, kept_tokens=kept)
     return {
         "size": [region.grid.padded_width, region.grid.padded_height, region.grid.padded_frames],
         **describe_memory(machine, memory),

@@ -94,6 +94,8 @@ def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
             "measures": fitting.memory.measures,
             "measures_taken": fitting.measures,
         }
+        if plan.passes:
+            report["compute"] = fitting.passes.describe()
         report["loras_skipped"] = fitting.models.skipped
         keep_promise(report, part, len(plan.shot))
         report["files"] = list_files(part)
@@ -200,7 +202,6 @@ def sample(
     sigmas = plan.stages.sigmas
     starts = [span.start for span in plan.stages.spans]
     law = make_law(job.mask.law, source.mask, sigmas, job.sampling.shift, job.mask.softness, starts)
-    models = fitting.models
     wanted, negative = text
     state, solver = None, ""
     for span in plan.stages.spans:
@@ -211,7 +212,7 @@ def sample(
             def one(x, level, latents, number):
                 positive = wanted[number * len(wanted) // len(plan.windows)]
                 velocity = guided_velocity(
-                    transformer,
+                    fitting.passes.call(transformer, step, number),
                     condition,
                     positive,
                     negative,
@@ -230,7 +231,7 @@ def sample(
             )
 
         def advance(state, on_step, span=span, predict=predict):
-            model = partial(predict, transformer=models.use(span), guidance=span.guidance)
+            model = partial(predict, transformer=fitting.use(span), guidance=span.guidance)
             return denoise(
                 model,
                 source,
@@ -247,7 +248,8 @@ def sample(
             state = replace(state, history=History())
         solver = span.solver
         state = fitting.denoise(advance, state)
-    models.unload()
+    fitting.passes.drop()
+    fitting.models.unload()
     return state.x[:, :, conditions[0].prefix :]
 
 

@@ -4,12 +4,15 @@ follows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from ..core import job as jobs
 from ..core.errors import InvalidJob, OutOfMemory
+from ..core.job_pictures import REFERENCES, pictures
 from ..core.settings import Job
 from ..masks.crop import grown
 from ..schedule.stages import StagePlan, plan_stages
@@ -22,8 +25,10 @@ from .hygiene.treatment import Treatment
 from .models.bundle import Bundle, open_model
 from .models.files.lora_files import lora_file
 from .models.memory import Machine, MemoryPlan, Sizes, measure_machine, plan_memory
-from .models.run_sizes import measure_run
+from .models.run_sizes import measure_run, slab_gb
 from .models.stage_models import StageModels
+from .sample.partial.plan import PassPlan, plan_passes
+from .sample.release import make_law
 from .sample.windows import Window, plan_windows
 
 
@@ -41,6 +46,7 @@ class Plan:
     machine: Machine
     sizes: Sizes
     memory: MemoryPlan
+    passes: PassPlan | None  # None: every call computes all, and nothing is kept
     notes: list[str]  # what the model is not told, in words
 
     @property
@@ -89,8 +95,12 @@ def make_plan(
             f"{len(windows)} windows.",
             "Use fewer sections, or a smaller windows.frames.",
         )
-    conditions = len(set(treatment.phases(len(stages.sigmas) - 1)))
-    machine, sizes, memory = fit_memory(job, bundle, region, stages, windows, conditions)
+    phases = treatment.phases(len(stages.sigmas) - 1)
+    references = len(pictures(folder, job.model_mask, REFERENCES))
+    passes = _plan_passes(job, bundle, masks, stages, windows, phases, references)
+    machine, sizes, memory = fit_memory(
+        job, bundle, region, stages, windows, len(set(phases)), passes.kept_tokens if passes else 0
+    )
     return Plan(
         folder,
         job,
@@ -104,7 +114,34 @@ def make_plan(
         machine,
         sizes,
         memory,
+        passes,
         notes,
+    )
+
+
+def _plan_passes(
+    job: Job,
+    bundle: Bundle,
+    masks: MaskPlan,
+    stages: StagePlan,
+    windows: list[Window],
+    phases: Sequence[str],
+    references: int,
+) -> PassPlan | None:
+    if job.sampling.compute == "dense" and not job.sampling.reuse:
+        return None
+    mask, sigmas = torch.from_numpy(masks.latent), stages.sigmas
+    starts = [span.start for span in stages.spans]
+    law = make_law(job.mask.law, mask, sigmas, job.sampling.shift, job.mask.softness, starts)
+    return plan_passes(
+        job.sampling.compute,
+        [law(step).numpy() for step in range(len(phases))],
+        bundle.traits.patch,
+        windows,
+        stages.spans,
+        references,
+        frozenset(s for s in range(1, len(phases)) if phases[s] != phases[s - 1]),
+        job.sampling.reuse,
     )
 
 
@@ -115,14 +152,16 @@ def fit_memory(
     stages: StagePlan,
     windows: list[Window],
     conditions: int = 1,
+    kept_tokens: int = 0,
 ) -> tuple[Machine, Sizes, MemoryPlan]:
     """What the machine has, what the run takes, and how the one is made to fit the other;
-    ``conditions`` is how many the run holds. Raises OutOfMemory for a shot whose latents alone do
+    ``conditions`` is how many the run holds, ``kept_tokens`` of how many tokens keys and values
+    are kept between steps. Raises OutOfMemory for a shot whose latents alone do
     not fit, and WrongModel or WeightsMissing for stages' models and LoRAs that do not."""
     machine = measure_machine(bundle.device)
     latents = _check_length(region, bundle, machine, conditions)
     size = (region.grid.padded_height, region.grid.padded_width)
-    tokens = _tokens_at_once(region, windows)
+    tokens = max(tokens_of(region, windows))
     models = StageModels(bundle, job.model, job.loras, stages)
     loras = _loras_gb(models, stages)
     models.check_loras()
@@ -136,6 +175,9 @@ def fit_memory(
             held = {"transformer": needed.transformer, "quantised": needed.quantised}
             sizes = replace(sizes, blocks=needed.blocks, **held)
     guided = any(span.guidance != 1 for span in stages.spans)
+    kept = kept_tokens * (2 if guided else 1)
+    slab = max(slab_gb(b, kept) for b in (bundle, *models.bundles))
+    sizes = replace(sizes, slab=slab)
     return machine, sizes, plan_memory(machine, sizes, guided)
 
 
@@ -167,7 +209,8 @@ def _check_length(region: Region, bundle: Bundle, machine: Machine, conditions: 
     return needed
 
 
-def _tokens_at_once(region: Region, windows: list[Window]) -> int:
-    latents = max(w.stop - w.start + (w.anchor is not None) for w in windows)
+def tokens_of(region: Region, windows: list[Window]) -> list[int]:
+    """Model tokens of each window."""
     _, h, w = region.grid.latent_shape
-    return latents * (h // region.grid.patch) * (w // region.grid.patch)
+    tokens = (h // region.grid.patch) * (w // region.grid.patch)
+    return [tokens * (w.stop - w.start + (w.anchor is not None)) for w in windows]

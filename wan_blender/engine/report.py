@@ -80,6 +80,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "findings": [finding.to_dict() for finding in check_plan(plan)],
         },
         "memory": describe_memory(plan.machine, plan.memory),
+        **({"compute": plan.passes.describe()} if plan.passes else {}),
     }
 
 

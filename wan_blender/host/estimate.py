@@ -162,5 +162,5 @@ def _describe(view: Outlook) -> str:
     kept = {name: everything[name] for name in ("model", "windows", "region", "loras", "stages")}
     width, height = view.canvas
     shot = {"width": width, "height": height, "frame_count": view.frames, "fps_num": 24}
-    sampling = {"guidance": everything["sampling"]["guidance"]}
+    sampling = {name: everything["sampling"][name] for name in ("guidance", "compute")}
     return json.dumps({"shot": shot, "sampling": sampling, **kept})

@@ -48,6 +48,7 @@ class Sizes:
     quantised: float  # the transformer with its matrices in fp8
     work: float = 0.0  # the transformer's largest packed matrix, unpacked for its product
     quantised_work: float = 0.0  # the same with all matrices of its blocks in fp8
+    slab: float = 0.0  # keys and values kept between steps by passes over rows
     base: float = 0.0  # held through all phases: latents, conditions, on the CPU work areas
 
 
@@ -65,6 +66,8 @@ class MemoryPlan:
     free_gb: float
     text_on_cpu: bool = False  # the text encoder runs on the processor, from RAM
     vae_on_cpu: bool = False
+    wants_slab: bool = False  # the run would compute part of the tokens at most steps
+    keeps_slab: bool = False  # and there is room for what that keeps
 
     @property
     def fits(self) -> bool:
@@ -76,6 +79,7 @@ class MemoryPlan:
         return [
             text
             for text, on in (
+                ("all tokens at every step", self.wants_slab and not self.keeps_slab),
                 ("guidance in two calls", self.guided and not self.batch_guidance),
                 ("tiled decode", self.tiled_decode),
                 ("fp8 weights", self.quantise),
@@ -112,7 +116,8 @@ def plan_memory(machine: Machine, sizes: Sizes, guidance: bool = True) -> Memory
     """
     at_once = guidance and machine.device != "cpu"
     free = max(0.0, machine.device_gb - (_MARGIN_GB if machine.device != "cpu" else 0.0))
-    start = MemoryPlan(0, at_once, at_once, False, False, -1, 0.0, free)
+    kept = {"wants_slab": sizes.slab > 0, "keeps_slab": sizes.slab > 0}
+    start = MemoryPlan(0, at_once, at_once, False, False, -1, 0.0, free, **kept)
     plan = replace(start, predicted_gb=predict(start, sizes))
     while not plan.fits:
         lower = step_down(plan, sizes, machine)
@@ -138,7 +143,10 @@ def predict_phases(plan: MemoryPlan, sizes: Sizes) -> dict[str, float]:
     taken = {
         "text": 0.0 if plan.text_on_cpu else sizes.text_encoder,
         "encoding": 0.0 if plan.vae_on_cpu else sizes.vae + sizes.encode,
-        "denoising": held + work + sizes.call * (2 if plan.batch_guidance else 1),
+        "denoising": held
+        + work
+        + sizes.call * (2 if plan.batch_guidance else 1)
+        + (sizes.slab if plan.keeps_slab else 0.0),
         "decoding": 0.0 if plan.vae_on_cpu else sizes.vae + pixels,
     }
     return {phase: sizes.base + gb for phase, gb in taken.items()}
@@ -155,6 +163,7 @@ def step_down(
         return predict_phases(of, sizes)[phase] if phase else predict(of, sizes)
 
     options = [
+        replace(plan, keeps_slab=False) if plan.keeps_slab else None,
         replace(plan, batch_guidance=False) if plan.batch_guidance else None,
         replace(plan, tiled_decode=True) if not plan.tiled_decode else None,
         replace(plan, quantise=True)

@@ -69,6 +69,14 @@ def measure_run(
     )
 
 
+def slab_gb(bundle: Bundle, tokens: int) -> float:
+    """Keys and values of ``tokens`` in every self-attention of the transformer."""
+    config = bundle.parts["transformer"].config
+    channels = config["num_attention_heads"] * config["attention_head_dim"]
+    layers = config["num_layers"] + len(config.get("vace_layers") or ())
+    return 2 * tokens * channels * layers * bundle.dtype.itemsize / _GB
+
+
 def weights_gb(part: Component, width_bytes: int) -> float:
     """Room the tensors take once they are loaded."""
     total = 0.0

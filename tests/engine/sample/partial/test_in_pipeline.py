@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Partial passes through the engine as a user runs it, on models of every kind."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.engine.folders import make_job, noise_plate
+from tests.engine.untrained import write_untrained
+from wan_blender.core.job import frame_name
+from wan_blender.engine import fitting as fitting_room
+from wan_blender.engine.check import check
+from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.models.memory import Machine
+from wan_blender.engine.pipeline import generate
+from wan_blender.engine.plan import make_plan
+from wan_blender.engine.watch import Watch
+
+SIZE = (9, 96, 160)
+SETTINGS = {"sampling__steps": 12, "region__mode": "whole", "output__full_frames": True}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path_factory.getbasetemp() / "tensors"))
+
+
+def _job(folder, **settings):
+    mask = np.zeros(SIZE, np.uint16)
+    mask[1:, 16:32, 16:32] = 65535
+    return make_job(folder, noise_plate(*SIZE), mask, **SETTINGS | settings)
+
+
+def _frames(folder):
+    names = map(frame_name, range(SIZE[0]))
+    return np.stack([read_png(folder / "result" / "frames" / name) for name in names])
+
+
+@pytest.mark.parametrize("kind", ["t2v", "i2v", "ti2v", "vace"])
+def test_every_kind_of_model_runs_over_rows(tmp_path, kind):
+    path = write_untrained(tmp_path / "model", kind, boundary=0.7 if kind == "t2v" else None)
+    settings = {"model__path": str(path), "windows__frames": 5 if kind == "vace" else 0}
+    job = _job(tmp_path / "job", sampling__compute="fast", **settings)
+    report = generate(job, Watch(job))
+    assert report["max_latent_diff_kept"] == 0
+    assert report["max_diff_outside"] == 0
+    said = report["compute"]
+    assert said["used"] == "fast"
+    assert set(said["passes"]) == {"full", "rows", "reuse"}
+    assert 0 < said["active_share"] < said["rows_share"] <= 1
+    assert said == json.loads((job / "result" / "report.json").read_text())["compute"]
+
+
+def test_bundled_model_with_references_and_hygiene_makes_nearly_the_dense_picture(tmp_path):
+    settings = {"hygiene__mode": "scheduled", "hygiene__end": 0.3}
+    shown = []
+    for compute in ("dense", "balanced"):
+        job = _job(tmp_path / compute, sampling__compute=compute, **settings)
+        (job / "references").mkdir()
+        write_png(job / "references" / "a.png", noise_plate(1, 40, 40)[0])
+        report = generate(job, Watch(job))
+        assert ("compute" in report) == (compute == "balanced")
+        shown.append(_frames(job).astype(float))
+    assert report["compute"]["used"] == "balanced"
+    assert report["compute"]["passes"]["full"] >= 2 * 4
+    dense, balanced = shown
+    assert not np.array_equal(dense, balanced)
+    inside = np.s_[1:, 16:32, 16:32]
+    assert np.abs(dense - balanced)[inside].mean() < 0.1 * dense[inside].std()
+
+
+def test_check_foretells_what_the_run_computes(tmp_path):
+    job = _job(tmp_path, sampling__compute="balanced")
+    said = check(job)["compute"]
+    assert 0.1 < said["predicted_ratio"] < 1 / 1.3
+    assert "compute" not in check(_job(tmp_path / "dense"))
+
+
+def test_slab_is_counted_and_given_up_first(tmp_path, monkeypatch):
+    """Out of memory in a pass over rows: the run goes on with all tokens from the same step."""
+    job = _job(tmp_path, sampling__compute="balanced")
+    plan, dense = make_plan(job), make_plan(_job(tmp_path / "dense"))
+    traits = plan.bundle.parts["transformer"].config
+    layers = traits["num_layers"] + len(traits["vace_layers"])
+    channels = traits["num_attention_heads"] * traits["attention_head_dim"]
+    tokens = 3 * 6 * 10
+    assert plan.sizes.slab == pytest.approx(2 * 2 * 4 * tokens * channels * layers / 1e9)
+    assert plan.memory.predicted_gb >= dense.memory.predicted_gb
+    real, calls = fitting_room.Passes.call, []
+
+    def call(self, model, step, window=0):
+        made = real(self, model, step, window)
+
+        def run(**given):
+            calls.append((step, made is model))
+            if step == 5 and made is not model:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return made(**given)
+
+        return run
+
+    monkeypatch.setattr(fitting_room.Passes, "call", call)
+    # what denoising takes must be the most of all, for the plan to give something up for it
+    machine = Machine("cuda", 80.0, 64.0)
+    monkeypatch.setattr("wan_blender.engine.plan.measure_machine", lambda device: machine)
+    report = generate(job, Watch(job))
+    assert report["memory"]["measures_taken"] == 1
+    assert "all tokens at every step" in report["memory"]["measures"]
+    assert report["compute"]["used"] == "dense"
+    assert "memory" in report["compute"]["why"]
+    assert [own for step, own in calls if step < 5] == [False] * 5
+    assert all(own for step, own in calls if step > 5)
+    assert report["max_latent_diff_kept"] == 0
