@@ -45,7 +45,10 @@ def ask(url: str, token: str = "", start: int = 0, method: str = "GET") -> http.
     if start:
         made.add_header("Range", f"bytes={start}-")
     try:
-        return _within(ANSWER_S, lambda: urllib.request.urlopen(made, timeout=TIMEOUT_S))
+        opened: http.client.HTTPResponse = _within(
+            ANSWER_S, lambda: urllib.request.urlopen(made, timeout=TIMEOUT_S)
+        )
+        return opened
     except urllib.error.HTTPError as error:
         error.close()  # it is kept, with its headers, by the error that is made of it
         raise

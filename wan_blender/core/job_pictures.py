@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .errors import InvalidJob, from_os_error
 from .mask_settings import ModelMask
@@ -49,7 +50,7 @@ def _find(folder: Path, settings: ModelMask, name: str) -> list[Path]:
 def take_pictures(folder: Path, job: Job) -> Job:
     """Copy the pictures that ``job`` names into its folder; the job with the names of the copies.
     Raises InvalidJob for one that is not there, DiskFull."""
-    taken: dict[str, str] = {}
+    taken: dict[str, Any] = {}
     for name, usual in PICTURES.items():
         if not getattr(job.model_mask, name):
             continue
@@ -70,5 +71,5 @@ def take_pictures(folder: Path, job: Job) -> Job:
 def locate_pictures(folder: Path, job: Job) -> Job:
     """``job`` with the full paths of the pictures in its folder: what another job can take."""
     named = {name: getattr(job.model_mask, name) for name in PICTURES}
-    found = {name: str(folder / path) for name, path in named.items() if path}
+    found: dict[str, Any] = {name: str(folder / path) for name, path in named.items() if path}
     return replace(job, model_mask=replace(job.model_mask, **found))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -99,7 +100,7 @@ def is_claimed(folder: Path) -> bool:
 def _lock(file: IO[str]) -> None:
     """Raises OSError with an errno of TAKEN where another holds it. A file system without locks
     is no reason not to work."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         file.seek(FAR)

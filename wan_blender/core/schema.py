@@ -84,13 +84,13 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
     and what is expected. Missing fields take their defaults where they have one."""
     if not isinstance(data, dict):
         raise InvalidJob(f"{where} is {show(data)}; expected an object.")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, 1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(fields)}."
             raise InvalidJob(f"{where} has no field {show(key)}.", hint)
-    types = field_types(cls)
+    types = field_types(cls)  # type: ignore[arg-type]
     values = {}
     for name, field in fields.items():
         path = f"{where}.{name}"
@@ -115,7 +115,7 @@ def assign(value: Any, path: str, raw: str) -> None:
     setattr(owner, field.name, _read_leaf(field.metadata, _parse(raw, field), path))
 
 
-def _leaves(value: Any, start: str = "") -> dict[str, tuple[Any, dataclasses.Field]]:
+def _leaves(value: Any, start: str = "") -> dict[str, tuple[Any, dataclasses.Field[Any]]]:
     """Each setting inside of ``value`` by its dotted name: the object it is on, and its field."""
     found = {}
     for field in dataclasses.fields(value):
@@ -130,9 +130,9 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _read(field: dataclasses.Field, type_: Any, data: Any, path: str) -> Any:
+def _read(field: dataclasses.Field[Any], type_: Any, data: Any, path: str) -> Any:
     if dataclasses.is_dataclass(type_):
-        return from_dict(type_, data, path)
+        return from_dict(type_, data, path)  # type: ignore[arg-type]
     return _read_leaf(field.metadata, data, path)
 
 
@@ -178,7 +178,7 @@ def _read_item(rules: Any, data: Any, path: str) -> Any:
     if rules["low"] is not None and _is_number(data, "number"):
         _check_limits(rules, data, path)
     if dataclasses.is_dataclass(item):
-        return from_dict(item, data, path)
+        return from_dict(item, data, path)  # type: ignore[arg-type]
     if item is float and _is_number(data, "number") and abs(data) <= sys.float_info.max:
         return float(data)
     if item is str and isinstance(data, str):
@@ -210,7 +210,7 @@ def _is_number(data: Any, kind: str) -> bool:
     return kind == "number" and isinstance(data, float) and math.isfinite(data)
 
 
-def _parse(raw: str, field: dataclasses.Field) -> Any:
+def _parse(raw: str, field: dataclasses.Field[Any]) -> Any:
     kind = field.metadata["kind"]
     try:
         if kind == "integer":

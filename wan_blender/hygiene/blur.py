@@ -83,8 +83,12 @@ def soften(image: np.ndarray, radius: np.ndarray, keep_edges: bool = False) -> n
 def _around(mask: np.ndarray) -> tuple[slice, slice]:
     """The box of ``mask`` and as far around it as the coarsest band reaches."""
     reach = 2 * ((1 << len(FREQUENCY)) - 1)
-    spans = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return tuple(slice(max(s[0] - reach, 0), s[-1] + 1 + reach) for s in spans)
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+
+    def around(span: np.ndarray) -> slice:
+        return slice(max(span[0] - reach, 0), span[-1] + 1 + reach)
+
+    return around(rows), around(columns)
 
 
 def _outlines(plane: np.ndarray) -> np.ndarray:

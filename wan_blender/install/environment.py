@@ -137,7 +137,7 @@ def _install_packages(
     cancelled: threading.Event,
 ) -> bool:  # fmt: skip
     """torch and the locked packages; whether the wheels of both were fetched here and are kept."""
-    kept = []
+    kept: list[bool] = []
     for group in recipe.packages:
         tell(f"Installing {group.says}")
         index, wheels = group.index, _engines(home) / "wheels" / group.name

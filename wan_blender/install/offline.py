@@ -130,7 +130,8 @@ def find_python(uv: str, folder: Path, version: str, pythons: Path, run: Runner)
 
 def _unpack(archive: Path, pythons: Path) -> Path:
     """Unpack Python's ``archive`` in a folder of its own; its interpreter."""
-    place = pythons / _SHORT.search(archive.name)[0]
+    short = _SHORT.search(archive.name)
+    place = pythons / (short[0] if short else archive.stem)
     if not place.exists():
         part = place.with_name(f"{place.name}.part")
         discard(part)

@@ -80,7 +80,8 @@ def find_uv(tools: Path, run: Runner, offline: Path | None = None) -> str:
     than the pinned one; else that comes into the tools folder, from its wheel in the folder
     ``offline`` or by this Python's pip."""
     lock, own = LOCK.read_text(encoding="utf-8"), str(tools / "bin")
-    wanted = _numbers(_PIN.search(lock)[1])
+    pinned = _PIN.search(lock)
+    wanted = _numbers(pinned[1] if pinned else "")
     for places in (own, None, os.pathsep.join(map(str, _USUAL))):
         found = find_program("uv", places)
         if found and _version(found) >= wanted:
@@ -120,8 +121,8 @@ def _pip() -> list[str]:
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     ensurepip = importlib.util.find_spec("ensurepip")
-    folder = Path(ensurepip.origin).with_name("_bundled") if ensurepip else Path()
-    wheels = sorted(folder.glob("pip-*.whl"))
+    origin = ensurepip.origin if ensurepip else None
+    wheels = sorted(Path(origin).with_name("_bundled").glob("pip-*.whl")) if origin else []
     if not wheels:
         raise EngineMissing(
             f"uv, which installs the engine, is not there, and {sys.executable} has neither pip "

@@ -140,7 +140,7 @@ def make_preview(
         return None
     height, width = read(0).shape
     canvas = width, height
-    crop = plan_crop(count, canvas, grown(box, mask.grow_px, canvas), region, sizes)
+    crop = plan_crop(count, canvas, grown(box, mask.grow_px, canvas) or box, region, sizes)
     of_frames = frame_cells(frames(), crop, mask)
     cells = latent_mask(of_frames, crop, mask)
     strays = latent_grid.stray_cells(of_frames, cells, crop.grid)

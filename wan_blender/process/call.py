@@ -26,7 +26,7 @@ class EngineCall:
         self.progress: dict[str, Any] = {}
         self._error: dict[str, str] = {}
         self._answer: list[str] = []
-        command = (python, "-m", "wan_blender.engine", *arguments)
+        command: tuple[str | Path, ...] = (python, "-m", "wan_blender.engine", *arguments)
         try:
             self._child = Child(command, self._answer.append, self._read_progress)
         except OSError as error:

@@ -12,11 +12,12 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..core.errors import EngineMissing
 
@@ -121,9 +122,11 @@ class Child:
 
     def write(self, line: str) -> None:
         """One line to its stdin. A child that is gone is noticed elsewhere."""
+        pipe = self._child.stdin
         with contextlib.suppress(OSError, ValueError):
-            self._child.stdin.write(line + "\n")
-            self._child.stdin.flush()
+            if pipe:
+                pipe.write(line + "\n")
+                pipe.flush()
 
     def hang_up(self) -> None:
         """End its stdin, which asks it to finish."""
@@ -158,9 +161,9 @@ class Child:
         self.hang_up()
 
 
-def _own_group() -> dict[str, object]:
+def _own_group() -> dict[str, Any]:
     """Ctrl-C in the host's terminal is the host's affair, and one kill reaches grandchildren."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
         return {"creationflags": flags}
     return {"start_new_session": True}

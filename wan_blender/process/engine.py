@@ -188,7 +188,8 @@ class EngineProcess:
             self._watchdog.saw(message.phase, message.step)
         elif isinstance(message, (protocol.Done, protocol.Failed)):
             self.state, self._cancelled_at = EngineState.READY, 0.0
-            self._start.child.last_lines.clear()  # what a later death is told by is not of this job
+            if self._start and self._start.child:
+                self._start.child.last_lines.clear()  # a later death is told by other words
             if isinstance(message, protocol.Done):
                 self._watchdog.end()
 
@@ -215,12 +216,13 @@ class EngineProcess:
             self._fail(self._died(f"The engine is stuck and was ended. {stuck}."))
 
     def _ended(self) -> None:
-        start = self._start
-        if start.fault:
-            self._fail(start.fault)
+        child = self._start.child if self._start else None
+        if child is None:  # it could not be made
+            fault = self._start.fault if self._start else None
+            self._fail(fault or EngineMissing(f"{self.python} could not be started.", REMEDY))
             return
-        start.child.wait(0.5)  # the other pipe's last lines come at the same moment
-        code = start.child.code or 0
+        child.wait(0.5)  # the other pipe's last lines come at the same moment
+        code = child.code or 0
         if self.hello is None and code >= 0:
             self._fail(self._unfit(f"it ended with exit code {code} and said nothing"))
             return
@@ -230,15 +232,15 @@ class EngineProcess:
     def _unfit(self, silence: str) -> EngineMissing:
         """Why a Python ended before Hello: what the engine says of it as JSON, its last line where
         not even the engine ran, or ``silence``."""
-        lines = self._start.child.last_lines
-        said = lines[-1] if lines else silence
+        child = self._start.child if self._start else None
+        said = child.last_lines[-1] if child and child.last_lines else silence
         message = f"{self.python} cannot run the engine: {said}."
         with contextlib.suppress(ValueError, KeyError, TypeError):
             message = json.loads(said)["error"]["message"]
         return EngineMissing(message, f"{REMEDY} Copy Report there lists what is missing.")
 
     def _died(self, message: str) -> EngineDied:
-        child = self._start.child
+        child = self._start.child if self._start else None
         lines = "\n".join(child.last_lines) if child else ""
         return EngineDied(
             f"{message} Its last words:\n{lines}" if lines else message,
