@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What passes over rows save, and what they cost in the picture.
 
-Times are of whole runs on one thread at the proportions of the 14B model; errors are of the bundled
+Times are of calls on one thread at the proportions of the 14B model; errors are of the bundled
 model, whose dense run in bfloat16 with another attention kernel is the floor they stand beside.
 """
 
@@ -11,8 +11,10 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -29,12 +31,15 @@ from wan_blender.engine.frames import vae as codec
 from wan_blender.engine.frames.seams import SeamMeter
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.sample.partial import plan as planning
+from wan_blender.engine.sample.partial.passes import Passes
+from wan_blender.engine.sample.partial.plan import PassPlan
+from wan_blender.engine.sample.partial.refresh import DENSE, FULL, ROWS
 from wan_blender.engine.watch import Watch
 from wan_blender.masks.crop import ModelSizes, plan_crop
 
-from .shapes import SCALED_14B, Run, random_model
+from .shapes import SCALED_14B, Shape, call_inputs, plan_run, random_model
 
-STEPS, SHARES, MODES = 40, (0.10, 0.25, 0.50), ("balanced", "fast")
+CALLS, STEPS, SHARES, MODES = 5, 40, (0.10, 0.25, 0.50), ("balanced", "fast")
 PLATE, CLIPS, SIDE, FRAMES, MASK = (832, 480), 4, 128, 17, 0.10
 Row = tuple[str, str, str]
 
@@ -53,21 +58,42 @@ def _times(steps: int = STEPS) -> list[Row]:
     torch.manual_seed(0)
     model, rows = random_model(shape), []
     how = f"14B at 832x480, 81 frames, scaled to {shape.channels} channels, {shape.layers} layers"
-    how += f", {steps} steps, processor time of one thread"
+    how += f", {steps} steps; medians of {CALLS} calls in turn, processor time of one thread"
     for share in SHARES:
-        runs = {mode: Run(model, shape, mode, share, steps) for mode in ("dense", *MODES)}
-        spent = {mode: _seconds(run) for mode, run in runs.items()}
         for mode in MODES:
-            plan = runs[mode].plan
-            said = f"{spent[mode] / spent['dense']:.3f} (predicted {plan.predicted:.3f})"
+            ratio, plan = _ratio(model, shape, shape, mode, share, steps)
+            said = f"{ratio:.3f} (predicted {plan.predicted:.3f})"
             what = f"denoise, {mode} / dense, mask {plan.active_share:.0%} of the tokens"
             rows.append((what, said, f"{how}; rows {max(plan.rows) / plan.tokens:.0%}"))
     tokens, share = cropped(PLATE, MASK)
     crop = replace(shape, latents=_latents(round(tokens * shape.tokens), shape.latents))
-    run = Run(model, crop, "fast", share, steps)
-    said = f"{_seconds(run) / spent['dense']:.3f} (predicted {run.plan.predicted:.3f} of the crop)"
+    ratio, plan = _ratio(model, shape, crop, "fast", share, steps)
+    said = f"{ratio:.3f} (predicted {plan.predicted:.3f} of the crop)"
     what = f"denoise, {MASK:.0%} mask on an 832x480 plate, crop and fast / dense full frame"
     return [*rows, (what, said, f"{how}; the crop has {tokens:.0%} of the tokens")]
+
+
+@torch.no_grad()
+def _ratio(
+    model: Any, whole: Shape, shape: Shape, mode: str, share: float, steps: int
+) -> tuple[float, PassPlan]:
+    """Time of a run in ``mode`` over ``shape`` over that of a dense one over ``whole``: its passes
+    by kind, each as long as such a call takes. A repeated step takes none."""
+    plan = plan_run(shape, mode, share, steps)
+    refresh, passes = plan.refresh(), Passes(plan)
+    kinds = [refresh.kind(step) for step in range(steps)]
+    dense, given = call_inputs(model, whole), call_inputs(model, shape)
+    first = {kind: kinds.index(kind) for kind in (FULL, ROWS)}
+    spent: dict[str, list[float]] = {DENSE: [], FULL: [], ROWS: []}
+    passes.begin()
+    for _ in range(CALLS):
+        spent[DENSE].append(_seconds(lambda: model(**dense, return_dict=False)))
+        for kind, step in first.items():
+            passes.call(model, first[FULL])  # rows are due only after a full pass
+            spent[kind].append(_seconds(lambda step=step: passes.call(model, step)(**given)))
+    taken = {kind: statistics.median(seconds) for kind, seconds in spent.items()}
+    total = sum(kinds.count(kind) * taken[kind] for kind in first)
+    return total / (steps * taken[DENSE]), plan
 
 
 def cropped(plate: tuple[int, int], mask: float) -> tuple[float, float]:
@@ -88,9 +114,9 @@ def _latents(tokens: int, like: tuple[int, int, int]) -> tuple[int, int, int]:
     return (1, 2 * high, 2 * max(1, round(tokens / high)))
 
 
-def _seconds(run: Run) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     began = time.process_time()
-    run()
+    call()
     return time.process_time() - began
 
 
