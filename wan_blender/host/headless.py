@@ -132,7 +132,7 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
     if save:
         _save(local, save)
     return {
-        **answer.of_job(local),
+        **local.answer,
         "without": str(folder_without(local.folder)) if asked.without else None,
         "saved": str(save) if save else None,
     }

@@ -73,6 +73,12 @@ class LocalJob:
         settings = locate_pictures(self.folder, self.settings)
         return {"job": schema.to_dict(settings), **self.choices, **told}
 
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What became of it, once it is done, for a script or the command line."""
+        result = str(find_result(self.folder))
+        return {"job": str(self.folder), "result": result, "report": self.report}
+
     def write_origin(self) -> None:
         """Write where the job comes from. Raises DiskFull."""
         origin = {"placement": asdict(self.placement), "choices": self.choices}

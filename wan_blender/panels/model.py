@@ -12,7 +12,7 @@ from ..host.interface import draw_wrapped
 from ..host.state import host
 from ..model_info.folder import is_bundled
 from ..timeline import compat
-from .layout import WanPanel, duration
+from .base import WanPanel, duration, settings_column
 
 PART_NAMES = {
     "transformer": "Transformer",
@@ -56,9 +56,7 @@ class WAN_PT_model(WanPanel, bpy.types.Panel):
         _draw_download(layout, context)
         if shelf.error:
             draw_wrapped(layout, context, str(shelf.error), "ERROR")
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
+        column = settings_column(layout)
         column.prop(settings, "path")
         column.prop(settings, "device")
         column.prop(settings, "dtype")

@@ -32,7 +32,7 @@ def unregister() -> None:
 
 def _draw() -> None:
     view, context = matrix_view.view(), bpy.context
-    settings = context.window_manager.wan_hygiene
+    settings = context.window_manager.wan_matrix
     image = context.space_data.image
     if view is None or image is None or image != view.image or settings.view == "MAP":
         return
