@@ -72,9 +72,9 @@ class LocalJob:
     @property
     def recipe(self) -> dict[str, Any]:
         """What the result strip carries: enough to run the job again, and how it was treated."""
-        told = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
+        treatment = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
         settings = locate_pictures(self.folder, self.settings)
-        return {"job": schema.to_dict(settings), **self.choices, **told}
+        return {"job": schema.to_dict(settings), **self.choices, **treatment}
 
     @property
     def answer(self) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Session(Task):
             return known
         local = read_folder(folder)
         if local.phase is Phase.DONE:
-            raise InvalidJob(f"{folder} is done already.", "Place its result, or generate anew.")
+            raise InvalidJob(f"{folder} is done already.", "Place its result, or generate again.")
         self.start_engine()
         with Claim(folder):
             job.clear_cancel(folder)

@@ -120,7 +120,7 @@ def _corners(scene: bpy.types.Scene, region: bpy.types.Region) -> tuple[Rect, ..
 
 
 def _make_batches(preview: MaskPreview, frame: int, corners: tuple[Rect, ...]) -> None:
-    """Made anew only when another group, another mask or another zoom is shown."""
+    """Made only when another group, another mask or another zoom is shown."""
     global _drawn
     now = (id(preview), preview.group(frame), corners)
     if now == _drawn:

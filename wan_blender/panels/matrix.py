@@ -98,9 +98,7 @@ def _draw_view(
     if view.is_clip:
         _draw_mask(layout, context, view)
     else:
-        text = (
-            "This image is no clip: its map goes into jobs that start from it. Or save the frame."
-        )
+        text = "This image is not a clip. Its map goes into jobs that start from it."
         draw_wrapped(layout, context, text, "INFO")
     if view.matte and view.matte.error:
         draw_wrapped(layout, context, f"The matte is not followed. {view.matte.error}", "ERROR")
@@ -213,19 +211,18 @@ def _draw_result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 
 def _draw_treatment(
-    layout: bpy.types.UILayout, context: bpy.types.Context, name: str, said: dict[str, Any]
+    layout: bpy.types.UILayout, context: bpy.types.Context, name: str, treatment: dict[str, Any]
 ) -> None:
-    layout.label(text=f"{name}: {said['mode']}", icon="MOD_SMOOTH")
+    layout.label(text=f"{name}: {treatment['mode']}", icon="MOD_SMOOTH")
     column = layout.column(align=True)
-    if "score_blurred" in said:
-        _draw_line(column, "Score", said["score"], said["score_blurred"], "", 0)
-        column.label(
-            text=f"{said['blurred']:.0%} blurred, by {said['largest_radius']:.1f} px at most"
-        )
-    if "low_passed_steps" in said:
-        first, last = said["low_passed_steps"]
-        column.label(text=f"Low-passed to {said['factor']:.2g} in steps {first} to {last}")
-    for note in said["notes"]:
+    if "score_blurred" in treatment:
+        _draw_line(column, "Score", treatment["score"], treatment["score_blurred"], "", 0)
+        share, most = treatment["blurred"], treatment["largest_radius"]
+        column.label(text=f"{share:.0%} blurred, by {most:.1f} px at most")
+    if "low_passed_steps" in treatment:
+        first, last = treatment["low_passed_steps"]
+        column.label(text=f"Low-passed to {treatment['factor']:.2g} in steps {first} to {last}")
+    for note in treatment["notes"]:
         draw_wrapped(layout, context, note, "INFO")
 
 

@@ -50,7 +50,7 @@ def _draw() -> None:
 
 
 def _upload(view: matrix_view.View, settings: bpy.types.PropertyGroup) -> gpu.types.GPUTexture:
-    """The picture as a texture, made anew only when it changed."""
+    """The picture as a texture, made only when it has changed."""
     global _texture, _drawn
     shown = (settings.view, settings.wipe, settings.band)
     now = (view, view.version, *shown)

@@ -151,8 +151,8 @@ def _is_loose(model: dict[str, Any]) -> bool:
 def _draw_choice(
     layout: bpy.types.UILayout, model: dict[str, Any], stage: int, chosen: str
 ) -> None:
-    said = model["precision"].partition(",")[0] in model["name"]  # of a pair of two precisions
-    words = [model["kind"].upper(), "" if said else model["precision"]]
+    is_named = model["precision"].partition(",")[0] in model["name"]  # of a pair of two precisions
+    words = [model["kind"].upper(), "" if is_named else model["precision"]]
     words = [word for word in words if word]
     text = f"{model['name']}  ({', '.join(words)})" if words else model["name"]
     is_chosen = not model["components"] and model["path"] == chosen
