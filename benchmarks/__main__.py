@@ -12,7 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import compute, denoise, export, generate, hygiene_view, latency, length
+from . import compute, denoise, export, generate, latency, length, matrix_view
 
 README = Path(__file__).parent / "README.md"
 
@@ -25,7 +25,7 @@ def main(*blender_pythons: str) -> int:
         ("latency and memory", latency.measure),
         ("generate", lambda: generate.measure(blender_pythons[0])),
         ("long shots", length.measure),
-        ("matrix view", hygiene_view.measure),
+        ("matrix view", matrix_view.measure),
         ("export", lambda: [row for python in blender_pythons for row in export.measure(python)]),
     ):
         print(f"== {name}", flush=True)

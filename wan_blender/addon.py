@@ -7,7 +7,7 @@ import bpy
 
 from . import matrix_view, operators, panels
 from .host import headless, overlay, preferences, properties, state
-from .panels import hygiene_overlay, mask_overlay, schedule_plot
+from .panels import mask_overlay, matrix_overlay, schedule_plot
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
 
@@ -20,7 +20,7 @@ def register() -> None:
     matrix_view.register()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    hygiene_overlay.register()
+    matrix_overlay.register()
     mask_overlay.register()
     schedule_plot.register()
     state.register(preferences.home(), preferences.engine_python, preferences.model_places)
@@ -38,7 +38,7 @@ def unregister() -> None:
     state.unregister()
     schedule_plot.unregister()
     mask_overlay.unregister()
-    hygiene_overlay.unregister()
+    matrix_overlay.unregister()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
     matrix_view.unregister()

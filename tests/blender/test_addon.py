@@ -70,7 +70,7 @@ def test_disable_takes_draw_handlers_away(addon, part, monkeypatch):
 
     spaces = {"SpaceImageEditor": Space(), "SpaceSequenceEditor": Space()}
     window = SimpleNamespace(app=SimpleNamespace(background=False), types=SimpleNamespace(**spaces))
-    for name in ("panels.hygiene_overlay", "panels.mask_overlay"):
+    for name in ("panels.matrix_overlay", "panels.mask_overlay"):
         monkeypatch.setattr(part(name), "bpy", window)
         part(name).register()
     assert [len(space.handlers) for space in spaces.values()] == [1, 1]

@@ -301,7 +301,7 @@ def test_lora_from_anywhere_is_for_the_expert_its_name_says(addon, scene, name, 
 
 
 def test_button_of_a_finding_says_which_stage_it_changes(looked, part):
-    describe, estimate = part("panels.stages")._describe, part("host.state").host().estimate
+    describe, estimate = part("panels.schedule")._describe, part("host.state").host().estimate
     view = estimate.outlook(looked)
     assert describe({"sampling.shift": 5.0, "sampling.steps": 6}, view) == "Shift 5, steps 6"
     assert describe({"region.pixels": 2088960}, view) == "Pixels 2088960"

@@ -11,8 +11,6 @@ import json
 from typing import Any, TextIO
 
 from ..core.errors import EngineError, WanError
-from ..core.result import find_result
-from .jobs import LocalJob
 
 Answer = dict[str, Any]
 
@@ -26,12 +24,6 @@ def failed(error: Exception) -> Answer:
     if not isinstance(error, WanError):
         error = EngineError(f"The add-on failed: {type(error).__name__}: {error}.", "See stderr.")
     return {"ok": False, "exit_code": error.exit_code, "error": error.to_dict()}
-
-
-def of_job(local: LocalJob) -> Answer:
-    """What became of a job that is done."""
-    result = str(find_result(local.folder))
-    return {"job": str(local.folder), "result": result, "report": local.report}
 
 
 def say(answer: Answer, stdout: TextIO) -> None:

@@ -41,7 +41,7 @@ def is_map(image: bpy.types.Image) -> bool:
 
 def map_lineage(image: bpy.types.Image | None) -> str:
     """What tells the map of one clip from those of others, whatever is painted on it; "" for an
-    image that is no map."""
+    image that is not a map."""
     return image.get(LINEAGE, "") if image else ""
 
 

@@ -42,15 +42,15 @@ def main(arguments: list[str]) -> int:
     with _claim_stdout() as stdout:
         try:
             options = _parser().parse_args(arguments)
-            told = answer.succeeded(**options.command(options))
+            outcome = answer.succeeded(**options.command(options))
         except WanError as error:
             print(f"wan_blender: {error}", file=sys.stderr)
-            told = answer.failed(error)
+            outcome = answer.failed(error)
         except Exception as error:  # noqa: BLE001 - a script waits for an answer, also from a bug
             traceback.print_exc()
-            told = answer.failed(error)
-        answer.say(told, stdout)
-    return told["exit_code"]
+            outcome = answer.failed(error)
+        answer.say(outcome, stdout)
+    return outcome["exit_code"]
 
 
 def _claim_stdout() -> TextIO:
@@ -132,7 +132,7 @@ def generate(options: argparse.Namespace) -> dict[str, Any]:
     if save:
         _save(local, save)
     return {
-        **answer.of_job(local),
+        **local.answer,
         "without": str(folder_without(local.folder)) if asked.without else None,
         "saved": str(save) if save else None,
     }

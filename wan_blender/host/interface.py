@@ -35,7 +35,7 @@ def in_a_window() -> contextlib.AbstractContextManager[Any]:
 
 
 def in_the_middle_of(*operators: str) -> bool:
-    """Whether the user is at it with an operator whose name begins so, "TRANSFORM_OT"."""
+    """Whether the user is in the middle of an operator whose name begins so, "TRANSFORM_OT"."""
     return any(
         operator.bl_idname.startswith(operators)
         for window in bpy.context.window_manager.windows

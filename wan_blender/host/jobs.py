@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import shutil
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 from ..core import job, protocol, schema
 from ..core.errors import BadRequest, InvalidJob, UserError, WanError, from_os_error
 from ..core.files import read_json, write_json
-from ..core.job_pictures import locate_pictures
+from ..core.job_pictures import locate_pictures, take_pictures
 from ..core.lock import Claim, is_claimed
 from ..core.result import RESULT, find_result, verify
 from ..core.settings import Job
+from ..schedule.check import check_settings
 from ..timeline.background import BackgroundExport
 from ..timeline.place import Placement, is_missing
 from ..timeline.shot import ShotRequest
@@ -69,9 +72,15 @@ class LocalJob:
     @property
     def recipe(self) -> dict[str, Any]:
         """What the result strip carries: enough to run the job again, and how it was treated."""
-        told = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
+        treatment = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
         settings = locate_pictures(self.folder, self.settings)
-        return {"job": schema.to_dict(settings), **self.choices, **told}
+        return {"job": schema.to_dict(settings), **self.choices, **treatment}
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """What became of it, once it is done, for a script or the command line."""
+        result = str(find_result(self.folder))
+        return {"job": str(self.folder), "result": result, "report": self.report}
 
     def write_origin(self) -> None:
         """Write where the job comes from. Raises DiskFull."""
@@ -80,6 +89,50 @@ class LocalJob:
             write_json(self.folder / ORIGIN, origin)
         except OSError as error:
             raise from_os_error(error, "creating the job folder") from error
+
+    def discard_export(self) -> None:
+        """End an export that is under way and remove its folder, on a thread: thousands of frames
+        take a while to delete."""
+        threading.Thread(target=_discard, args=(self.exporter, self.folder, self.claim)).start()
+        self.request = self.exporter = self.claim = None
+
+
+def _discard(exporter: BackgroundExport | None, folder: Path, claim: Claim) -> None:
+    if exporter:
+        exporter.cancel()
+    claim.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def begin(
+    request: ShotRequest,
+    settings: Job,
+    folder: Path,
+    placement: Placement,
+    exporter: BackgroundExport | None = None,
+) -> LocalJob:
+    """The folder of a job that is to be exported, by ``exporter`` or else in this thread. Raises
+    WanError, and then no folder stays."""
+    check_settings(settings, request.frames)
+    asked = request.to_dict()
+    choices = {"mattes": asked["mattes"], "span": asked["span"]}
+    local = LocalJob(folder, settings, placement, choices, Phase.EXPORTING, request)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, "creating the job folder") from error
+    local.claim = Claim(folder)
+    try:
+        local.write_origin()
+        local.settings = take_pictures(folder, settings)
+        if exporter:
+            local.exporter = exporter
+            exporter.start(request, folder, settings=local.settings)
+    except WanError:
+        local.claim.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return local
 
 
 def read_folder(folder: Path) -> LocalJob:

@@ -110,8 +110,8 @@ class Library(Task):
 
     def fast_loras(self, path: str) -> tuple[str, str]:
         """Step-distill LoRAs that fit the model at ``path``, for high and low noise; "" where none
-        was found, and for one model the same twice. What a LoRA is for is told by its width and its
-        name; lightx2v's, made for four steps, come first."""
+        was found, and for one model the same twice. A LoRA's width and name say what it is
+        for; lightx2v's, made for four steps, come first."""
         model = self.model(path) or {}
         image = model.get("kind") in ("i2v", "flf2v")
         fitting = [

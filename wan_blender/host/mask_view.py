@@ -148,7 +148,7 @@ class MaskView(Task):
         return self.stale != was_stale
 
     def _state(self, scene: bpy.types.Scene) -> str:
-        """All that the preview depends on and that can be told at once, without files; or what
+        """All that the preview depends on and that is known at once, without files; or what
         keeps it from being made."""
         try:
             plate = shot.find_plate(scene)

@@ -12,7 +12,6 @@ deleted scenes cannot hurt them. All of it lives in Python, so no run is saved i
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,22 +28,19 @@ from ..core.errors import (
     UserError,
     WanError,
     from_dict,
-    from_os_error,
 )
 from ..core.interrupts import interrupts
-from ..core.job_pictures import take_pictures
 from ..core.lock import Claim
 from ..core.settings import Job, Shot
 from ..process.engine import EngineProcess, EngineState
 from ..process.task import Task
-from ..schedule.check import check_settings
 from ..timeline.background import BackgroundExport
 from ..timeline.export import export
 from ..timeline.place import Placement
 from ..timeline.shot import ShotRequest
 from . import pump
 from .interface import in_a_window, in_the_middle_of, push_undo, redraw_sidebar
-from .jobs import LocalJob, Phase, find_open_ends, read_folder
+from .jobs import LocalJob, Phase, begin, find_open_ends, read_folder
 from .placing import place_result, require_result
 
 TICK_S = 0.1
@@ -81,7 +77,7 @@ class Session(Task):
         without one, ``run_to_end`` exports. Raises WanError, and then nothing is queued."""
         self.start_engine()  # it warms up while the shot is exported
         exporter = None if bpy.app.background else BackgroundExport()
-        local = self._begin(request, settings, folder, placement, exporter)
+        local = begin(request, settings, folder, placement, exporter)
         if known := self.find(folder):  # the folder is made once more
             self.jobs.remove(known)
         self._add(local)
@@ -97,44 +93,13 @@ class Session(Task):
     ) -> None:
         """Make the job folder of a shot in this thread, and run nothing. Ctrl-C cancels. Raises
         what stopped it, and then no folder stays."""
-        local = self._begin(request, settings, folder, placement)
+        local = begin(request, settings, folder, placement)
         self.jobs.append(local)
         with interrupts() as interrupted:
             self._export_here(local, watch, interrupted.is_set)
         if local.error:
             raise local.error
         self.jobs.remove(local)
-
-    def _begin(
-        self,
-        request: ShotRequest,
-        settings: Job,
-        folder: Path,
-        placement: Placement,
-        exporter: BackgroundExport | None = None,
-    ) -> LocalJob:
-        """The folder of a job that is to be exported, by ``exporter`` or else here. Raises
-        WanError, and then no folder stays."""
-        check_settings(settings, request.frames)
-        asked = request.to_dict()
-        choices = {"mattes": asked["mattes"], "span": asked["span"]}
-        local = LocalJob(folder, settings, placement, choices, Phase.EXPORTING, request)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise from_os_error(error, "creating the job folder") from error
-        local.claim = Claim(folder)
-        try:
-            local.write_origin()
-            local.settings = take_pictures(folder, settings)
-            if exporter:
-                local.exporter = exporter
-                exporter.start(request, folder, settings=local.settings)
-        except WanError:
-            local.claim.close()
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return local
 
     def run_folder(self, folder: Path) -> LocalJob:
         """Queue a job folder as it is: one that failed, was cancelled or interrupted."""
@@ -143,7 +108,7 @@ class Session(Task):
             return known
         local = read_folder(folder)
         if local.phase is Phase.DONE:
-            raise InvalidJob(f"{folder} is done already.", "Place its result, or generate anew.")
+            raise InvalidJob(f"{folder} is done already.", "Place its result, or generate again.")
         self.start_engine()
         with Claim(folder):
             job.clear_cancel(folder)
@@ -424,19 +389,8 @@ class Session(Task):
         if phase is Phase.FAILED:
             self.error = error
         if local.request:  # an unfinished export is of no use to anybody
-            threading.Thread(
-                target=_discard, args=(local.exporter, local.folder, local.claim)
-            ).start()
-            local.request = local.exporter = local.claim = None
+            local.discard_export()
             self.jobs.remove(local)
         elif phase is Phase.CANCELLED:
             self.jobs.remove(local)
         self._changed()
-
-
-def _discard(exporter: BackgroundExport | None, folder: Path, claim: Claim) -> None:
-    """On a thread of its own: thousands of frames take a while to delete."""
-    if exporter:
-        exporter.cancel()
-    claim.close()
-    shutil.rmtree(folder, ignore_errors=True)

@@ -77,13 +77,13 @@ TASKS = {
     ),
     "restyle": Task(
         "Restyle",
-        "Make the whole picture anew from the shot itself. Less strength stays closer to it",
+        "Make the whole picture over again from the shot itself. Less strength stays closer to it",
         matte=WHOLE,
         settings={"sampling.strength": 0.6},
     ),
     "still": Task(
         "Still",
-        "Make one frame anew, by default the one at the playhead, as a still above the strip",
+        "Make one frame over again, by default the one at the playhead, as a still above the strip",
         span="still",
     ),
 }

@@ -3,7 +3,7 @@
 
 The Image Editor shows an ordinary image, the blur map, and Blender's own brushes paint it: black
 leaves the frame alone, white blurs by hygiene.blur.MAX_RADIUS pixels. Over it
-panels/hygiene_overlay.py draws what the map makes of the frame. A timer looks whether the map has
+panels/matrix_overlay.py draws what the map makes of the frame. A task looks whether the map has
 changed; the analysis runs in a thread, on arrays only, so painting never waits for it.
 
     view.py        the open start frame: sinks, map, and what follows from them
@@ -12,17 +12,16 @@ changed; the analysis runs in a thread, on arrays only, so painting never waits 
     matte.py       mattes that say where to blur, on this frame
     questions.py   what the engine is asked about the frame
     thumbnails.py  pictures of the sinks
-    state.py       what the panels show of it, the timer and the handlers
+    picture.py     the frame or image that is looked at
+    state.py       what the panels show of it, the task and the handlers
 """
 
-from ..host.blur_map import is_map, require_map, save_map, sharing
 from .matte import read_matte
 from .questions import REPORT, write_picture
 from .state import follow_map, register, show_map, unregister
 from .view import View, close_view, last_score, open_view, require_view, view
 
 __all__ = [
-    "REPORT", "View", "close_view", "follow_map", "is_map", "last_score", "open_view", "read_matte",
-    "register", "require_map", "require_view", "save_map", "sharing", "show_map", "unregister",
-    "view", "write_picture",
+    "REPORT", "View", "close_view", "follow_map", "last_score", "open_view", "read_matte",
+    "register", "require_view", "show_map", "unregister", "view", "write_picture",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ class Questions:
     def __init__(self) -> None:
         self.error: WanError | None = None
         self._calls: list[tuple[EngineCall, Callable[[Any], None]]] = []
-        self._scratch = tempfile.TemporaryDirectory(prefix="wan-hygiene-")
+        self._scratch = tempfile.TemporaryDirectory(prefix="wan-matrix-")
 
     @property
     def busy(self) -> bool:

@@ -31,7 +31,7 @@ class SinkList:
 
     @property
     def _items(self) -> bpy.types.bpy_prop_collection:
-        return bpy.context.window_manager.wan_hygiene.sinks
+        return bpy.context.window_manager.wan_matrix.sinks
 
     def ticked(self) -> list[Sink]:
         """The ticked ones, as gently as the list says."""

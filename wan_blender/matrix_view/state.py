@@ -182,7 +182,7 @@ def _zoom_to(current: View, box: tuple[int, int, int, int]) -> None:
                     )
 
 
-class WAN_PG_hygiene(bpy.types.PropertyGroup):
+class WAN_PG_matrix(bpy.types.PropertyGroup):
     """State of the matrix view: never in the file."""
 
     score: FloatProperty(options={"SKIP_SAVE"})
@@ -202,14 +202,14 @@ class WAN_PG_hygiene(bpy.types.PropertyGroup):
     )  # fmt: skip
 
 
-CLASSES = (WAN_PG_sink, WAN_PG_hygiene)
+CLASSES = (WAN_PG_sink, WAN_PG_matrix)
 
 
 def register() -> None:
     thumbnails.register()
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.WindowManager.wan_hygiene = PointerProperty(type=WAN_PG_hygiene)
+    bpy.types.WindowManager.wan_matrix = PointerProperty(type=WAN_PG_matrix)
     bpy.app.handlers.save_pre.append(_keep_maps)
     bpy.app.handlers.load_pre.append(_leave_file)
     for handlers in (bpy.app.handlers.undo_pre, bpy.app.handlers.redo_pre):
@@ -226,7 +226,7 @@ def unregister() -> None:
     for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
         handlers.remove(_after_undo)
     close_view()
-    del bpy.types.WindowManager.wan_hygiene
+    del bpy.types.WindowManager.wan_matrix
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
     thumbnails.unregister()

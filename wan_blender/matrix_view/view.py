@@ -145,7 +145,7 @@ class View:
         return self._judge() or changed
 
     def _keep_score(self) -> None:
-        bpy.context.window_manager.wan_hygiene.score = self.after.score
+        bpy.context.window_manager.wan_matrix.score = self.after.score
         _scores[self.lineage] = self.matrix.score, self.after.score
 
     def _follow_mask(self) -> bool:

@@ -64,7 +64,7 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
                 answer.say(answer.failed(error), sys.stdout)
             raise
         if bpy.app.background:
-            answer.say(answer.succeeded(**answer.of_job(local)), sys.stdout)
+            answer.say(answer.succeeded(**local.answer), sys.stdout)
 
     def _generate(self, scene: bpy.types.Scene) -> LocalJob:
         settings = [("prompt.text", self.prompt)] if self.prompt else []

@@ -175,10 +175,10 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         _, result = self.finished_job()
         try:
-            told = read_json(result / REPORT, REPORT_BYTES)
+            report = read_json(result / REPORT, REPORT_BYTES)
         except (OSError, ValueError) as error:
             raise BadRequest(f"The report in {result} cannot be read: {error}.") from error
-        self.lines = list(describe(told))
+        self.lines = list(describe(report))
         self.report({"INFO"}, "; ".join(self.lines))
 
     def draw(self, context: bpy.types.Context) -> None:

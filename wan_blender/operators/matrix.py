@@ -158,7 +158,7 @@ class WAN_OT_add_hygiene_matte(ViewOperator, bpy.types.Operator):
         view = matrix_view.require_view()
         if not view.is_clip:
             raise UnsupportedClip(
-                f"The image {view.name!r} is no clip and has no mattes.", "Select a clip."
+                f"The image {view.name!r} is not a clip and has no mattes.", "Select a clip."
             )
         choice = MatteChoice(self.matte)
         values = matrix_view.read_matte(view.scene, view.owner, choice, view.frame, view.part)

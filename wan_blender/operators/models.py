@@ -19,7 +19,7 @@ from .base import WanOperator
 
 class WAN_OT_scan_models(WanOperator, bpy.types.Operator):
     """Look for Wan models in the folders of the preferences, the Hugging Face cache and ComfyUI's
-    folders. Files are known by what is in them, whatever their names"""
+    folders. Files are recognised by what is in them, whatever they are called"""
 
     bl_idname = "wan.scan_models"
     bl_label = "Find Models"
@@ -322,7 +322,7 @@ class WAN_OT_add_model_folder(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_remove_model_folder(WanOperator, bpy.types.Operator):
-    """Look no longer in this folder; nothing in it is touched"""
+    """Take this folder off the list; nothing in it is touched"""
 
     bl_idname = "wan.remove_model_folder"
     bl_label = "Remove Folder"

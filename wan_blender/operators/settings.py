@@ -97,7 +97,7 @@ class WAN_OT_add_lora(OnList, WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         file = Path(self.filepath)
         if file.suffix.lower() != ".safetensors":
-            raise BadRequest(f"{self.filepath!r} is no LoRA.", "Choose a .safetensors file.")
+            raise BadRequest(f"{self.filepath!r} is not a LoRA.", "Choose a .safetensors file.")
         item = self.items(compat.sequencer_scene(context)).add()
         of_run = self.path == "loras"  # a stage's expert may be called otherwise than the file's
         item.file, item.expert = self.filepath, (of_run and expert_of(file)) or "both"
@@ -119,7 +119,7 @@ class WAN_OT_add_sampling_preset(AddPresetBase, bpy.types.Operator):
 
 
 class WAN_OT_use_stages(WanOperator, bpy.types.Operator):
-    """Set up the stages of the run as practised"""
+    """Set up the stages of the run in one of the usual ways"""
 
     bl_idname = "wan.use_stages"
     bl_label = "Use Stages"

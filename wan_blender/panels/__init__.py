@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sidebar. Panels draw and do nothing else."""
 
-from . import hygiene, mask_overlay, model, presets, settings, stages
+from . import mask_overlay, matrix, model, presets, schedule, settings
 from .generate import WAN_PT_generate
 from .results import WAN_PT_results
 from .shot import WAN_PT_shot
@@ -13,8 +13,8 @@ CLASSES = (
     WAN_PT_generate,
     WAN_PT_results,
     *mask_overlay.CLASSES,
-    *hygiene.CLASSES,
+    *matrix.CLASSES,
     *model.CLASSES,
-    *stages.CLASSES,
+    *schedule.CLASSES,
     *settings.CLASSES,
 )

@@ -17,9 +17,9 @@ from ..host.session import Session
 from ..host.state import host
 from ..process.engine import EngineState
 from ..timeline import compat
-from .layout import WanPanel, duration
+from .base import WanPanel, duration
 from .results import draw_waiting
-from .stages import draw_findings
+from .schedule import draw_findings
 
 # Each state of the engine: one sentence, one button.
 ENGINE = {

@@ -14,7 +14,7 @@ from ..host.interface import draw_wrapped
 from ..host.state import host
 from ..masks.preview import MaskPreview, Rect
 from ..timeline import compat
-from .layout import WanPanel
+from .base import WanPanel
 
 GENERATED = (1.0, 0.45, 0.1)
 FAINTEST, STRONGEST = 0.12, 0.5  # opacity of a cell of value 0 and 1
@@ -120,7 +120,7 @@ def _corners(scene: bpy.types.Scene, region: bpy.types.Region) -> tuple[Rect, ..
 
 
 def _make_batches(preview: MaskPreview, frame: int, corners: tuple[Rect, ...]) -> None:
-    """Made anew only when another group, another mask or another zoom is shown."""
+    """Made only when another group, another mask or another zoom is shown."""
     global _drawn
     now = (id(preview), preview.group(frame), corners)
     if now == _drawn:

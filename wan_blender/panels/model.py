@@ -12,7 +12,7 @@ from ..host.interface import draw_wrapped
 from ..host.state import host
 from ..model_info.folder import is_bundled
 from ..timeline import compat
-from .layout import WanPanel, duration
+from .base import WanPanel, duration, settings_column
 
 PART_NAMES = {
     "transformer": "Transformer",
@@ -56,9 +56,7 @@ class WAN_PT_model(WanPanel, bpy.types.Panel):
         _draw_download(layout, context)
         if shelf.error:
             draw_wrapped(layout, context, str(shelf.error), "ERROR")
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
+        column = settings_column(layout)
         column.prop(settings, "path")
         column.prop(settings, "device")
         column.prop(settings, "dtype")
@@ -153,8 +151,8 @@ def _is_loose(model: dict[str, Any]) -> bool:
 def _draw_choice(
     layout: bpy.types.UILayout, model: dict[str, Any], stage: int, chosen: str
 ) -> None:
-    said = model["precision"].partition(",")[0] in model["name"]  # of a pair of two precisions
-    words = [model["kind"].upper(), "" if said else model["precision"]]
+    is_named = model["precision"].partition(",")[0] in model["name"]  # of a pair of two precisions
+    words = [model["kind"].upper(), "" if is_named else model["precision"]]
     words = [word for word in words if word]
     text = f"{model['name']}  ({', '.join(words)})" if words else model["name"]
     is_chosen = not model["components"] and model["path"] == chosen

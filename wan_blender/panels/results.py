@@ -9,7 +9,7 @@ from ..host.jobs import LocalJob, Phase
 from ..host.session import Session
 from ..host.state import host
 from ..timeline.place import find_place
-from .layout import WanPanel
+from .base import WanPanel
 
 SHOWN = 3  # jobs that wait, outside of Results
 

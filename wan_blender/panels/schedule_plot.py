@@ -47,7 +47,7 @@ def draw(
 
 
 def _upload(plan: StagePlan, boundary: float | None, colours: list[tuple[float, ...]]) -> int:
-    """The picture's icon, painted anew only when something changed."""
+    """The picture's icon, painted only when something has changed."""
     global _drawn
     now = (tuple(plan.sigmas), [(s.start, s.stop) for s in plan.spans], boundary, colours)
     preview = _previews.get("schedule") or _previews.new("schedule")

@@ -10,7 +10,7 @@ import bpy
 from ..core import schema
 from ..host import properties
 from ..timeline import compat
-from .layout import WanPanel
+from .base import WanPanel, settings_column
 from .presets import draw_in_header
 
 OWN_PANELS = ("model", "loras", "stages")
@@ -25,9 +25,7 @@ class SettingsPanel(WanPanel):
 
     def draw(self, context: bpy.types.Context) -> None:
         wan = compat.sequencer_scene(context).wan
-        self.layout.use_property_split = True
-        self.layout.use_property_decorate = False
-        column = self.layout.column()
+        column = settings_column(self.layout)
         draw_settings(column, getattr(wan, self.name), self.settings, f"{self.name}.")
 
 

@@ -11,7 +11,7 @@ from ..host.interface import draw_wrapped
 from ..timeline import compat, mattes, shot
 from ..timeline.place import read_recipe
 from ..timeline.span import Span, lay_out
-from .layout import WanPanel
+from .base import WanPanel, settings_column
 
 # Of each kind of frames, the settings that matter.
 SPAN_SETTINGS = {
@@ -58,9 +58,7 @@ def _draw_span(
     span: Span,
 ) -> None:
     """The frames of a shot that are not just the strip's, and how to change them."""
-    column = layout.box().column()
-    column.use_property_split = True
-    column.use_property_decorate = False
+    column = settings_column(layout.box())
     for name in SPAN_SETTINGS[span.kind]:
         column.prop(scene.wan.span, name)
     try:

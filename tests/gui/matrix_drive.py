@@ -2,7 +2,7 @@
 """Run on the screen beside Blender: paints one stroke over the blinds, undoes it, then treats
 what is ticked, undoes and redoes that too, and looks at the result in each way.
 
-python3 hygiene_drive.py FOLDER        leaves report.json and screenshots in FOLDER
+python3 matrix_drive.py FOLDER        leaves report.json and screenshots in FOLDER
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 FOLDER = Path(sys.argv[1])
 SETTLE_S = 4  # for a picture drawn by the processor
-PROBE = Path(__file__).with_name("hygiene_probe.py")
+PROBE = Path(__file__).with_name("matrix_probe.py")
 
 
 def state() -> dict:

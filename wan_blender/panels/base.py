@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the panels share: where they stand, and how times are written."""
+"""What the panels share: where they stand, how settings are laid out, how times are written."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ class WanPanel:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         return compat.shows_a_timeline(context)
+
+
+def settings_column(layout: bpy.types.UILayout) -> bpy.types.UILayout:
+    """A column with the names of settings on the left, and none of the dots that keyframe them."""
+    column = layout.column()
+    column.use_property_split = True
+    column.use_property_decorate = False
+    return column
 
 
 def duration(seconds: float) -> str:

@@ -32,7 +32,7 @@ def unregister() -> None:
 
 def _draw() -> None:
     view, context = matrix_view.view(), bpy.context
-    settings = context.window_manager.wan_hygiene
+    settings = context.window_manager.wan_matrix
     image = context.space_data.image
     if view is None or image is None or image != view.image or settings.view == "MAP":
         return
@@ -50,7 +50,7 @@ def _draw() -> None:
 
 
 def _upload(view: matrix_view.View, settings: bpy.types.PropertyGroup) -> gpu.types.GPUTexture:
-    """The picture as a texture, made anew only when it changed."""
+    """The picture as a texture, made only when it has changed."""
     global _texture, _drawn
     shown = (settings.view, settings.wipe, settings.band)
     now = (view, view.version, *shown)

@@ -40,7 +40,7 @@ def test_stroke_dims_the_view_while_it_is_drawn_and_undo_brings_it_back(tmp_path
         environment["BLENDER_WINDOW_BIND"] += f":{subprocess.check_output(base, text=True).strip()}"
     shutil.rmtree(OUT, ignore_errors=True)
     write_picture(OUT / "frame.png", ROOMS["bedroom"]().rgb)
-    drive = REPO / "tests" / "gui" / "hygiene_drive.py"
+    drive = REPO / "tests" / "gui" / "matrix_drive.py"
     driven = subprocess.run(
         [*TOOL, "show", "python3", str(drive), str(OUT)],
         env=environment, capture_output=True, text=True, timeout=600, check=False,

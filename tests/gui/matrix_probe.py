@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run inside the Blender under test: opens the matrix view of a picture, then tells what it sees.
 
-    blender --python hygiene_probe.py -- FOLDER       FOLDER holds frame.png (832x480)
+    blender --python matrix_probe.py -- FOLDER       FOLDER holds frame.png (832x480)
 
 state.json, every twentieth of a second: whether the view is there, where the picture stands on the
 screen, the glow of its left and right half, and how often it was updated. A file named ``do`` holds
@@ -35,11 +35,11 @@ def press(words: str) -> None:
 
 
 def show(view: str) -> None:
-    bpy.context.window_manager.wan_hygiene.view = view
+    bpy.context.window_manager.wan_matrix.view = view
 
 
 def choose(number: int) -> None:
-    bpy.context.window_manager.wan_hygiene.active = number
+    bpy.context.window_manager.wan_matrix.active = number
 
 
 ACTIONS = {
@@ -84,7 +84,7 @@ def tell() -> float:
     if view.version != seen["version"]:
         seen["version"] = view.version
         seen["updates"].append(round(time.monotonic(), 3))
-    settings = bpy.context.window_manager.wan_hygiene
+    settings = bpy.context.window_manager.wan_matrix
     half = view.rgb.shape[1] // 2
     state = {
         "picture": [

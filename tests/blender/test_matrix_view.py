@@ -139,7 +139,7 @@ def paint(view, rows: slice, columns: slice, value: float) -> None:
 def test_open_reads_the_frame_and_lists_its_sinks(shot, part):
     assert shot.ops.wan.open_hygiene_view() == {"FINISHED"}
     view = part("matrix_view").view()
-    settings = shot.context.window_manager.wan_hygiene
+    settings = shot.context.window_manager.wan_matrix
     assert view.rgb.shape == (H, W, 3)
     assert view.rgb[100, 100, 0] != pytest.approx(0.5, abs=0.1)  # rows run from the top
     assert view.rgb[20, 20, 0] == pytest.approx(0.5, abs=0.01)
@@ -166,7 +166,7 @@ def test_painting_dims_the_view_there_only(shot, part):
 
 def test_painting_too_much_warns_at_the_region_until_it_is_taken_back(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_matrix
     paint(view, slice(0, H), slice(0, W), 0.2)
     settle(view)
     assert settings.sinks[0].warning == ""
@@ -181,7 +181,7 @@ def test_painting_too_much_warns_at_the_region_until_it_is_taken_back(shot, part
 
 def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_matrix
     settle(view)
     score = view.matrix.score
     assert shot.ops.wan.treat_hygiene() == {"FINISHED"}
@@ -200,7 +200,7 @@ def test_treat_paints_just_enough_for_the_ticked_sinks(shot, part):
 def test_treating_an_image_leaves_the_mode_of_the_clip(shot, part, tmp_path):
     image = shot.data.images.load(str(tmp_path / "plate.png"))
     shot.ops.wan.open_hygiene_view(image=image.name)
-    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_matrix
     settle(view)
     assert shot.ops.wan.treat_hygiene() == {"FINISHED"}
     settle(view)
@@ -285,7 +285,7 @@ def test_a_masked_shot_is_looked_at_as_the_model_will_see_it(masked, part):
     assert crop.width < 640
     assert view.part.box == (crop.x, crop.y, crop.x + crop.width, crop.y + crop.height)
     assert view.size == (crop.grid.width, crop.grid.height)
-    sinks = masked.context.window_manager.wan_hygiene.sinks
+    sinks = masked.context.window_manager.wan_matrix.sinks
     assert len(sinks) == 1  # those that the model does not see are not listed
     x, y = sinks[0].box[:2]
     assert abs(x - (620 - crop.x)) < 16
@@ -349,7 +349,7 @@ def sequencer_panel(bpy, part) -> str:
         preferences=SimpleNamespace(system=SimpleNamespace(ui_scale=1)),
     )
     panel = SimpleNamespace(layout=Recorder([]))
-    cls = part("panels.hygiene").WAN_PT_start_frame
+    cls = part("panels.matrix").WAN_PT_start_frame
     panel.draw_frame = lambda *args: cls.draw_frame(panel, *args)
     cls.draw(panel, context)
     return "\n".join(panel.layout.words)
@@ -394,11 +394,11 @@ def test_clips_of_long_names_have_a_map(shot, part, name):
     strip = shot.context.scene.sequence_editor.active_strip
     for _ in range(2):
         view = open_settled(shot, part)
-    assert part("matrix_view").is_map(view.image)
+    assert part("host.blur_map").is_map(view.image)
     treat(shot, view)
     assert view.radius.max() > 0.3
-    part("matrix_view").require_map(part("host.properties").read(shot.context.scene), strip)
-    maps = [i for i in shot.data.images if part("matrix_view").is_map(i)]
+    part("host.blur_map").require_map(part("host.properties").read(shot.context.scene), strip)
+    maps = [i for i in shot.data.images if part("host.blur_map").is_map(i)]
     assert [i.users for i in maps].count(1) == 1
 
 
@@ -412,7 +412,7 @@ def test_map_stays_with_its_strip_when_that_is_renamed(shot, part, tmp_path):
     treat(shot, view)
     assert view.radius[-15, 40] == pytest.approx(1.25, abs=0.01)
     settings = part("host.properties").read(shot.context.scene)
-    part("matrix_view").save_map(tmp_path, strip, settings)
+    part("host.blur_map").save_map(tmp_path, strip, settings)
     assert (tmp_path / part("core.job").RADIUS).exists()
     assert open_settled(shot, part).radius[-15, 40] == pytest.approx(1.25, abs=0.01)
 
@@ -426,13 +426,13 @@ def test_a_strip_of_the_same_name_in_another_scene_has_no_map(shot, part, tmp_pa
     )
     shot.context.scene.wan.hygiene.mode = "soft"
     settings = part("host.properties").read(shot.context.scene)
-    part("matrix_view").require_map(settings, room(shot))
+    part("host.blur_map").require_map(settings, room(shot))
     with pytest.raises(part("core.errors").InvalidJob, match="nothing is painted"):
-        part("matrix_view").require_map(settings, strip)
+        part("host.blur_map").require_map(settings, strip)
 
 
 def test_without_a_map_soft_is_refused_unless_another_picture_is_treated(shot, part):
-    wan, require = shot.context.scene.wan, part("matrix_view").require_map
+    wan, require = shot.context.scene.wan, part("host.blur_map").require_map
     wan.hygiene.mode = "soft"
     for name in ("end_image", "references"):
         with pytest.raises(part("core.errors").InvalidJob, match="nothing is painted"):
@@ -535,7 +535,7 @@ def test_map_of_a_small_view_grows_with_a_larger_one(shot, part):
 
 
 def test_strength_counts_in_the_view_and_in_its_warnings(shot, part):
-    view, settings = open_settled(shot, part), shot.context.window_manager.wan_hygiene
+    view, settings = open_settled(shot, part), shot.context.window_manager.wan_matrix
     paint(view, slice(0, H), slice(0, W), 0.45)
     settle(view)
     assert settings.sinks[0].warning == ""
@@ -553,7 +553,7 @@ def test_a_followed_matte_is_seen_and_warned_of(shot, part):
     settle(view)
     assert view.radius == pytest.approx(2.5, abs=0.01)
     assert view.after.score < 0.5 * view.matrix.score
-    assert "has lost" in shot.context.window_manager.wan_hygiene.sinks[0].warning
+    assert "has lost" in shot.context.window_manager.wan_matrix.sinks[0].warning
     assert view.painted().max() == 0  # the map stays what was painted
     hygiene.matte_blur_px = 0.5
     settle(view)
@@ -583,7 +583,7 @@ def test_maps_and_render_results_are_no_pictures_to_look_at(shot, part):
     view = open_settled(shot, part)
     with pytest.raises(RuntimeError, match="is a blur map"):
         shot.ops.wan.open_hygiene_view(image=view.image.name)
-    assert len([i for i in shot.data.images if part("matrix_view").is_map(i)]) == 1
+    assert len([i for i in shot.data.images if part("host.blur_map").is_map(i)]) == 1
     result = shot.data.images["Render Result"]
     with pytest.raises(RuntimeError, match="Save it, and open its file"):
         shot.ops.wan.open_hygiene_view(image=result.name)
@@ -603,7 +603,7 @@ def test_a_clip_with_alpha_is_seen_without_it_as_the_model_sees_it(shot, part, t
 def test_nothing_ticked_is_said(shot, part):
     shot.ops.wan.open_hygiene_view()
     settle(part("matrix_view").view())
-    for item in shot.context.window_manager.wan_hygiene.sinks:
+    for item in shot.context.window_manager.wan_matrix.sinks:
         item.treat = False
     with pytest.raises(RuntimeError, match="ticked"):
         shot.ops.wan.treat_hygiene()
@@ -611,13 +611,13 @@ def test_nothing_ticked_is_said(shot, part):
 
 def test_map_is_written_into_the_job_as_it_is_painted(shot, part, tmp_path):
     shot.ops.wan.open_hygiene_view()
-    hygiene_view, job = part("matrix_view"), part("core.job")
-    view = hygiene_view.view()
+    maps, job = part("host.blur_map"), part("core.job")
+    view = part("matrix_view").view()
     settings = part("host.properties").read(shot.context.scene)
-    hygiene_view.save_map(tmp_path, room(shot), settings)
+    maps.save_map(tmp_path, room(shot), settings)
     assert not (tmp_path / job.RADIUS).exists()  # black: nothing is blurred
     paint(view, slice(10, 20), slice(30, 50), 0.5)
-    hygiene_view.save_map(tmp_path, room(shot), settings)
+    maps.save_map(tmp_path, room(shot), settings)
     image = shot.data.images.load(str(tmp_path / job.RADIUS))
     image.colorspace_settings.name = "Non-Color"
     stored = np.array(image.pixels[:], np.float32).reshape(H, W, -1)[..., 0]
@@ -631,7 +631,7 @@ def test_map_survives_saving_and_opening_the_file(shot, part, tmp_path):
     shot.ops.wm.save_as_mainfile(filepath=str(tmp_path / "a.blend"))
     shot.ops.wm.open_mainfile(filepath=str(tmp_path / "a.blend"))
     settings = part("host.properties").read(shot.context.scene)
-    part("matrix_view").save_map(tmp_path, room(shot), settings)
+    part("host.blur_map").save_map(tmp_path, room(shot), settings)
     assert (tmp_path / part("core.job").RADIUS).exists()
 
 
@@ -640,19 +640,19 @@ def test_map_of_an_image_goes_into_the_job_that_starts_from_it(shot, part, tmp_p
     still = shot.data.images.new("Still", W, H)
     still.filepath_raw, still.file_format = str(path), "PNG"
     still.save()
-    hygiene_view, job, wan = part("matrix_view"), part("core.job"), shot.context.scene.wan
+    maps, job, wan = part("host.blur_map"), part("core.job"), shot.context.scene.wan
     shot.ops.wan.open_hygiene_view(image="Still")
-    paint(hygiene_view.view(), slice(10, 20), slice(30, 50), 0.5)
+    paint(part("matrix_view").view(), slice(10, 20), slice(30, 50), 0.5)
     wan.hygiene.mode = "soft"
     for named, written in (("", False), (str(tmp_path / "plate.png"), False), (str(path), True)):
         wan.model_mask.start_image = named
         settings = part("host.properties").read(shot.context.scene)
         if not written:
             with pytest.raises(part("core.errors").InvalidJob, match="nothing is painted"):
-                hygiene_view.require_map(settings, room(shot))
+                maps.require_map(settings, room(shot))
         else:
-            hygiene_view.require_map(settings, room(shot))
-        hygiene_view.save_map(tmp_path, room(shot), settings)
+            maps.require_map(settings, room(shot))
+        maps.save_map(tmp_path, room(shot), settings)
         assert (tmp_path / job.START_RADIUS).exists() == written
     assert not (tmp_path / job.RADIUS).exists()
 
@@ -687,7 +687,7 @@ def test_opening_leaves_scenes_and_images_as_they_were(shot):
 
 def test_list_has_a_picture_kind_area_and_score_in_order_of_rank(shot, part):
     shot.ops.wan.open_hygiene_view()
-    settings = shot.context.window_manager.wan_hygiene
+    settings = shot.context.window_manager.wan_matrix
     assert [item.rank for item in settings.sinks] == list(range(1, len(settings.sinks) + 1))
     shares = [item.share for item in settings.sinks]
     assert shares == sorted(shares, reverse=True)
@@ -701,7 +701,7 @@ def test_list_has_a_picture_kind_area_and_score_in_order_of_rank(shot, part):
 
 def test_faces_are_looked_for_and_what_lies_on_one_is_gentle(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_matrix
     settle(view)
     assert view.questions.error is None
     assert view.faces == []  # there is none in this picture
@@ -714,7 +714,7 @@ def test_faces_are_looked_for_and_what_lies_on_one_is_gentle(shot, part):
 
 def test_gentle_sinks_are_treated_on_request_and_less(shot, part):
     shot.ops.wan.open_hygiene_view()
-    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_hygiene
+    view, settings = part("matrix_view").view(), shot.context.window_manager.wan_matrix
     radii = []
     for gentle in (False, True):
         settings.sinks[0].gentle = gentle
@@ -732,7 +732,7 @@ def test_without_an_engine_the_list_works_and_faces_stay_unknown(shot, part, mon
     view = part("matrix_view").view()
     assert view.faces is None
     assert not view.busy
-    assert len(shot.context.window_manager.wan_hygiene.sinks) == 1
+    assert len(shot.context.window_manager.wan_matrix.sinks) == 1
 
 
 def test_frame_is_looked_at_at_the_size_the_model_sees(shot, part):
@@ -799,7 +799,7 @@ def test_result_is_looked_at_over_the_clip_it_was_made_from(shot, part, tmp_path
     rgb = part("matrix_view").view().rgb
     assert rgb[-5, 5, 0] == pytest.approx(1, abs=0.01)
     assert rgb[20, 200, 0] == pytest.approx(0.5, abs=0.01)
-    assert len(shot.context.window_manager.wan_hygiene.sinks) >= 1  # the stripes below it
+    assert len(shot.context.window_manager.wan_matrix.sinks) >= 1  # the stripes below it
 
 
 def test_soft_mode_without_a_map_is_refused_before_the_export(addon, scene, part, tmp_path):
@@ -822,7 +822,7 @@ def test_followed_mask_is_exported_as_it_is_on_every_frame(addon, scene, part, t
             key.interpolation = "LINEAR"
     hygiene, plate = scene.wan.hygiene, scene.sequence_editor.strips_all["plate"]
     hygiene.mode, hygiene.matte = "soft", "Mover"
-    part("matrix_view").require_map(part("host.properties").read(scene), plate)
+    part("host.blur_map").require_map(part("host.properties").read(scene), plate)
     request = part("host.properties").read_request(scene, plate)
     part("timeline.export").export(request, tmp_path)
     folder, read = tmp_path / part("core.job").BLUR_MATTE, part("timeline.png").read_gray16

@@ -11,12 +11,13 @@ from .. import matrix_view
 from ..core import job
 from ..core.errors import WanError
 from ..core.result import RESULT
+from ..host import blur_map
 from ..host.interface import draw_wrapped
 from ..host.state import host
 from ..hygiene.matrix import traffic_light
 from ..timeline import compat, shot
 from ..timeline.place import read_recipe
-from .layout import WanPanel
+from .base import WanPanel, settings_column
 
 LIGHTS = {
     "green": ("STRIP_COLOR_04", "leave it"),
@@ -31,7 +32,7 @@ MEASURES = (
 )
 
 
-class WAN_UL_hygiene(bpy.types.UIList):
+class WAN_UL_sinks(bpy.types.UIList):
     def draw_item(self, context, layout, data, item, icon, active_data, active_property):
         row = layout.row(align=True)
         row.template_icon(item.icon, scale=ROW_UNITS)
@@ -55,9 +56,7 @@ class StartFramePanel:
         layout, scene = self.layout, compat.sequencer_scene(context)
         layout.operator("wan.open_hygiene_view", icon="HIDE_OFF")
         self.draw_frame(layout, context, scene)
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
+        column = settings_column(layout)
         hygiene = scene.wan.hygiene
         column.prop(hygiene, "mode")
         if hygiene.uses_map:
@@ -76,7 +75,7 @@ def _draw_unopened(
         _draw_score(layout, plate.name, *scores)
     else:
         layout.label(text=f"{plate.name}: not looked at yet", icon="QUESTION")
-    others = matrix_view.sharing(plate)
+    others = blur_map.sharing(plate)
     if others:
         text = f"It shares its blur map with {', '.join(others)} until its own view is opened."
         draw_wrapped(layout, context, text, "INFO")
@@ -94,18 +93,16 @@ def _draw_score(layout: bpy.types.UILayout, name: str, before: float, now: float
 def _draw_view(
     layout: bpy.types.UILayout, context: bpy.types.Context, view: matrix_view.View
 ) -> None:
-    settings = context.window_manager.wan_hygiene
+    settings = context.window_manager.wan_matrix
     _draw_score(layout, view.name, view.matrix.score, settings.score)
     if view.is_clip:
         _draw_mask(layout, context, view)
     else:
-        text = (
-            "This image is no clip: its map goes into jobs that start from it. Or save the frame."
-        )
+        text = "This image is not a clip. Its map goes into jobs that start from it."
         draw_wrapped(layout, context, text, "INFO")
     if view.matte and view.matte.error:
         draw_wrapped(layout, context, f"The matte is not followed. {view.matte.error}", "ERROR")
-    layout.template_list("WAN_UL_hygiene", "", settings, "sinks", settings, "active", rows=3)
+    layout.template_list("WAN_UL_sinks", "", settings, "sinks", settings, "active", rows=3)
     warned = [f"{item.rank}. {item.name}" for item in settings.sinks if item.warning]
     if warned:
         draw_wrapped(layout, context, f"Look at {', '.join(warned)}", "ERROR")
@@ -214,19 +211,18 @@ def _draw_result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 
 def _draw_treatment(
-    layout: bpy.types.UILayout, context: bpy.types.Context, name: str, said: dict[str, Any]
+    layout: bpy.types.UILayout, context: bpy.types.Context, name: str, treatment: dict[str, Any]
 ) -> None:
-    layout.label(text=f"{name}: {said['mode']}", icon="MOD_SMOOTH")
+    layout.label(text=f"{name}: {treatment['mode']}", icon="MOD_SMOOTH")
     column = layout.column(align=True)
-    if "score_blurred" in said:
-        _draw_line(column, "Score", said["score"], said["score_blurred"], "", 0)
-        column.label(
-            text=f"{said['blurred']:.0%} blurred, by {said['largest_radius']:.1f} px at most"
-        )
-    if "low_passed_steps" in said:
-        first, last = said["low_passed_steps"]
-        column.label(text=f"Low-passed to {said['factor']:.2g} in steps {first} to {last}")
-    for note in said["notes"]:
+    if "score_blurred" in treatment:
+        _draw_line(column, "Score", treatment["score"], treatment["score_blurred"], "", 0)
+        share, most = treatment["blurred"], treatment["largest_radius"]
+        column.label(text=f"{share:.0%} blurred, by {most:.1f} px at most")
+    if "low_passed_steps" in treatment:
+        first, last = treatment["low_passed_steps"]
+        column.label(text=f"Low-passed to {treatment['factor']:.2g} in steps {first} to {last}")
+    for note in treatment["notes"]:
         draw_wrapped(layout, context, note, "INFO")
 
 
@@ -268,10 +264,8 @@ class WAN_PT_start_frame_image(StartFramePanel, bpy.types.Panel):
     bl_category = "Wan"
 
     def draw(self, context: bpy.types.Context) -> None:
-        settings = context.window_manager.wan_hygiene
-        column = self.layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
+        settings = context.window_manager.wan_matrix
+        column = settings_column(self.layout)
         column.prop(settings, "view")
         if settings.view == "MATRIX":
             column.prop(settings, "band")
@@ -286,9 +280,9 @@ class WAN_PT_start_frame_image(StartFramePanel, bpy.types.Panel):
         view, image = matrix_view.view(), context.space_data.image
         if view is not None and image is not None and image == view.image:
             _draw_view(layout, context, view)
-        elif image is not None and not matrix_view.is_map(image):
+        elif image is not None and not blur_map.is_map(image):
             look = layout.operator("wan.open_hygiene_view", text=f"Look at {image.name}")
             look.image = image.name
 
 
-CLASSES = (WAN_UL_hygiene, WAN_PT_start_frame, WAN_PT_start_frame_image)
+CLASSES = (WAN_UL_sinks, WAN_PT_start_frame, WAN_PT_start_frame_image)

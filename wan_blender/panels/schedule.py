@@ -19,7 +19,7 @@ from ..schedule.presets import Changes
 from ..schedule.stages import StagePlan, experts
 from ..timeline import compat
 from . import schedule_plot
-from .layout import WanPanel
+from .base import WanPanel, settings_column
 from .model import draw_models
 from .settings import draw_list, draw_settings
 
@@ -116,9 +116,7 @@ class WAN_PT_stages(WanPanel, bpy.types.Panel):
         self._draw_stage(wan.stages[wan.active_stage], f"stages[{wan.active_stage}].")
 
     def _draw_stage(self, stage: bpy.types.PropertyGroup, path: str) -> None:
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout = settings_column(self.layout)
         row = layout.row(align=True)
         row.prop(stage, "model")
         row.menu("WAN_MT_stage_models", text="", icon="DOWNARROW_HLT")
@@ -138,10 +136,8 @@ class WAN_PT_loras(WanPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        self.layout.use_property_split = True
-        self.layout.use_property_decorate = False
         wan = compat.sequencer_scene(context).wan
-        _draw_loras(self.layout, wan, Job, "", "WAN_MT_loras")
+        _draw_loras(settings_column(self.layout), wan, Job, "", "WAN_MT_loras")
 
 
 def _draw_loras(
