@@ -15,7 +15,7 @@ WanError                  message, hint, code, exit_code
 |   |   +-- WrongModel        the model cannot do what the job asks
 |   +-- DamagedResult     files of a finished result are missing or not as they were written
 |   +-- NotFinite         a model gave values that are no numbers
-|   +-- JobBusy           another process works in the job folder
+|   +-- JobBusy           exit 75: another process works in the job folder
 |   +-- EngineMissing     no Python with torch to run the engine
 |   +-- OutOfMemory
 |   +-- DiskFull          also read-only folders
@@ -110,7 +110,7 @@ class NotFinite(UserError):
 
 
 class JobBusy(UserError):
-    pass
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: schedulers try again and blame nobody
 
 
 class EngineMissing(UserError):
