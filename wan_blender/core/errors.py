@@ -10,6 +10,7 @@ WanError                  message, hint, code, exit_code
 |   |   +-- LengthMismatch    mask and plate differ in frames
 |   |   +-- SizeMismatch      mask and plate differ in pixels, or a size the model refuses
 |   |   +-- InvalidJob        job.json or a setting is wrong; names the field
+|   |   +-- InvalidBatch      batch.toml is wrong; names the line
 |   |   +-- UnsafeWeights     pickles, remote code
 |   |   +-- WeightsMissing    a model folder or file is absent or incomplete
 |   |   +-- WrongModel        the model cannot do what the job asks
@@ -86,6 +87,10 @@ class SizeMismatch(BadRequest):
 
 
 class InvalidJob(BadRequest):
+    pass
+
+
+class InvalidBatch(BadRequest):
     pass
 
 

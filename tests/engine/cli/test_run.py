@@ -14,10 +14,10 @@ import pytest
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from wan_blender.core import job as jobs
+from wan_blender.core.errors import Cancelled, DiskFull, EngineError, InvalidJob, JobBusy
 from wan_blender.core.lock import Claim
 from wan_blender.engine.cli import batch
 from wan_blender.engine.cli.batch import Batch
-from wan_blender.core.errors import Cancelled, DiskFull, EngineError, InvalidJob, JobBusy
 
 REPO = Path(__file__).parents[3]
 
