@@ -523,7 +523,7 @@ def test_job_that_somebody_works_on_is_not_taken_over(command, part, tmp_path):
     command("--strip", "plate", "--out", out, "--prompt", "fail")
     with part("core.lock").Claim(out):
         code, answer, _ = command("--strip", "plate", "--out", out)
-    assert (code, answer["error"]["code"]) == (1, "JobBusy")
+    assert (code, answer["error"]["code"]) == (75, "JobBusy")
     assert part("core.job").read(out).prompt.text == "fail"
 
 

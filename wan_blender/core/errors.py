@@ -10,12 +10,13 @@ WanError                  message, hint, code, exit_code
 |   |   +-- LengthMismatch    mask and plate differ in frames
 |   |   +-- SizeMismatch      mask and plate differ in pixels, or a size the model refuses
 |   |   +-- InvalidJob        job.json or a setting is wrong; names the field
+|   |   +-- InvalidBatch      batch.toml is wrong; names the line
 |   |   +-- UnsafeWeights     pickles, remote code
 |   |   +-- WeightsMissing    a model folder or file is absent or incomplete
 |   |   +-- WrongModel        the model cannot do what the job asks
 |   +-- DamagedResult     files of a finished result are missing or not as they were written
 |   +-- NotFinite         a model gave values that are no numbers
-|   +-- JobBusy           another process works in the job folder
+|   +-- JobBusy           exit 75: another process works in the job folder
 |   +-- EngineMissing     no Python with torch to run the engine
 |   +-- OutOfMemory
 |   +-- DiskFull          also read-only folders
@@ -89,6 +90,10 @@ class InvalidJob(BadRequest):
     pass
 
 
+class InvalidBatch(BadRequest):
+    pass
+
+
 class UnsafeWeights(BadRequest):
     pass
 
@@ -110,7 +115,7 @@ class NotFinite(UserError):
 
 
 class JobBusy(UserError):
-    pass
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: schedulers try again and blame nobody
 
 
 class EngineMissing(UserError):

@@ -16,7 +16,7 @@ import json
 import math
 import reprlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, get_type_hints
 
 from .errors import InvalidJob
@@ -104,6 +104,37 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
 def assign(value: Any, path: str, raw: str) -> None:
     """Set ``path`` ("sampling.steps") of a settings object from the text ``raw``. A list is written
     as in JSON; one of numbers also with commas alone."""
+    owner, field = _find_leaf(value, path)
+    setattr(owner, field.name, _read_leaf(field.metadata, _parse(raw, field), path))
+
+
+def put(value: Any, path: str, data: Any) -> Any:
+    """Set ``path`` of a settings object to ``data``, as JSON or TOML give it; what it then is, as
+    JSON holds it."""
+    owner, field = _find_leaf(value, path)
+    taken = _read_leaf(field.metadata, data, path)
+    setattr(owner, field.name, taken)
+    if isinstance(taken, list):
+        return [to_dict(item) if dataclasses.is_dataclass(item) else item for item in taken]
+    return taken
+
+
+def map_paths(cls: type, path: str, data: Any, change: Callable[[str], str]) -> Any:
+    """``data`` of the setting ``path`` of ``cls``, as JSON holds it, with each path to a file or a
+    folder in it changed."""
+    name, _, rest = path.partition(".")
+    if rest:
+        return map_paths(field_types(cls)[name], rest, data, change)
+    rules = {f.name: f.metadata for f in dataclasses.fields(cls)}[name]
+    if rules["kind"] == "text" and rules["subtype"] in ("path", "file"):
+        return change(data)
+    if rules["kind"] == "many" and dataclasses.is_dataclass(item := rules["item"]):
+        return [{key: map_paths(item, key, one[key], change) for key in one} for one in data]
+    return data
+
+
+def _find_leaf(value: Any, path: str) -> tuple[Any, dataclasses.Field]:
+    """The object that holds the setting ``path``, and its field. Raises InvalidJob."""
     leaves = _leaves(value)
     if path not in leaves:
         near = difflib.get_close_matches(path, leaves, 1)
@@ -111,8 +142,7 @@ def assign(value: Any, path: str, raw: str) -> None:
         if inside := [leaf for leaf in leaves if leaf.startswith(f"{path}.")]:
             hint = f"It is a group of settings: {', '.join(inside)}."
         raise InvalidJob(f"There is no setting {show(path)}.", hint)
-    owner, field = leaves[path]
-    setattr(owner, field.name, _read_leaf(field.metadata, _parse(raw, field), path))
+    return leaves[path]
 
 
 def _leaves(value: Any, start: str = "") -> dict[str, tuple[Any, dataclasses.Field[Any]]]:

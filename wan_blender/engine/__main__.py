@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """python -m wan_blender.engine run|check|forecast|serve|doctor|hygiene|models
 
-Exit codes: 0 done, 1 failed, 2 bad request, 130 cancelled. Results are JSON on stdout, progress
-and errors go to stderr; those of check, forecast, hygiene, models and serve are JSON, too, unless
-a person reads them in a terminal.
+Exit codes: 0 done, 1 failed, 2 bad request, 75 another process works on the job, 130 cancelled.
+Results are JSON on stdout, progress and errors go to stderr; those of check, forecast, hygiene,
+models and serve are JSON, too, unless a person reads them in a terminal. `run` of several jobs
+prints one line of JSON for each (cli/batch.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from ..core.errors import EngineMissing, WanError
 from ..core.protocol import Progress
-from ..core.result import find_result
+from .cli import run as run_command
 
 # Each command imports what it needs: doctor has to run where the packages are missing.
 
@@ -30,15 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="wan_blender.engine", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="generate the job in a folder")
-    run.add_argument("job", type=job_folder)
-    run.add_argument(
-        "--with-and-without",
-        action="store_true",
-        help="also make the take without hygiene, in a folder beside, and compare both",
-    )
+    run_command.add_arguments(commands.add_parser("run", help="generate the jobs in folders"))
     check = commands.add_parser("check", help="dry run: sizes, masks, memory; loads no model")
-    check.add_argument("job", type=job_folder)
+    check.add_argument("job", type=run_command.job_folder)
     forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
     forecast.add_argument("job", help="JSON as in job.json")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
@@ -75,38 +70,42 @@ def main(arguments: list[str] | None = None) -> int:
     return failed.exit_code
 
 
-def job_folder(text: str) -> Path:
-    """The folder of a job, also of one whose job.json is named."""
-    path = Path(text)
-    return path.parent if path.name == "job.json" else path
-
-
 def _run(options: argparse.Namespace) -> int:
     from . import signals, worker
+    from .cli.batch import Batch, wait_for
+    from .once import has_room
 
+    folders = run_command.named_jobs(options)
     out = worker.claim_stdout()
-    cancelled = signals.listen()
+    stop = signals.listen()
+    again = not (options.unfinished or options.list or options.batch)
+
+    def run(folder: Path, forget_cancel: bool) -> tuple[dict[str, Any], bool]:
+        return _generate(folder, stop, again, forget_cancel)
+
+    if not run_command.is_single(options):
+        return Batch(folders, run, has_room, out, stop, options.wait)()
+    folder = options.job[0]
     if options.with_and_without:
-        from .hygiene.measure.takes import make_without
-
-        without = make_without(options.job)
-        if find_result(without) is None:
-            _generate(without, cancelled)
-    return _print(_generate(options.job, cancelled), out)
+        _make_without(folder, stop)
+    return _print(wait_for(lambda: run(folder, True), options.wait, stop)[0], out)
 
 
-def _generate(folder: Path, cancelled: threading.Event) -> dict[str, Any]:
-    from ..core import job as jobs
-    from ..core.lock import Claim
+def _make_without(folder: Path, stop: threading.Event) -> None:
+    from .hygiene.measure.takes import make_without
+
+    _generate(make_without(folder), stop, again=False, forget_cancel=True)
+
+
+def _generate(
+    folder: Path, stop: threading.Event, again: bool, forget_cancel: bool
+) -> tuple[dict[str, Any], bool]:
     from . import worker
-    from .pipeline import generate
+    from .once import run_once
     from .watch import Watch
 
     try:
-        jobs.read(folder)
-        with Claim(folder):
-            jobs.clear_cancel(folder)  # of a run before
-        return generate(folder, Watch(folder, Printed(), cancelled))
+        return run_once(folder, Watch(folder, Printed(), stop), again, forget_cancel)
     except Exception as error:
         worker.record_failure(folder, error)
         raise worker.describe(error) from error

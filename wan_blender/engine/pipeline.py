@@ -50,10 +50,11 @@ def generate(folder: Path, watch: Watch) -> dict[str, Any]:
     """
     jobs.read(folder)  # a folder that holds no job is left as it is
     with Claim(folder):
-        return _generate(folder, watch)
+        return generate_claimed(folder, watch)
 
 
-def _generate(folder: Path, watch: Watch) -> dict[str, Any]:
+def generate_claimed(folder: Path, watch: Watch) -> dict[str, Any]:
+    """As ``generate``, for a caller that holds the claim on ``folder``."""
     part = folder / PART
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     recover_earlier(folder)

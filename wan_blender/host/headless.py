@@ -3,7 +3,7 @@
 ``check`` with the same options stops before the model is loaded and says what would be run.
 
 Progress goes to stderr, the result to stdout as one JSON object. Exit codes: 0 done, 1 failed,
-2 bad request, 130 cancelled (Ctrl-C).
+2 bad request, 75 another process works on the job, 130 cancelled (Ctrl-C).
 """
 
 from __future__ import annotations

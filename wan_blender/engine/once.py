@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One job folder, once: claimed, left alone where it is done, else run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..core import job as jobs
+from ..core.lock import Claim
+from ..core.result import find_result, read_report
+from .watch import Watch
+
+PROBE_BYTES = 8 << 20
+
+
+def run_once(
+    folder: Path, watch: Watch, again: bool = False, forget_cancel: bool = False
+) -> tuple[dict[str, Any], bool]:
+    """The report of the job in ``folder``, and whether it was made just now.
+
+    Without ``again`` a job that has a result keeps it. That is looked at inside the claim, so
+    whoever waited for another process to finish the job does not run it a second time.
+    ``forget_cancel`` drops a request to cancel that an earlier run was meant by. Raises a
+    WanError, JobBusy among them.
+    """
+    from .pipeline import generate_claimed
+
+    jobs.read(folder)  # a folder that holds no job is left as it is
+    with Claim(folder):
+        if forget_cancel:
+            jobs.clear_cancel(folder)
+        if not again and (result := find_result(folder)):
+            return read_report(result), False
+        return generate_claimed(folder, watch), True
+
+
+def has_room(folder: Path) -> bool:
+    """Whether 8 MB can still be written beside ``folder``. DiskFull is also raised for one folder
+    that is read-only; only a disk that is full is a reason to take no more jobs."""
+    try:
+        with tempfile.TemporaryFile(dir=folder.parent) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
