@@ -192,7 +192,7 @@ def test_folder_that_holds_no_job_is_left_as_it_is(tmp_path):
 
 def test_prints_of_libraries_do_not_reach_the_protocol(tmp_path):
     code = (
-        "import sys; from wan_blender.engine import worker; out = worker.claim_stdout();"
+        "import sys; from wan_blender.core.console import claim_stdout; out = claim_stdout();"
         "print('noise'); import os; os.write(1, b'more noise\\n');"
         "out.write('clean\\n'); out.flush()"
     )

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from .errors import EngineError, WanError
+from .protocol import Progress
 
 INTERVAL_S = 1.0  # between printed lines of one phase
 
@@ -37,20 +38,18 @@ def claim_stdout() -> TextIO:
 class ProgressPrinter:
     """Progress as lines on stderr: one when the phase changes, then one a second at most."""
 
-    def __init__(self) -> None:
-        self._phase, self._printed_at = "", 0.0
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix, self._phase, self._printed_at = prefix, "", 0.0
 
-    def __call__(
-        self, phase: str, step: int = 0, steps: int = 0, fraction: float = -1, eta_s: float = -1
-    ) -> None:
+    def __call__(self, at: Progress) -> None:
         now = time.monotonic()
-        if phase == self._phase and now - self._printed_at < INTERVAL_S:
+        if at.phase == self._phase and now - self._printed_at < INTERVAL_S:
             return
-        self._phase, self._printed_at = phase, now
-        share = f"{fraction:6.1%} " if fraction >= 0 else ""
-        counted = f" {step}/{steps}" if steps else ""
-        eta = f", {eta_s:.0f} s left" if eta_s >= 0 else ""
-        print(f"{share}{phase}{counted}{eta}", file=sys.stderr, flush=True)
+        self._phase, self._printed_at = at.phase, now
+        steps = f" {at.step}/{at.steps}" if at.steps else ""
+        eta = f", {at.eta_s:.0f} s left" if at.eta_s >= 0 else ""
+        line = f"{self._prefix}{at.fraction:6.1%} {at.phase}{steps}{eta}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def succeeded(**told: Any) -> Answer:

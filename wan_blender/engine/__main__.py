@@ -14,17 +14,14 @@ import json
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
+from ..core.console import ProgressPrinter, claim_stdout
 from ..core.errors import EngineMissing, WanError
-from ..core.protocol import Progress
 from .cli import run as run_command
 
 # Each command imports what it needs: doctor has to run where the packages are missing.
-
-INTERVAL_S = 1.0  # between printed lines of one phase
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,12 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from . import signals, worker
+    from . import signals
     from .cli.batch import Batch, wait_for
     from .once import has_room
 
     folders = run_command.named_jobs(options)
-    out = worker.claim_stdout()
+    out = claim_stdout()
     stop = signals.listen()
     again = not (options.unfinished or options.list or options.batch)
 
@@ -105,7 +102,7 @@ def _generate(
     from .watch import Watch
 
     try:
-        return run_once(folder, Watch(folder, Printed(), stop), again, forget_cancel)
+        return run_once(folder, Watch(folder, ProgressPrinter(), stop), again, forget_cancel)
     except Exception as error:
         worker.record_failure(folder, error)
         raise worker.describe(error) from error
@@ -126,7 +123,7 @@ def _forecast(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from . import worker
 
-    out = worker.claim_stdout()
+    out = claim_stdout()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides; its end is our EOF
     return worker.Worker(sys.stdin, out).serve()
 
@@ -158,22 +155,6 @@ def _print(data: dict[str, Any], out: Any = None) -> int:
     out.write("\n")
     out.flush()
     return 0
-
-
-class Printed:
-    """Progress as lines on stderr: one when the phase changes, then one a second at most."""
-
-    def __init__(self) -> None:
-        self._phase, self._printed_at = "", 0.0
-
-    def __call__(self, message: Progress) -> None:
-        now = time.monotonic()
-        if message.phase == self._phase and now - self._printed_at < INTERVAL_S:
-            return
-        self._phase, self._printed_at = message.phase, now
-        eta = f", {message.eta_s:.0f} s left" if message.eta_s >= 0 else ""
-        steps = f" {message.step}/{message.steps}" if message.steps else ""
-        print(f"{message.fraction:6.1%} {message.phase}{steps}{eta}", file=sys.stderr, flush=True)
 
 
 COMMANDS = {

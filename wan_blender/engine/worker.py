@@ -28,15 +28,6 @@ HEARTBEAT_S = 2.0
 GRACE_S = 10.0  # for a running job to stop after the host is gone
 
 
-def claim_stdout() -> TextIO:
-    """The protocol's own stream on a duplicate of fd 1; fd 1 then goes where stderr goes, so a
-    library that prints cannot break the protocol."""
-    sys.stdout.flush()
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
-    os.dup2(2, 1)
-    return stream
-
-
 class Worker:
     def __init__(self, source: TextIO, sink: TextIO) -> None:
         self._source, self._sink = source, sink

@@ -18,18 +18,18 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import bpy
 
+from ..core import console
 from ..core.errors import BadRequest, UserError, WanError
-from ..core.interrupts import interrupts
 from ..core.result import RESULT
 from ..hygiene.maps import folder_without
 from ..model_info.folder import is_bundled
 from ..process.call import EngineCall
 from ..timeline import shot
-from . import answer, preferences, request, tasks
+from . import preferences, request, tasks
 from .jobs import LocalJob
 
 
@@ -39,27 +39,18 @@ def main(arguments: list[str]) -> int:
         with contextlib.suppress(SystemExit):
             _parser().parse_args(arguments)
         return 0
-    with _claim_stdout() as stdout:
+    with console.claim_stdout() as stdout:
         try:
             options = _parser().parse_args(arguments)
-            outcome = answer.succeeded(**options.command(options))
+            outcome = console.succeeded(**options.command(options))
         except WanError as error:
             print(f"wan_blender: {error}", file=sys.stderr)
-            outcome = answer.failed(error)
+            outcome = console.failed(error)
         except Exception as error:  # noqa: BLE001 - a script waits for an answer, also from a bug
             traceback.print_exc()
-            outcome = answer.failed(error)
-        answer.say(outcome, stdout)
+            outcome = console.failed(error)
+        console.say(outcome, stdout)
     return outcome["exit_code"]
-
-
-def _claim_stdout() -> TextIO:
-    """stdout for the answer alone; what else is printed from here to the process's end, some of
-    it from C and late, goes to stderr."""
-    sys.stdout.flush()
-    stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return stdout
 
 
 class _Parser(argparse.ArgumentParser):
@@ -154,7 +145,7 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
 
 def _ask(call: EngineCall) -> Any:
     """The call's answer. Ctrl-C cancels. Raises what the engine raised."""
-    with interrupts() as interrupted:
+    with console.interrupts() as interrupted:
         while not call.finished:
             if interrupted.is_set() and not call.cancelled:
                 call.cancel()

@@ -7,11 +7,12 @@ import contextlib
 import enum
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import job, protocol, schema
+from ..core import console, job, protocol, schema
 from ..core.errors import BadRequest, InvalidJob, UserError, WanError, from_os_error
 from ..core.files import read_json, write_json
 from ..core.job_pictures import locate_pictures, take_pictures
@@ -54,6 +55,11 @@ class LocalJob:
     wants_placing: bool = False
     placed: bool = False
     report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def at(self) -> protocol.Progress:
+        """Where it is, also before it has said so."""
+        return self.progress or protocol.Progress(str(self.folder), self.phase.value)
 
     @property
     def name(self) -> str:
@@ -186,3 +192,9 @@ def find_open_ends(root: Path, lost: bool = True) -> list[LocalJob]:
                 if not local.placed:
                     found.insert(0, local)
     return found
+
+
+def print_progress() -> Callable[[LocalJob], None]:
+    """To be called with a job, often: it prints lines on stderr now and then."""
+    show = console.ProgressPrinter("wan_blender: ")
+    return lambda local: show(local.at)

@@ -20,8 +20,7 @@ from ..timeline import mattes, shot
 from ..timeline.place import Placement
 from . import preferences, properties
 from .blur_map import require_map, save_map
-from .jobs import LocalJob, make_room
-from .printed_progress import PrintedProgress
+from .jobs import LocalJob, make_room, print_progress
 from .state import host
 
 SPAN = "span."  # settings of the export, not of the job
@@ -111,7 +110,7 @@ def _queue(
     if compare_with:
         job.compare_with(folder, compare_with.folder)
     if bpy.app.background:
-        session.run_to_end(local, PrintedProgress())
+        session.run_to_end(local, print_progress())
     return local
 
 
@@ -120,5 +119,5 @@ def export(request: JobRequest, folder: Path) -> None:
     stays."""
     make_room(folder)
     session = host().session
-    session.export(request.shot, request.settings, folder, request.placement, PrintedProgress())
+    session.export(request.shot, request.settings, folder, request.placement, print_progress())
     save_map(folder, request.plate, request.settings)

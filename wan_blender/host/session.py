@@ -21,6 +21,7 @@ from pathlib import Path
 import bpy
 
 from ..core import job, protocol
+from ..core.console import interrupts
 from ..core.errors import (
     Cancelled,
     EngineMissing,
@@ -29,7 +30,6 @@ from ..core.errors import (
     WanError,
     from_dict,
 )
-from ..core.interrupts import interrupts
 from ..core.lock import Claim
 from ..core.settings import Job, Shot
 from ..process.engine import EngineProcess, EngineState

@@ -9,10 +9,10 @@ from pathlib import Path
 import bpy
 from bpy.props import StringProperty
 
-from ..core import schema
+from ..core import console, schema
 from ..core.errors import BadRequest
 from ..core.settings import Job
-from ..host import answer, properties, request
+from ..host import properties, request
 from ..host.jobs import LocalJob
 from ..timeline import compat
 from ..timeline.mattes import MatteChoice
@@ -61,10 +61,10 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
             local = self._generate(compat.sequencer_scene(context))
         except Exception as error:
             if bpy.app.background:
-                answer.say(answer.failed(error), sys.stdout)
+                console.say(console.failed(error), sys.stdout)
             raise
         if bpy.app.background:
-            answer.say(answer.succeeded(**local.answer), sys.stdout)
+            console.say(console.succeeded(**local.answer), sys.stdout)
 
     def _generate(self, scene: bpy.types.Scene) -> LocalJob:
         settings = [("prompt.text", self.prompt)] if self.prompt else []

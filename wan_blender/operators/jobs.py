@@ -14,9 +14,8 @@ from ..core.errors import BadRequest
 from ..core.files import read_json
 from ..core.result import REPORT, REPORT_BYTES
 from ..host import preferences
-from ..host.jobs import LocalJob, read_folder
+from ..host.jobs import LocalJob, print_progress, read_folder
 from ..host.placing import place_result, require_result
-from ..host.printed_progress import PrintedProgress
 from ..host.state import host
 from ..timeline import compat
 from ..timeline.compositor import place_in_compositor
@@ -59,7 +58,7 @@ class WAN_OT_run_job(OnJob, WanOperator, bpy.types.Operator):
         session = host().session
         local = session.run_folder(Path(self.folder))
         if bpy.app.background:
-            session.run_to_end(local, PrintedProgress())
+            session.run_to_end(local, print_progress())
 
 
 class WAN_OT_cancel(OnJob, WanOperator, bpy.types.Operator):

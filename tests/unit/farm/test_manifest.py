@@ -102,7 +102,11 @@ def test_relative_paths_are_those_of_the_manifest():
         ('[[shots]]\nstrip = 3', 2, "expected text"),
         ('[[shots]]\nstrip = "A"\npriority = 9999', 3, "-1000 to 1000"),
         ('[[shots]]\nstrip = "A"\n[shots.settings.mask]\ngrow_px = 9999', 4, "9999"),
-        ('matrix.seeds = "0-90000"\nmatrix.mask.grow_px = [1, 2]\n[[shots]]\nstrip = ""', 3, "180,002"),
+        (
+            'matrix.seeds = "0-90000"\nmatrix.mask.grow_px = [1, 2]\n[[shots]]\nstrip = ""',
+            3,
+            "180,002",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_by_its_line(text, line, words):
