@@ -296,7 +296,7 @@ def test_lora_from_anywhere_is_for_the_expert_its_name_says(addon, scene, name, 
     run, stage = scene.wan.loras[0], scene.wan.stages[1].loras[0]
     assert (Path(run.file).stem, run.expert) == (name, expert)
     assert (Path(stage.file).stem, stage.expert) == (name, "both")  # the stage says whose it is
-    with pytest.raises(RuntimeError, match="no LoRA"):
+    with pytest.raises(RuntimeError, match="is not a LoRA"):
         addon.ops.wan.add_lora(path="loras", filepath="/elsewhere")
 
 

@@ -53,12 +53,19 @@ def test_each_task_is_ticked_until_it_ends_and_drawn_when_it_says_so(pump, make)
     assert drawn.count(two) == 4
 
 
-def test_the_end_of_a_task_is_drawn_though_it_ran_no_more_at_the_tick(pump, make):
-    task, drawn = make(0), []
-    task.tick = lambda: True  # it ended in its thread since it was followed
+def test_the_end_of_a_task_is_drawn_though_it_came_after_the_tick(pump, make):
+    class EndsInAThread(make):
+        running = property(lambda self: self.ticks == 0)
+
+        def tick(self):
+            self.ticks += 1
+            return self.ticks == 2  # the first finds nothing new
+
+    task, drawn = EndsInAThread(1), []
     pump.follow(task, lambda: drawn.append(task))
     run(pump)
     assert drawn == [task]
+    assert pump.tick() is None
 
 
 def test_a_task_is_left_alone_for_as_long_as_it_says(pump, make):
