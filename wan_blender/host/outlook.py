@@ -14,7 +14,7 @@ from ..core.errors import InvalidJob, WanError
 from ..core.settings import Job
 from ..masks import crop
 from ..model_info.names import is_distilled, is_of_lightx2v, telling_name
-from ..model_info.traits import ModelSizes, Traits
+from ..model_info.traits import KINDS, ModelSizes, Traits
 from ..schedule.advice import Finding, check_schedule
 from ..schedule.stages import StagePlan, plan_stages
 from ..timeline import shot, span
@@ -64,7 +64,8 @@ def fast_loras(path: str) -> tuple[str, str]:
     was found, and for one model the same twice. What a LoRA is for is told by its width and its
     name; lightx2v's, made for four steps, come first."""
     model = library().model(path) or {}
-    image = model.get("kind") in ("i2v", "flf2v")
+    kind = KINDS.get(model.get("kind"))
+    image = kind is not None and kind.takes_image
     fitting = [
         file
         for file in library().files("lora")

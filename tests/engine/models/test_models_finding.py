@@ -34,7 +34,6 @@ from transformers import (
 )
 
 from wan_blender.core.errors import BadRequest, UnsafeWeights, WeightsMissing, WrongModel
-from wan_blender.engine import conditioning
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.find import pairs
 from wan_blender.engine.models.find.catalogue import part_catalogue
@@ -50,7 +49,6 @@ from wan_blender.engine.models.find.scan import hugging_face_cache, scan
 from wan_blender.engine.models.find.shelf import describe, look
 from wan_blender.engine.models.layout import CLIP
 from wan_blender.model_info.names import expert_of, model_of, name_of, stem_of
-from wan_blender.model_info.traits import CONDITIONED
 
 pytestmark = pytest.mark.usefixtures("no_cache")
 
@@ -493,10 +491,6 @@ def test_models_of_another_architecture_are_not_runnable(folders, encoders, tmp_
     for name in ("animate", "lone"):
         folder = write_candidate(made[name], tmp_path / "made")
         assert describe(str(folder)).missing == made[name].missing
-
-
-def test_every_kind_that_can_be_conditioned_is_known_without_torch():
-    assert set(CONDITIONED) == set(conditioning._KINDS)
 
 
 def test_official_clip_under_open_clips_names_is_taken(clip_files, tmp_path):

@@ -15,6 +15,7 @@ from ...core.job_pictures import END, REFERENCES, START, pictures
 from ...core.settings import Job
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
+from ...model_info.traits import KINDS
 from ..frames.pictures import fill_size, read_colour
 from ..frames.region import Region
 from .treatment import Treatment
@@ -117,7 +118,7 @@ def read_treatment(folder: Path, job: Job, region: Region, kind: str) -> Treatme
     that follows other frames, WrongModel when the model is shown no picture.
     """
     mode = job.hygiene.mode
-    if mode != "off" and kind == "t2v":
+    if mode != "off" and not KINDS[kind].is_shown_pictures:
         raise WrongModel(
             f"hygiene.mode is {mode!r}, but a text-to-video model is shown no picture: nothing "
             "would change.",

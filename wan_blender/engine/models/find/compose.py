@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ....core.errors import BadRequest, WrongModel
 from ....model_info.names import name_of
-from ....model_info.traits import CONDITIONED
+from ....model_info.traits import KINDS
 from ..files.tensor_files import whole
 from ..layout import CLIP, read_json
 from .identify import Identity, identify
@@ -28,8 +28,6 @@ _PARTS = (
     "transformer", "transformer_2", "vace", "vace_2", "text_encoder", "tokenizer", "vae",
     "image_encoder",
 )  # fmt: skip
-_MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
-BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
 TOKENIZER = "the tokenizer of google/umt5-xxl"
 
 
@@ -126,7 +124,7 @@ def _candidate(
     if one.image_dim:
         clips = [c for c in by_role.get("image_encoder", []) if c.width == one.image_dim]
         take("image_encoder", clips, "vision_h", CLIP)
-    boundary = BOUNDARY.get(one.kind) if one.expert else None
+    boundary = KINDS[one.kind].boundary if one.expert else None
     missing += unsupported(one.kind, one.foreign)
     name = name_of_pair(high, low)
     return Candidate(name, one.kind, components, boundary, tuple(missing), tuple(notes))
@@ -135,7 +133,7 @@ def _candidate(
 def unsupported(kind: str, foreign: Iterable[str]) -> list[str]:
     """In words, what this version would need to run such a transformer."""
     lacks = []
-    if kind not in CONDITIONED:
+    if not KINDS[kind].condition:
         lacks.append(f"support for {kind!r} models, which this version cannot condition")
     if names := ", ".join(foreign):
         lacks.append(f"support for {names}, which no Wan of a known kind has")
@@ -207,7 +205,7 @@ def compose(name: str, chosen: Iterable[tuple[str, str]], root: Path) -> Path:
         if file := components.pop(module, ""):
             components[part] = [components[part], file]
             kind = "vace"
-    boundary = BOUNDARY.get(kind) if "transformer_2" in components else None
+    boundary = KINDS[kind].boundary if "transformer_2" in components else None
     return write_candidate(Candidate(name, kind, components, boundary, ()), root)
 
 
