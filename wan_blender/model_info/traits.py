@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import WrongModel
+from ..core.errors import WanError, WrongModel
 from .folder import read_object
 
 VACE = "WanVACETransformer3DModel"
@@ -230,7 +230,7 @@ def native_pixels(cell: int) -> int:
 
 def read_sizes(folder: Path) -> ModelSizes:
     """Sizes of a model folder from its JSON files; what they do not say is as in Wan 14B."""
-    settings = read_object(folder / "wan_blender.json")
+    settings = _read_leniently(folder / "wan_blender.json")
     vae, transformer = (_config(folder, settings, part) for part in ("vae", "transformer"))
     cell = vae.get("scale_factor_spatial") or 8
     patch = (transformer.get("patch_size") or (1, 2, 2))[-1]
@@ -240,4 +240,11 @@ def read_sizes(folder: Path) -> ModelSizes:
 def _config(folder: Path, settings: dict[str, Any], part: str) -> dict[str, Any]:
     components = settings.get("components")
     place = components.get(part, part) if isinstance(components, dict) else part
-    return read_object(folder / place / "config.json") if isinstance(place, str) else {}
+    return _read_leniently(folder / place / "config.json") if isinstance(place, str) else {}
+
+
+def _read_leniently(path: Path) -> dict[str, Any]:
+    try:
+        return read_object(path)
+    except WanError:
+        return {}

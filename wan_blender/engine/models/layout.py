@@ -5,7 +5,6 @@ headers of its weights. No torch."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from ...core.errors import UnsafeWeights, WeightsMissing, WrongModel
 from ...core.schema import show
-from ...model_info.folder import BUNDLED
+from ...model_info.folder import BUNDLED, read_object
 from ...model_info.names import name_of
 from .. import nano
 from .files.configs import infer_config
@@ -54,10 +53,10 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"There is no model folder {folder}.",
             "Choose a model in the Wan tab, or name a folder in model.path or --model.",
         )
-    settings = read_json(folder / "wan_blender.json", optional=True)
+    settings = read_object(folder / "wan_blender.json", optional=True)
     _check_settings(settings, folder / "wan_blender.json")
     described = "transformer" in settings.get("components", {})
-    index = read_json(folder / "model_index.json", optional=described)
+    index = read_object(folder / "model_index.json", optional=described)
     _check_settings(index, folder / "model_index.json")
     for part, entry in index.items():
         if isinstance(entry, list) and entry and entry[0] not in _LIBRARIES:
@@ -177,8 +176,8 @@ def locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
             "Name another file in the model's wan_blender.json.",
         )
     else:
-        return component_files(place), read_json(place / "config.json")
-    return files, read_json(files[0].parent / "config.json", optional=True)
+        return component_files(place), read_object(place / "config.json")
+    return files, read_object(files[0].parent / "config.json", optional=True)
 
 
 def tensor_names(role: str, headers: Mapping[Path, Mapping[str, TensorInfo]]) -> dict[str, str]:
@@ -219,22 +218,3 @@ def complete(
     elif role in _TYPES and str(known.get("model_type")).startswith(_TYPES[role]):
         return dict(known)
     return infer_config(role, infos, known)
-
-
-def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
-    """A JSON object. Raises WeightsMissing; an absent file is {} when ``optional``."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if optional:
-            return {}
-        raise WeightsMissing(
-            f"{path} is missing.",
-            "Choose a folder in diffusers layout (it holds model_index.json), or download the "
-            "model again.",
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
-    if not isinstance(data, dict):
-        raise WeightsMissing(f"{path} is not a JSON object.", "Download it again.")
-    return data

@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ....core.errors import BadRequest, WrongModel
+from ....model_info.folder import read_object
 from ....model_info.names import name_of
 from ....model_info.traits import KINDS
 from ..files.tensor_files import whole
-from ..layout import CLIP, read_json
+from ..layout import CLIP
 from .identify import Identity, identify
 from .pairs import name_of_pair, pair_experts, partner
 from .scan import Scan
@@ -225,7 +226,7 @@ def write_candidate(candidate: Candidate, root: Path) -> Path:
 def add_part(folder: Path, part: str, file: Path) -> None:
     """Tell the model in ``folder`` where a part is that it lacked."""
     path = folder / "wan_blender.json"
-    data = read_json(path, optional=True)
+    data = read_object(path, optional=True)
     data["components"] = {**data.get("components", {}), part: str(file)}
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....core.errors import WanError
+from ....model_info.folder import read_object
 from ....model_info.names import MODEL_FILES, telling_name
 from ..files.tensor_files import PICKLES, refuse_pickle, whole
-from ..layout import read_json
 from .identify import Identity, identify
 from .walk import Walk
 
@@ -83,7 +83,7 @@ def _is_wan(folder: Path) -> bool:
     """Whether the model_index.json in ``folder`` is a Wan's, of diffusers' pipelines or another's
     with its transformer. One that cannot be read may be: its description says why."""
     try:
-        index = read_json(folder / "model_index.json")
+        index = read_object(folder / "model_index.json")
     except WanError:
         return True
     transformer = index.get("transformer")
