@@ -10,6 +10,7 @@ from typing import Any
 from ..core.errors import WeightsMissing
 from ..core.files import read_json
 
+DESCRIPTION = "wan_blender.json"  # says where the parts of a model folder are
 BUNDLED = "nano/"  # how the name of a model begins that comes with the extension
 NANO = Path(__file__).parents[1] / "engine" / "nano"
 DEFAULT = "vace"  # of the bundled models
@@ -25,6 +26,14 @@ def find_folder(path: str) -> Path:
     if is_bundled(path):
         return NANO / (path.removeprefix(BUNDLED) or DEFAULT)
     return Path(os.path.expanduser(path))
+
+
+def peek_object(path: Path) -> dict[str, Any]:
+    """A JSON object for a quick look; {} for a file that is absent or holds none."""
+    try:
+        return read_object(path)
+    except WeightsMissing:
+        return {}
 
 
 def read_object(path: Path, optional: bool = False) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import WanError, WrongModel
-from .folder import read_object
+from ..core.errors import WrongModel
+from .folder import DESCRIPTION, peek_object
 
 VACE = "WanVACETransformer3DModel"
 
@@ -211,6 +211,7 @@ def model_kind(transformer: Mapping[str, Any]) -> str:
     )
 
 
+LARGEST_FRAME = 1 << 30  # pixels
 SMALL_FRAME, LARGE_FRAME = 832 * 480, 1280 * 704  # what Wan 14B and the 5B model were trained on
 
 
@@ -230,21 +231,20 @@ def native_pixels(cell: int) -> int:
 
 def read_sizes(folder: Path) -> ModelSizes:
     """Sizes of a model folder from its JSON files; what they do not say is as in Wan 14B."""
-    settings = _read_leniently(folder / "wan_blender.json")
+    settings = peek_object(folder / DESCRIPTION)
     vae, transformer = (_config(folder, settings, part) for part in ("vae", "transformer"))
-    cell = vae.get("scale_factor_spatial") or 8
-    patch = (transformer.get("patch_size") or (1, 2, 2))[-1]
-    return ModelSizes(cell, patch, settings.get("native_pixels") or native_pixels(cell))
+    patches, pixels = transformer.get("patch_size"), settings.get("native_pixels")
+    cell = _count(vae.get("scale_factor_spatial"), 8)
+    patch = _count(patches[-1] if isinstance(patches, list) and patches else None, 2)
+    return ModelSizes(cell, patch, _count(pixels, native_pixels(cell)))
+
+
+def _count(value: Any, default: int) -> int:
+    """``value`` where it is one that the engine would take, whose errors say more."""
+    return value if type(value) is int and 0 < value <= LARGEST_FRAME else default
 
 
 def _config(folder: Path, settings: dict[str, Any], part: str) -> dict[str, Any]:
     components = settings.get("components")
     place = components.get(part, part) if isinstance(components, dict) else part
-    return _read_leniently(folder / place / "config.json") if isinstance(place, str) else {}
-
-
-def _read_leniently(path: Path) -> dict[str, Any]:
-    try:
-        return read_object(path)
-    except WanError:
-        return {}
+    return peek_object(folder / place / "config.json") if isinstance(place, str) else {}

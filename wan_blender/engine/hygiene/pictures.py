@@ -24,6 +24,11 @@ LINEAR = (".exr", ".hdr")  # hold light; other formats what a display is sent
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
 
 
+def is_picture(path: Path) -> bool:
+    """By its name; macOS leaves files whose names begin with a dot on other disks."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
 def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """(H, W, 3) float32 in 0..1 from an image of 1 to 4 channels, 8 or 16 bit or float; the light
     in EXR and HDR files is encoded as sRGB, as Blender shows it and a model is given it.

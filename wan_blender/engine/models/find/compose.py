@@ -14,13 +14,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ....core.errors import BadRequest, WrongModel
-from ....model_info.folder import read_object
+from ....core.files import write_json
+from ....model_info.folder import DESCRIPTION, peek_object
 from ....model_info.names import name_of
 from ....model_info.traits import KINDS
 from ..files.tensor_files import whole
-from ..layout import CLIP
+from ..layout import CLIP, read_description
 from .identify import Identity, identify
 from .pairs import name_of_pair, pair_experts, partner
 from .scan import Scan
@@ -212,25 +214,26 @@ def compose(name: str, chosen: Iterable[tuple[str, str]], root: Path) -> Path:
 
 def write_candidate(candidate: Candidate, root: Path) -> Path:
     """A model folder for ``candidate`` under ``root``: one wan_blender.json, no weights."""
-    data = {"components": candidate.components, "boundary": candidate.boundary}
-    text = json.dumps({k: v for k, v in data.items() if v is not None}, indent=2) + "\n"
+    data: dict[str, Any] = {"components": candidate.components}
+    if candidate.boundary is not None:
+        data["boundary"] = candidate.boundary
+    text = json.dumps(data, indent=2) + "\n"
     name = re.sub(r"[^\w.+-]+", "-", candidate.name).strip("-")
     folder = root / name
-    if _holds_another(folder, text):  # other parts under the same name are another model
+    if _holds_another(folder, data):  # other parts under the same name are another model
         folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "wan_blender.json").write_text(text, encoding="utf-8")
+    write_json(folder / DESCRIPTION, data)
     return folder
 
 
 def add_part(folder: Path, part: str, file: Path) -> None:
     """Tell the model in ``folder`` where a part is that it lacked."""
-    path = folder / "wan_blender.json"
-    data = read_object(path, optional=True)
+    data = read_description(folder)
     data["components"] = {**data.get("components", {}), part: str(file)}
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / DESCRIPTION, data)
 
 
-def _holds_another(folder: Path, text: str) -> bool:
-    path = folder / "wan_blender.json"
-    return path.is_file() and path.read_text(encoding="utf-8") != text
+def _holds_another(folder: Path, data: dict[str, Any]) -> bool:
+    path = folder / DESCRIPTION
+    return path.exists() and peek_object(path) != data

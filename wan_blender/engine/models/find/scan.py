@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....core.errors import WanError
-from ....model_info.folder import read_object
+from ....model_info.folder import DESCRIPTION, read_object
 from ....model_info.names import MODEL_FILES, telling_name
 from ..files.tensor_files import PICKLES, refuse_pickle, whole
 from .identify import Identity, identify
@@ -18,7 +18,7 @@ from .walk import Walk
 
 _MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
 _PIECES = "spiece.model"  # of a tokenizer
-_DESCRIBED = {"model_index.json", "wan_blender.json"}  # one of them makes a folder a model
+_DESCRIBED = {"model_index.json", DESCRIPTION}  # one of them makes a folder a model
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: N
             watch(str(folder))
             names = {path.name for path in inside}
             if names & _DESCRIBED:
-                if "wan_blender.json" in names or _is_wan(folder):
+                if DESCRIPTION in names or _is_wan(folder):
                     found.folders.append(folder)
                     if "tokenizer" in names:
                         found.tokenizers.append(folder / "tokenizer")
