@@ -17,12 +17,14 @@ from wan_blender.core import job as jobs
 from wan_blender.core import schema
 from wan_blender.core.errors import InvalidJob
 from wan_blender.core.job_pictures import PICTURES, START
+from wan_blender.core.settings import Stage
 from wan_blender.engine.check import check
 from wan_blender.engine.conditioning import Scene, make_condition
 from wan_blender.engine.conditioning.text import guided_velocity
 from wan_blender.engine.forecast import forecast
 from wan_blender.engine.frames.files import read_png, write_png
 from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.stage_models import StageModels
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.watch import Watch
@@ -145,3 +147,47 @@ def test_guidance_in_one_call_equals_two(tmp_path, kind):
     with torch.no_grad():
         other = guided_velocity(*call[:2], texts[1], texts[0], *call[4:], at_once=True)
     assert (other - two).abs().max() > 1e-3  # the branches are not mixed up
+
+
+PRECISIONS = ("bfloat16", "float16", "float32")
+
+
+@pytest.mark.parametrize(
+    ("kind", "turn", "guidance"),
+    [("t2v", 0, 3.0), ("i2v", 1, 1.0), ("vace", 2, 1.0), ("ti2v", 0, 1.0)],
+)
+def test_each_stage_computes_in_its_own_precision(tmp_path, kind, turn, guidance, monkeypatch):
+    """One run through all three, in whatever order; it is the run in float32 but for what half
+    precision rounds."""
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path / "cache"))
+    model = write_untrained(tmp_path / "model", kind)
+    plate, mask = noise_plate(5, 32, 32), moving_square(5, 32, 32, 12)
+    mask[0] = 0  # the start frame is given
+    asked: list[str] = []
+    real = StageModels.use
+
+    def use(models, span):
+        model = real(models, span)
+        embedding = model.patch_embedding
+        asked.append(str(embedding.weight.dtype).removeprefix("torch."))
+        return model
+
+    monkeypatch.setattr(StageModels, "use", use)
+
+    def run(name: str, order) -> np.ndarray:
+        job = make_job(
+            tmp_path / name, plate, mask, model__path=str(model), model__dtype=order[0],
+            sampling__steps=3, sampling__guidance=guidance,
+        )  # fmt: skip
+        data = json.loads((job / "job.json").read_text())
+        data["stages"] = [schema.to_dict(Stage(steps=1, dtype=dtype)) for dtype in order]
+        (job / "job.json").write_text(json.dumps(data))
+        check(job)
+        assert generate(job, Watch(job))["max_diff_outside"] == 0
+        frames = [read_png(job / "result" / "patch" / jobs.frame_name(i)) for i in range(5)]
+        return np.stack(frames)[..., :3].astype(np.float32)[mask > 0]
+
+    order = PRECISIONS[turn:] + PRECISIONS[:turn]
+    mixed = run("mixed", order)
+    assert tuple(asked) == order
+    assert 0 < np.abs(mixed - run("exact", ["float32"] * 3)).mean() < 6  # of 255

@@ -16,7 +16,7 @@ from wan_blender.core.mask_settings import Mask
 from wan_blender.core.settings import Sampling, Stage, Windows
 from wan_blender.engine.sample.loop import MaskedSource, State, denoise, make_noise
 from wan_blender.engine.sample.release import make_law
-from wan_blender.engine.sample.solvers import History, noise_kept
+from wan_blender.engine.sample.solvers import SOLVERS, History
 from wan_blender.engine.sample.windows import plan_windows, predict_in_windows
 from wan_blender.masks import grid as lg
 from wan_blender.masks.reduce import to_latent
@@ -28,7 +28,6 @@ def _choices(cls, name):
     return list(dict(schema.settings(cls))[name]["choices"])
 
 
-SOLVERS = _choices(Sampling, "solver")
 SCHEDULES = _choices(Sampling, "schedule")
 LAWS = _choices(Mask, "law")
 
@@ -155,7 +154,7 @@ LEVELS = st.lists(st.floats(0.001, 1), min_size=1, max_size=6, unique=True).map(
     lambda levels: [*sorted(levels, reverse=True), 0.0]
 )
 RUNS = {
-    "solver": st.sampled_from(SOLVERS),
+    "solver": st.sampled_from([*SOLVERS]),
     "schedule": st.sampled_from(SCHEDULES),
     "law": st.sampled_from(LAWS),
     "kind": st.sampled_from(["hard", "soft", "frames", "all", "none"]),
@@ -221,7 +220,7 @@ def test_kept_latents_equal_the_source_through_stages_that_share_nothing(
             state = replace(state, history=History())
         last = span.solver
         noise = state.noise if state else source.noise
-        is_steady = noise_kept(last, 0.9, 0.5) == 0.5  # draws no new noise
+        is_steady = SOLVERS[last].noise_kept(0.9, 0.5) == 0.5  # draws no new noise
 
         def model(x, level, step, number=number):
             return _random_model(x, level, step) + number

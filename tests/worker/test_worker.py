@@ -151,7 +151,7 @@ def test_job_that_runs_is_not_run_by_another_process(engine, tmp_path):
         pass
     with Engine("run", str(folder)) as other:
         out, err = other.child.communicate()
-    assert (other.child.returncode, out) == (1, "")
+    assert (other.child.returncode, out) == (75, "")  # EX_TEMPFAIL
     assert f"JobBusy: Process {engine.child.pid} on" in err
     assert isinstance(engine.read(), (protocol.Progress, protocol.Heartbeat))
     assert _events(folder)[-1] != "failed"

@@ -38,13 +38,18 @@ def _find(folder: Path, settings: ModelMask, name: str) -> list[Path]:
     path = folder / (given or PICTURES[name])
     files = [path] if path.is_file() else []
     if path.is_dir() and name == REFERENCES:
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in FORMATS)
+        files = sorted(p for p in path.iterdir() if _is_picture(p))
     if given and not files:
         raise InvalidJob(
             f"model_mask.{name} is {str(path)!r}; there is no picture.",
             "Choose another file, or leave it empty.",
         )
     return files
+
+
+def _is_picture(path: Path) -> bool:
+    """By its name; macOS leaves files whose names begin with a dot on other disks."""
+    return path.suffix.lower() in FORMATS and not path.name.startswith(".")
 
 
 def take_pictures(folder: Path, job: Job) -> Job:

@@ -16,7 +16,7 @@ from ..core.errors import Cancelled, WanError
 from ..core.files import read_json, write_json
 from ..model_info.folder import find_folder, is_bundled
 from ..model_info.names import is_distilled, is_of_lightx2v, telling_name
-from ..model_info.traits import ModelSizes, Traits, read_sizes
+from ..model_info.traits import KINDS, ModelSizes, Traits, read_sizes
 from ..process.call import EngineCall
 from ..process.task import Task
 from ..timeline import compat
@@ -113,7 +113,8 @@ class Library(Task):
         was found, and for one model the same twice. A LoRA's width and name say what it is
         for; lightx2v's, made for four steps, come first."""
         model = self.model(path) or {}
-        image = model.get("kind") in ("i2v", "flf2v")
+        kind = KINDS.get(model.get("kind"))
+        image = kind is not None and kind.takes_image
         fitting = [
             file
             for file in self.files("lora")

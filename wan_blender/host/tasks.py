@@ -17,6 +17,7 @@ from typing import Any
 import bpy
 
 from ..core.errors import NothingSelected
+from ..core.registry import find
 from ..core.schema import settings
 from ..timeline import sources
 from ..timeline.mattes import EMPTY, WHOLE, MatteChoice, siblings
@@ -92,9 +93,10 @@ TASKS = {
 def set_up(scene: bpy.types.Scene, plate: bpy.types.Strip, name: str) -> None:
     """Set mattes, frames and settings of ``scene`` for task ``name`` on ``plate``.
 
-    Raises NothingSelected when more than one other clip is selected for a bridge.
+    Raises NothingSelected when more than one other clip is selected for a bridge, InvalidJob for an
+    unknown task.
     """
-    task = TASKS[name]
+    task = find(TASKS, name, "task")
     before = properties.chosen_span(scene, plate.name)
     span = replace(before, kind=task.span)
     if task.span == "bridge":

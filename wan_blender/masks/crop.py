@@ -12,6 +12,7 @@ import numpy as np
 from ..core.mask_settings import RegionSettings
 from ..model_info.traits import ModelSizes
 from .grid import Grid, grow_space
+from .reduce import find_reducer
 
 Xyxy = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
@@ -49,22 +50,14 @@ class Crop:
     ) -> np.ndarray:
         """A mask of the canvas (H, W) -> the box at the grid's size, in 0..1.
 
-        ``grow_px`` counts plate pixels. With "max" each pixel takes the largest value of the plate
-        pixels it touches, so that a thin mask is as strong at a smaller size; with "min" the
-        smallest. The other reductions scale like a picture: averages of areas where it shrinks,
-        cubic where it grows.
+        ``grow_px`` counts plate pixels. The reduction says how the mask is scaled: with "max" a
+        thin mask is as strong at a smaller size. Raises InvalidJob for an unknown one.
         """
         box = self._grown_box(mask, grow_px)
         grid = self.grid
         if box.shape == (grid.height, grid.width):
             return box
-        if reduction in ("max", "first", "last"):
-            return _largest(_largest(box, grid.height, 0), grid.width, 1)
-        if reduction == "min":
-            return 1 - _largest(_largest(1 - box, grid.height, 0), grid.width, 1)
-        weights = _area_weights if grid.width < self.width else _cubic_weights
-        scaled = weights(self.height, grid.height) @ box @ weights(self.width, grid.width).T
-        return np.clip(scaled, 0, 1)
+        return find_reducer(reduction).scale(box, (grid.height, grid.width))
 
     def _grown_box(self, mask: np.ndarray, grow_px: int) -> np.ndarray:
         """The box of the grown mask; no more of the canvas is read than the growth reaches."""
@@ -73,37 +66,6 @@ class Crop:
         part = mask[top : self.y + self.height + reach, left : self.x + self.width + reach]
         part = grow_space(part[None], grow_px)[0]
         return part[self.y - top :, self.x - left :][: self.height, : self.width]
-
-
-def _largest(values: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """``size`` entries along ``axis``: the largest of the values that each one touches."""
-    length, index = values.shape[axis], np.arange(size)
-    ranges = np.stack([index * length // size, -(-(index + 1) * length // size)], 1).ravel()
-    padded = np.concatenate([values, values.take([-1], axis)], axis)  # a range may end at its end
-    return np.maximum.reduceat(padded, ranges, axis).take(2 * index, axis)
-
-
-def _area_weights(length: int, size: int) -> np.ndarray:
-    """(size, length): each output is the mean of the stretch of the input that it covers."""
-    edges = np.arange(size + 1) * (length / size)
-    low = np.arange(length)
-    overlap = np.minimum(edges[1:, None], low + 1) - np.maximum(edges[:-1, None], low)
-    return (np.clip(overlap, 0, None) * (size / length)).astype(np.float32)
-
-
-def _cubic_weights(length: int, size: int) -> np.ndarray:
-    """(size, length): Keys' cubic convolution with a = -0.75, the edge repeated outside (what
-    OpenCV's INTER_CUBIC computes)."""
-    a, weights = -0.75, np.zeros((size, length), np.float32)
-    centre = (np.arange(size) + 0.5) * length / size - 0.5
-    first = np.floor(centre).astype(int)
-    for tap in range(-1, 3):
-        d = np.abs(centre - (first + tap))
-        near = ((a + 2) * d - (a + 3)) * d * d + 1
-        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-        value = np.where(d <= 1, near, np.where(d < 2, far, 0))
-        np.add.at(weights, (np.arange(size), np.clip(first + tap, 0, length - 1)), value)
-    return weights
 
 
 def bounds(mask: np.ndarray) -> Xyxy | None:

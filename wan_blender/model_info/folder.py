@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import WeightsMissing
+from ..core.files import read_json
+
+DESCRIPTION = "wan_blender.json"  # says where the parts of a model folder are
 BUNDLED = "nano/"  # how the name of a model begins that comes with the extension
 NANO = Path(__file__).parents[1] / "engine" / "nano"
 DEFAULT = "vace"  # of the bundled models
@@ -25,10 +28,28 @@ def find_folder(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object; {} for a file that is absent or holds none."""
+def peek_object(path: Path) -> dict[str, Any]:
+    """A JSON object for a quick look; {} for a file that is absent or holds none."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_object(path)
+    except WeightsMissing:
         return {}
-    return data if isinstance(data, dict) else {}
+
+
+def read_object(path: Path, optional: bool = False) -> dict[str, Any]:
+    """A JSON object. Raises WeightsMissing; an absent file is {} when ``optional``."""
+    try:
+        data = read_json(path, links=True)
+    except FileNotFoundError as error:
+        if optional:
+            return {}
+        raise WeightsMissing(
+            f"{path} is missing.",
+            "Choose a folder in diffusers layout (it holds model_index.json), or download the "
+            "model again.",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
+    if not isinstance(data, dict):
+        raise WeightsMissing(f"{path} is not a JSON object.", "Download it again.")
+    return data

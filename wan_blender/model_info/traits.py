@@ -3,28 +3,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import WrongModel
-from .folder import read_object
+from .folder import DESCRIPTION, peek_object
 
-CONDITIONED = ("t2v", "vace", "i2v", "flf2v", "ti2v")  # kinds that a run can tell what to make
+VACE = "WanVACETransformer3DModel"
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What tells the kinds apart: channels that the transformer takes and makes, whether it has
+    VACE's blocks, and whether it embeds two CLIP images."""
+
+    takes: int
+    makes: int
+    has_vace: bool = False
+    has_ends: bool = False
+
+    @property
+    def has_image(self) -> bool:
+        """Noise, image latents, and a mask in four channels."""
+        return self.takes == 2 * self.makes + 4
+
+
+Shifts = Callable[[float | None, bool], dict[str, float]]
+
+
+def _original(low: float, high: float = 12.0, small: float | None = None) -> Shifts:
+    """What the original code shifts by: a single model by ``low``, by ``small`` at up to 832x480; a
+    pair of experts by ``high``."""
+
+    def shifts(boundary: float | None, is_small: bool) -> dict[str, float]:
+        single = small if is_small and small is not None else low
+        return {"the original code": single if boundary is None else high}
+
+    return shifts
+
+
+def _vace(boundary: float | None, is_small: bool) -> dict[str, float]:
+    return {
+        **_original(16.0)(boundary, is_small),
+        "ComfyUI's template": 8.0,
+        "diffusers' example": 3.0 if is_small else 5.0,
+    }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way a model takes its condition.
+
+    ``fits`` tells it by channels. ``condition`` names the layout in engine/conditioning that makes
+    its input; "" for a kind that a run cannot tell what to make. ``tasks`` are what it is for, in
+    words for when the catalogue has none. ``boundary`` is what Wan 2.2's pairs of it were released
+    with, ``shifts`` (boundary, whether the picture is small) who uses which shift.
+    """
+
+    fits: Callable[[Channels], bool]
+    condition: str = ""
+    tasks: tuple[str, ...] = ()
+    takes_mask: bool = False
+    takes_image: bool = False  # beside the noise, as channels
+    needs_end: bool = False
+    boundary: float | None = None
+    shifts: Shifts = _original(5.0)
+
+    @property
+    def is_shown_pictures(self) -> bool:
+        return self.condition != "text"
+
+
+# The first that fits is it.
+KINDS = {
+    # 96 extra channels: inactive, reactive, mask
+    "vace": Kind(
+        lambda c: c.has_vace,
+        "vace",
+        ("inpaint", "outpaint", "remove", "references", "text to video"),
+        takes_mask=True,
+        boundary=0.875,
+        shifts=_vace,
+    ),
+    # the 5B model: clean latents with a timestep of their own for every token
+    "ti2v": Kind(
+        lambda c: c.takes == c.makes == 48, "per_token", ("text to video", "image to video")
+    ),
+    # text alone
+    "t2v": Kind(
+        lambda c: c.takes == c.makes,
+        "text",
+        ("text to video", "masked by latents"),
+        boundary=0.875,
+    ),
+    # the 5B inpainting model: 100 channels as i2v has them, and ti2v's timesteps
+    "ti2v_inp": Kind(
+        lambda c: c.has_image and c.makes == 48,
+        takes_mask=True,
+        takes_image=True,
+        shifts=_original(5.0, 5.0),
+    ),
+    # 36 channels: 16 noise, 4 mask, 16 image latents (also the inpainting models)
+    "flf2v": Kind(
+        lambda c: c.has_image and c.has_ends,
+        "image",
+        ("first and last frame to video",),
+        takes_mask=True,
+        takes_image=True,
+        needs_end=True,
+        shifts=_original(16.0, 5.0),
+    ),
+    "i2v": Kind(
+        lambda c: c.has_image,
+        "image",
+        ("image to video",),
+        takes_mask=True,
+        takes_image=True,
+        boundary=0.9,
+        shifts=_original(5.0, 5.0, small=3.0),
+    ),
+    # control latents without mask (32, 48) or with one (52, 148 channels)
+    "control": Kind(
+        lambda c: c.takes in (32, 48, 52, 148),
+        tasks=("control video",),
+        takes_image=True,
+        shifts=_original(5.0, 5.0),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Traits:
-    """``kind`` names the way the model takes its condition:
-
-    t2v         text alone
-    vace        96 extra channels: inactive, reactive, mask
-    i2v, flf2v  36 channels: 16 noise, 4 mask, 16 image latents (also the inpainting models)
-    ti2v        the 5B model: clean latents with a timestep of their own for every token
-    ti2v_inp    the 5B inpainting model: 100 channels as i2v has them, and such timesteps
-    control     control latents without mask (32, 48) or with one (52, 148 channels)
-    """
+    """``kind`` is one of KINDS."""
 
     kind: str
     in_channels: int  # what the transformer's patch embedding takes
@@ -62,7 +174,7 @@ def read_traits(
             f"{latent_channels}: they do not belong together.",
             "Use the Wan 2.1 VAE for 16 channels, the Wan 2.2 VAE for 48 (the 5B model).",
         )
-    has_vace = transformer.get("_class_name") == "WanVACETransformer3DModel"
+    has_vace = transformer.get("_class_name") == VACE
     needs_clip = transformer.get("image_dim") is not None
     cell = vae.get("scale_factor_spatial") or 8
     kind = model_kind(transformer)
@@ -86,24 +198,20 @@ def read_traits(
 
 def model_kind(transformer: Mapping[str, Any]) -> str:
     """``Traits.kind`` from a transformer's configuration alone. Raises WrongModel."""
-    in_channels = transformer.get("in_channels", 16)
-    latent_channels = transformer.get("out_channels") or in_channels
-    if transformer.get("_class_name") == "WanVACETransformer3DModel":
-        return "vace"
-    if in_channels == latent_channels:
-        return "ti2v" if latent_channels == 48 else "t2v"
-    if in_channels == 2 * latent_channels + 4:
-        if latent_channels == 48:
-            return "ti2v_inp"
-        return "flf2v" if transformer.get("pos_embed_seq_len") else "i2v"
-    if in_channels in (32, 48, 52, 148):
-        return "control"
+    takes = transformer.get("in_channels", 16)
+    makes = transformer.get("out_channels") or takes
+    has_vace = transformer.get("_class_name") == VACE
+    channels = Channels(takes, makes, has_vace, bool(transformer.get("pos_embed_seq_len")))
+    for name, kind in KINDS.items():
+        if kind.fits(channels):
+            return name
     raise WrongModel(
-        f"A transformer with {in_channels} input and {latent_channels} output channels is no "
-        "kind of Wan this version knows."
+        f"A transformer with {takes} input and {makes} output channels is no kind of Wan this "
+        "version knows."
     )
 
 
+LARGEST_FRAME = 1 << 30  # pixels
 SMALL_FRAME, LARGE_FRAME = 832 * 480, 1280 * 704  # what Wan 14B and the 5B model were trained on
 
 
@@ -123,14 +231,20 @@ def native_pixels(cell: int) -> int:
 
 def read_sizes(folder: Path) -> ModelSizes:
     """Sizes of a model folder from its JSON files; what they do not say is as in Wan 14B."""
-    settings = read_object(folder / "wan_blender.json")
+    settings = peek_object(folder / DESCRIPTION)
     vae, transformer = (_config(folder, settings, part) for part in ("vae", "transformer"))
-    cell = vae.get("scale_factor_spatial") or 8
-    patch = (transformer.get("patch_size") or (1, 2, 2))[-1]
-    return ModelSizes(cell, patch, settings.get("native_pixels") or native_pixels(cell))
+    patches, pixels = transformer.get("patch_size"), settings.get("native_pixels")
+    cell = _count(vae.get("scale_factor_spatial"), 8)
+    patch = _count(patches[-1] if isinstance(patches, list) and patches else None, 2)
+    return ModelSizes(cell, patch, _count(pixels, native_pixels(cell)))
+
+
+def _count(value: Any, default: int) -> int:
+    """``value`` where it is one that the engine would take, whose errors say more."""
+    return value if type(value) is int and 0 < value <= LARGEST_FRAME else default
 
 
 def _config(folder: Path, settings: dict[str, Any], part: str) -> dict[str, Any]:
     components = settings.get("components")
     place = components.get(part, part) if isinstance(components, dict) else part
-    return read_object(folder / place / "config.json") if isinstance(place, str) else {}
+    return peek_object(folder / place / "config.json") if isinstance(place, str) else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.errors import WeightsMissing
 from ..core.frame_ranges import frames_in
 from ..core.settings import Job, LoraUse
-from ..model_info.folder import find_folder, is_bundled, read_object
+from ..model_info.folder import DESCRIPTION, find_folder, is_bundled, peek_object
 from .stages import expert_at, loras_for, plan_stages
 
 
@@ -38,7 +38,7 @@ def _boundary(path: str) -> float | None:
     """Between the two experts of a model, as its folder tells it; None for a single model and where
     it does not."""
     folder = find_folder(path)
-    told = read_object(folder / "model_index.json") | read_object(folder / "wan_blender.json")
+    told = peek_object(folder / "model_index.json") | peek_object(folder / DESCRIPTION)
     boundary = told.get("boundary", told.get("boundary_ratio"))
     return boundary if isinstance(boundary, (int, float)) else None
 

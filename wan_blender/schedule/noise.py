@@ -8,11 +8,13 @@ to sigma = k u / (1 + (k-1) u): the larger k, the more steps at high noise.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 
 from ..core.errors import InvalidJob
+from ..core.registry import find
 
 TABLE = 1000  # training timesteps of Wan
 
@@ -33,21 +35,40 @@ def make_sigmas(
     """``steps + 1`` falling sigmas, the last 0. ``strength`` < 1 starts lower with as many
     steps: "shifted" from u = strength, the table schedules as the end of a finer schedule of
     int(steps / strength) steps (ComfyUI's denoise). ``explicit`` replaces all of it; its first
-    value is what the run starts from. Raises InvalidJob."""
+    value is what the run starts from. Raises InvalidJob, also for an unknown schedule."""
     if explicit:
         return _checked(explicit)
-    if schedule == "shifted":
-        return shift_time(np.linspace(strength, 0, steps + 1), k)
+    return find(SCHEDULES, schedule, "schedule")(steps, k, strength)
+
+
+def _shifted(steps: int, k: float, strength: float) -> np.ndarray:
+    return shift_time(np.linspace(strength, 0, steps + 1), k)
+
+
+def _simple(steps: int, k: float, strength: float) -> np.ndarray:
+    return _from_table("simple", _evenly, steps, k, strength)
+
+
+def _beta(steps: int, k: float, strength: float) -> np.ndarray:
+    return _from_table("beta", _at_both_ends, steps, k, strength)
+
+
+def _from_table(
+    name: str, positions: Callable[[int], np.ndarray], steps: int, k: float, strength: float
+) -> np.ndarray:
+    """Entries of the table of training timesteps, at ``positions`` of the whole schedule."""
     whole = int(steps / strength)
     if whole > TABLE:
         raise InvalidJob(
-            f"Schedule {schedule!r} has {TABLE} entries; {steps} steps at strength {strength:g} "
+            f"Schedule {name!r} has {TABLE} entries; {steps} steps at strength {strength:g} "
             f"need {whole}.",
             'Use fewer steps, more strength, or the "shifted" schedule.',
         )
     table = shift_time(np.arange(1, TABLE + 1) / TABLE, k)
-    positions = {"simple": _simple, "beta": _beta}[schedule](whole)
-    return np.append(table[positions], 0.0)[-(steps + 1) :]
+    return np.append(table[positions(whole)], 0.0)[-(steps + 1) :]
+
+
+SCHEDULES = {"shifted": _shifted, "simple": _simple, "beta": _beta}
 
 
 def _checked(sigmas: list[float]) -> np.ndarray:
@@ -61,12 +82,12 @@ def _checked(sigmas: list[float]) -> np.ndarray:
     return np.asarray(sigmas, np.float64)
 
 
-def _simple(steps: int) -> np.ndarray:
+def _evenly(steps: int) -> np.ndarray:
     """Every TABLE/steps-th entry from the top."""
     return TABLE - 1 - (np.arange(steps) * (TABLE / steps)).astype(int)
 
 
-def _beta(steps: int) -> np.ndarray:
+def _at_both_ends(steps: int) -> np.ndarray:
     """Rounded quantiles of a beta distribution: dense at both ends (arXiv 2407.12173). With many
     steps positions repeat; a repeated one would be a step of length 0 and is moved on."""
     between = (np.arange(TABLE - 1) + 0.5) / (TABLE - 1)  # where rounding changes

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from ..model_info.names import is_of_lightx2v
+from ..model_info.traits import KINDS
 from .noise import unshift
 from .presets import Changes
 from .run import ScheduledRun, short_name
@@ -32,17 +33,7 @@ def known_shifts(run: ScheduledRun) -> dict[str, float]:
         return {"lightx2v's step-distilled files": 5.0} if ours else {}
     if traits.shift is not None:
         return {"this model's folder": traits.shift}
-    if traits.kind == "vace":
-        return {
-            "the original code": 16.0 if traits.boundary is None else 12.0,
-            "ComfyUI's template": 8.0,
-            "diffusers' example": 3.0 if small else 5.0,
-        }
-    if traits.boundary is not None:
-        return {"the original code": 5.0 if traits.needs_image else 12.0}
-    if traits.kind == "flf2v":
-        return {"the original code": 16.0}
-    return {"the original code": 3.0 if traits.kind == "i2v" and small else 5.0}
+    return KINDS[traits.kind].shifts(traits.boundary, small)
 
 
 def _guided(run: ScheduledRun) -> list[StageSteps]:

@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from wan_blender.core.errors import BadRequest, UnsafeWeights, WeightsMissing, WrongModel
-from wan_blender.engine import conditioning
+from wan_blender.engine.cli import models
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.find import pairs
 from wan_blender.engine.models.find.catalogue import part_catalogue
@@ -50,7 +50,6 @@ from wan_blender.engine.models.find.scan import hugging_face_cache, scan
 from wan_blender.engine.models.find.shelf import describe, look
 from wan_blender.engine.models.layout import CLIP
 from wan_blender.model_info.names import expert_of, model_of, name_of, stem_of
-from wan_blender.model_info.traits import CONDITIONED
 
 pytestmark = pytest.mark.usefixtures("no_cache")
 
@@ -495,8 +494,19 @@ def test_models_of_another_architecture_are_not_runnable(folders, encoders, tmp_
         assert describe(str(folder)).missing == made[name].missing
 
 
-def test_every_kind_that_can_be_conditioned_is_known_without_torch():
-    assert set(CONDITIONED) == set(conditioning._KINDS)
+def test_a_file_in_the_place_of_the_folder_for_models_ends_in_a_sentence(
+    folders, encoders, tmp_path, capsys
+):
+    (tmp_path / "file").write_text("mine")
+    words = ["compose", "mine", "--to", str(tmp_path / "file" / "deeper")]
+    parts = {"transformer": folders["t2v"] / "transformer", "vae": encoders / "vae.safetensors",
+             "text_encoder": encoders / "umt5.safetensors"}  # fmt: skip
+    words += [word for part, path in parts.items() for word in ("--part", f"{part}={path}")]
+    code = models.main(words)
+    said = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
+    assert (code, said["code"]) == (2, "BadRequest"), said
+    assert str(tmp_path / "file") in said["message"]
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_official_clip_under_open_clips_names_is_taken(clip_files, tmp_path):

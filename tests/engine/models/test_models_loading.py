@@ -329,7 +329,7 @@ def test_path_that_no_system_takes_is_missing(path):
         ({"components": {"vae": "a\0b"}}, r"components.vae is 'a\\x00b'"),
         ({"components": {"tokenizer": ["a"]}}, r"components.tokenizer is \['a'\]"),
         ({"components": ["vae"]}, r"components is \['vae'\]; expected an object"),
-        ({"boundary": "high"}, r"boundary is 'high'; expected a number above 0"),
+        ({"boundary": "high"}, r"boundary is 'high'; expected a number from 0\.001 to 1"),
         ({"max_sequence_length": -1}, r"max_sequence_length is -1"),
     ],
 )
@@ -532,7 +532,7 @@ def test_configuration_that_would_fill_the_memory_is_refused(folders, tmp_path, 
 def test_vae_with_a_nonsensical_configuration_is_refused(folders, tmp_path, name, value):
     path = copied(folders, tmp_path) / "vae" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
-    with pytest.raises(WrongModel, match=r"configuration of .* is not usable"):
+    with pytest.raises(WrongModel, match=r"config.* is not usable|config.json: dim_mult is"):
         open_model(tmp_path / "t2v", "cpu")
 
 

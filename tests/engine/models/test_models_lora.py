@@ -21,6 +21,12 @@ from safetensors.torch import load_file
 
 from wan_blender.core.errors import UnsafeWeights, WeightsMissing, WrongModel
 from wan_blender.engine.models.files.lora import set_loras
+from wan_blender.engine.models.files.lora_dialects import (
+    DIALECTS,
+    is_lora,
+    read_key,
+    underscored,
+)
 from wan_blender.engine.models.files.lora_files import check_lora, read_lora
 from wan_blender.engine.models.parts import stream_blocks
 
@@ -338,15 +344,128 @@ def test_files_that_are_no_lora_are_refused(model, tmp_path):
         ("DoRA", "blocks.0.self_attn.q.dora_scale"),
         ("DoRA", "blocks.0.self_attn.q.lora_magnitude_vector"),
         ("Tucker", "patch_embedding.lora_mid.weight"),
+        ("Tucker", "patch_embedding.hada_t1"),
     ):
         pairs = load_file(write(tmp_path / "d.safetensors", make(model), "comfy"))
         pairs[f"diffusion_model.{name}"] = torch.ones(64, 1)
         with pytest.raises(WrongModel, match=kind):
             read_lora(save(tmp_path / "d.safetensors", pairs), model)
-    lokr = save(tmp_path / "k.safetensors", {"lora_unet_x.lokr_w1": torch.zeros(4, 4)})
-    with pytest.raises(WrongModel, match="LoKr"):
+    lokr = save(tmp_path / "k.safetensors", {"blocks.0.attn1.to_q.lokr_w1": torch.zeros(4, 4)})
+    with pytest.raises(WeightsMissing, match=r"factors of blocks.0.attn1.to_q"):
         read_lora(lokr, model)
     with pytest.raises(UnsafeWeights):
         read_lora(tmp_path / "x.pt", model)
     with pytest.raises(WeightsMissing):
         read_lora(tmp_path / "nowhere.safetensors", model)
+
+
+SPELLINGS = [
+    "transformer.{diffusers}.lora_A.speed.weight",
+    "_orig_mod.{diffusers}.lora_A.weight",
+    "diffusion_model._orig_mod.{official}.lora_down.weight",
+    "blocks.{block}._fsdp_wrapped_module.{rest}.lora_A.weight",
+    "_fsdp_wrapped_module.blocks.{block}._checkpoint_wrapped_module.{rest}.lora_A.weight",
+    "lora_unet__orig_mod_{underscored}.lora_down.weight",
+    "model.{official}.lora_A.weight",
+    "generator.{official}.lora_A.default.weight",
+    "generator.model.{official}.lora_A.weight",
+    "module.{official}.lora_A.weight",
+    "diffusion_model.diffusion_model.{official}.lora_A.weight",
+    "model.diffusion_model.{official}.lora_A.weight",
+    "base_model.model.diffusion_model.{official}.lora_A.default.weight",
+    "transformer.{diffusers}.lora_linear_layer.down.weight",
+    "unet.{diffusers}.lora.down.weight",
+    "lora_unet_blocks_{block}.{rest}.lora_down.weight",
+    "diffusion_model.blocks.{block}_{rest_underscored}.lora_down.weight",
+    "pipe.dit.{official}.lora_A.default.weight",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_however_layers_are_spelled_they_are_the_same(model, tmp_path, spelling):
+    pairs, state = make(model), {}
+    for layer, (down, up) in pairs.items():
+        _, block, rest = official(layer).split(".", 2)
+        name = spelling.format(
+            diffusers=layer, official=official(layer), block=block, rest=rest,
+            rest_underscored=rest.replace(".", "_"), underscored=official(layer).replace(".", "_"),
+        )  # fmt: skip
+        state[name] = down
+        upper = name.replace("lora_A", "lora_B").replace("lora_down", "lora_up")
+        state[upper.replace(".down.", ".up.")] = up
+    lora = read_lora(save(tmp_path / "l.safetensors", state), model)
+    assert (lora.skipped, set(lora.deltas)) == ((), set(pairs))
+    for layer, (down, up) in pairs.items():
+        assert torch.equal(lora.deltas[layer].down, down)
+        assert torch.equal(lora.deltas[layer].up, up)
+
+
+def test_processors_of_diffusers_before_peft_are_read(model, tmp_path):
+    """They changed attention alone, and called the output layer without its number."""
+    pairs = {layer: pair for layer, pair in make(model).items() if "attn" in layer}
+    for ending in (".processor.{}_lora", ".{}.lora"):
+        state = {}
+        for layer, (down, up) in pairs.items():
+            attention, _, inner = layer.removesuffix(".0").rpartition(".")
+            name = f"transformer.{attention}{ending.format(inner)}"
+            state |= {f"{name}.down.weight": down, f"{name}.up.weight": up}
+        lora = read_lora(save(tmp_path / "l.safetensors", state), model)
+        assert (lora.skipped, set(lora.deltas)) == ((), set(pairs))
+
+
+def test_a_file_of_several_loras_is_refused(model, tmp_path):
+    state = {}
+    for adapter in ("first", "second"):
+        state[f"blocks.0.attn1.to_q.lora_A.{adapter}.weight"] = torch.zeros(4, 64)
+        state[f"blocks.0.attn1.to_q.lora_B.{adapter}.weight"] = torch.zeros(64, 4)
+    with pytest.raises(WrongModel, match=r"twice.*second.*split it"):
+        read_lora(save(tmp_path / "l.safetensors", state), model)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_the_example_of_a_dialect_is_of_the_first_layer(model, name):
+    key = read_key(DIALECTS[name].example)
+    places = {"blocks_0_attn1_to_q", "blocks_0_self_attn_q"}
+    assert underscored(key.layer) in places
+    assert is_lora(DIALECTS[name].example)
+
+
+def test_lycoris_changes_convolutions_and_norms(model, tmp_path):
+    """A LoKr without rank scales by 1 whatever its alpha, one with a rank by alpha / rank."""
+    torch.manual_seed(4)
+    shape = model.patch_embedding.weight.shape
+    state = {
+        "lycoris_patch_embedding.lokr_w1": torch.randn(8, 4) * 0.2,
+        "lycoris_patch_embedding.lokr_w2": torch.randn(8, 4, 1, 2, 2) * 0.2,
+        "lycoris_patch_embedding.alpha": torch.tensor(1e10),
+        "lycoris_blocks_0_ffn_0.lokr_w1": torch.randn(16, 8) * 0.2,
+        "lycoris_blocks_0_ffn_0.lokr_w2_a": torch.randn(8, 3) * 0.2,
+        "lycoris_blocks_0_ffn_0.lokr_w2_b": torch.randn(3, 8) * 0.2,
+        "lycoris_blocks_0_ffn_0.alpha": torch.tensor(6.0),
+        "lycoris_blocks_1_ffn_2.hada_w1_a": torch.randn(64, 4) * 0.2,
+        "lycoris_blocks_1_ffn_2.hada_w1_b": torch.randn(4, 128) * 0.2,
+        "lycoris_blocks_1_ffn_2.hada_w2_a": torch.randn(64, 4) * 0.2,
+        "lycoris_blocks_1_ffn_2.hada_w2_b": torch.randn(4, 128) * 0.2,
+        "lycoris_blocks_1_ffn_2.alpha": torch.tensor(2.0),
+        "lycoris_blocks_0_self_attn_norm_q.w_norm": torch.randn(64) * 0.2,
+    }
+    lora = read_lora(save(tmp_path / "l.safetensors", state), model)
+    assert lora.skipped == ()
+    part = {name.removeprefix("lycoris_"): tensor for name, tensor in state.items()}
+    expected = copy.deepcopy(model)
+    kron = torch.einsum(
+        "ab,cdefg->acbdefg", part["patch_embedding.lokr_w1"], part["patch_embedding.lokr_w2"]
+    )
+    expected.patch_embedding.weight += kron.reshape(shape)
+    w2 = part["blocks_0_ffn_0.lokr_w2_a"] @ part["blocks_0_ffn_0.lokr_w2_b"]
+    expected.blocks[0].ffn.net[0].proj.weight += 2 * torch.kron(part["blocks_0_ffn_0.lokr_w1"], w2)
+    one, two = (
+        part[f"blocks_1_ffn_2.hada_{w}_a"] @ part[f"blocks_1_ffn_2.hada_{w}_b"]
+        for w in ("w1", "w2")
+    )
+    expected.blocks[1].ffn.net[2].weight += 0.5 * one * two
+    expected.blocks[0].attn1.norm_q.weight += part["blocks_0_self_attn_norm_q.w_norm"]
+    set_loras(model, [(lora, 1.0)])
+    actual = velocity(model)
+    set_loras(model, [])
+    close(actual, velocity(expected))

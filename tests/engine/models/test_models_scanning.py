@@ -78,11 +78,6 @@ MALFORMED = {
         "patch_embedding.weight": [], "blocks.0.self_attn.q.weight": [1],
     }),
     "flat.safetensors": shaped({"shared.weight": [4]}),
-    "empty.safetensors": shaped({
-        "patch_embedding.weight": [64, 16, 0, 2, 2], "head.head.weight": [64, 64],
-        "blocks.0.self_attn.q.weight": [1], "text_embedding.0.weight": [64, 32],
-        "time_embedding.0.weight": [64, 64], "blocks.0.ffn.0.weight": [64, 64],
-    }),
     "clip.safetensors": shaped({
         "vision_model.pre_layrnorm.weight": [4],
         "vision_model.embeddings.patch_embedding.weight": [4, 3],
@@ -102,6 +97,17 @@ def test_malformed_file_hides_no_other(folders, tmp_path, name):
     assert list(found.unusable) == [tmp_path / name]
     assert str(tmp_path / name) in found.unusable[tmp_path / name]
     assert [file.path.name for file in found.files] == ["good.safetensors"]
+
+
+def test_a_transformer_with_an_empty_layer_is_none(tmp_path):
+    shapes = {
+        "patch_embedding.weight": [64, 16, 0, 2, 2], "head.head.weight": [64, 64],
+        "blocks.0.self_attn.q.weight": [1], "text_embedding.0.weight": [64, 32],
+        "time_embedding.0.weight": [64, 64], "blocks.0.ffn.0.weight": [64, 64],
+    }  # fmt: skip
+    (tmp_path / "m.safetensors").write_bytes(shaped(shapes))
+    assert [found.role for found in identify(tmp_path / "m.safetensors")] == [""]
+    assert scan([tmp_path]).files == []
 
 
 def test_error_nobody_foresaw_is_kept_with_its_file(tmp_path, monkeypatch):

@@ -147,7 +147,7 @@ def _takes(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _clip(folder: Path, size: tuple[int, int]) -> np.ndarray:
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in pictures.SUFFIXES)
+    files = sorted(p for p in folder.glob("*") if pictures.is_picture(p))
     if len(files) < 2:
         raise LengthMismatch(f"{folder} holds {len(files)} frames; motion needs at least 2.")
     return np.stack([pictures.read_picture(path, size) for path in files])

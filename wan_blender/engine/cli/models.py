@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import Cancelled, WanError
+from ...core.errors import Cancelled, WanError, from_os_error
 from ...core.transfer import Transfer
 from ..models.find.catalogue import Entry, catalogue, find_entry, lora_catalogue, part_catalogue
 from ..models.find.compose import add_part, candidates, compose, write_candidate
@@ -73,8 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
         print()
         return 0
     except WanError as error:
-        print(json.dumps({"error": error.to_dict()}), file=sys.stderr, flush=True)
-        return error.exit_code
+        failed = error
+    except OSError as error:
+        failed = from_os_error(error, _DOING[options.command], "Name another folder.")
+    print(json.dumps({"error": failed.to_dict()}), file=sys.stderr, flush=True)
+    return failed.exit_code
 
 
 def _list(options: argparse.Namespace) -> Any:
@@ -176,6 +179,15 @@ def _compose(options: argparse.Namespace) -> Any:
     return {"model": write_candidate(candidate, options.to), "notes": candidate.notes}
 
 
+_DOING = {
+    "list": "listing models",
+    "scan": "looking for models",
+    "identify": "reading the file",
+    "describe": "reading the model",
+    "price": "looking at the folder for models",
+    "fetch": "writing to the folder for models",
+    "compose": "writing to the folder for models",
+}
 _COMMANDS = {
     "list": _list,
     "scan": _scan,

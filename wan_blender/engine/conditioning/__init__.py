@@ -10,7 +10,7 @@ from __future__ import annotations
 from ...core.errors import WrongModel
 from ...core.job_pictures import END, REFERENCES, START, pictures
 from ...core.mask_settings import ModelMask
-from ...model_info.traits import Traits
+from ...model_info.traits import KINDS, Traits
 from ..models.bundle import Bundle
 from .image import GivenFrames, ImageToVideo
 from .per_token import PerToken
@@ -20,18 +20,13 @@ from .vace import Vace, strengths
 
 __all__ = ["Condition", "Scene", "make_condition", "require"]
 
-_KINDS = {
-    "t2v": TextOnly,
-    "vace": Vace,
-    "i2v": ImageToVideo,
-    "flf2v": ImageToVideo,
-    "ti2v": PerToken,
-}
+# By the name that model_info.traits.KINDS calls them.
+CONDITIONS = {"text": TextOnly, "vace": Vace, "image": ImageToVideo, "per_token": PerToken}
 
 
 def make_condition(bundle: Bundle, scene: Scene) -> Condition:
     """The condition this model was trained to see, of a shot that ``require`` lets pass."""
-    return _KINDS[bundle.traits.kind](bundle, scene)
+    return CONDITIONS[KINDS[bundle.traits.kind].condition](bundle, scene)
 
 
 def require(name: str, traits: Traits, scene: Scene) -> list[str]:
@@ -39,19 +34,20 @@ def require(name: str, traits: Traits, scene: Scene) -> list[str]:
     cannot be told, before anything is loaded: WrongModel for a layout we lack, for a shot that
     cannot give what the layout needs (no start frame) and for settings that only another kind of
     model heeds; InvalidJob and LengthMismatch for settings that do not fit the shot."""
-    if traits.kind not in _KINDS:
+    condition = KINDS[traits.kind].condition
+    if not condition:
         raise WrongModel(
             f"{name} is a {traits.kind!r} model with {traits.in_channels} "
             "input channels, which this version cannot condition.",
             "Choose a text-to-video, image-to-video, VACE or 5B model.",
         )
-    if traits.kind != "vace":
+    if condition != "vace":
         _refuse(name, "VACE", [*_pictures(scene, REFERENCES), *_steering(scene)])
     if not traits.needs_image:
         _refuse(name, "image-to-video", [*_pictures(scene, START, END), *_giving(scene)])
     if scene.settings.shape == "own":
         scene.mask(0)
-    if traits.kind == "vace":
+    if condition == "vace":
         strengths(scene, scene.region.grid.latent_shape[0], 0)
     elif traits.needs_image:
         return GivenFrames(scene, traits, name).notes(name)

@@ -17,7 +17,7 @@ import torch
 from ...core.errors import WrongModel
 from ...core.frame_ranges import frame_ranges
 from ...core.job_pictures import END, START
-from ...model_info.traits import Traits
+from ...model_info.traits import KINDS, Traits
 from ..frames import vae as codec
 from ..models.bundle import Bundle
 from .clip_vision import encode_images
@@ -61,7 +61,7 @@ class GivenFrames:
 
     def __init__(self, scene: Scene, traits: Traits, name: str) -> None:
         self.scene, self.settings = scene, scene.settings
-        wants_end, asked = traits.kind == "flf2v", scene.settings.known
+        wants_end, asked = KINDS[traits.kind].needs_end, scene.settings.known
         self.gives_pixels = (traits.known if asked == "model" else asked) == "pixels"
         self.start, self.end = scene.given(START), scene.given(END)
         self.last = len(scene.shot) - 1

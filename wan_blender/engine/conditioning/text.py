@@ -40,6 +40,13 @@ class TextOnly:
 Condition = TextOnly
 
 
+def _precision(transformer: Callable[..., Any], text: Tensor) -> torch.dtype:
+    """What the model of a stage computes in, which is its own and not the run's; the weights of its
+    layers may be packed, or float32 in between."""
+    embedding = getattr(transformer, "patch_embedding", None)
+    return text.dtype if embedding is None else embedding.bias.dtype
+
+
 def guided_velocity(
     transformer: Callable[..., Any],
     condition: Condition,
@@ -57,7 +64,8 @@ def guided_velocity(
     call, which reads the weights once and takes the activations of both.
     """
     inputs = condition.inputs(x, level, latents)
-    dtype = positive.dtype
+    dtype = _precision(transformer, positive)
+    positive, negative = positive.to(dtype), negative.to(dtype)
     inputs = {k: v if k == "timestep" else v.to(x.device, dtype) for k, v in inputs.items()}
 
     def velocity(text: Tensor, given: dict[str, Any]) -> Tensor:

@@ -16,12 +16,18 @@ from ...core.settings import Job
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
 from ...hygiene.maps import require_effect
+from ...model_info.traits import KINDS
 from ..frames.pictures import fill_size, read_colour
 from ..frames.region import Region
 from .treatment import Treatment
 
 LINEAR = (".exr", ".hdr")  # hold light; other formats what a display is sent
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
+
+
+def is_picture(path: Path) -> bool:
+    """By its name; macOS leaves files whose names begin with a dot on other disks."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -118,7 +124,7 @@ def read_treatment(folder: Path, job: Job, region: Region, kind: str) -> Treatme
     that follows other frames, WrongModel when the model is shown no picture.
     """
     mode = job.hygiene.mode
-    if mode != "off" and kind == "t2v":
+    if mode != "off" and not KINDS[kind].is_shown_pictures:
         raise WrongModel(
             f"hygiene.mode is {mode!r}, but a text-to-video model is shown no picture: nothing "
             "would change.",

@@ -5,25 +5,30 @@ headers of its weights. No torch."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import UnsafeWeights, WeightsMissing, WrongModel
+from ...core.files import read_bytes
 from ...core.schema import show
-from ...model_info.folder import BUNDLED
+from ...model_info.folder import BUNDLED, DESCRIPTION, read_object
 from ...model_info.names import name_of
 from .. import nano
+from .files.config_checks import check_config
 from .files.configs import infer_config
 from .files.dialects import roles, translate
 from .files.tensor_files import TensorInfo, component_files, refuse_pickle
 
 _LIBRARIES = ("diffusers", "transformers", None)
-_NUMBERS = (
-    "boundary", "boundary_ratio", "max_sequence_length", "native_pixels", "native_frames", "shift",
-)  # fmt: skip
+_NOTE_BYTES = 1 << 16
+# Of a folder's settings: the smallest and largest number, of its type.
+_NUMBERS = {
+    "boundary": (1e-3, 1.0), "boundary_ratio": (1e-3, 1.0), "max_sequence_length": (1, 8192),
+    "native_pixels": (1, 1 << 30), "native_frames": (1, 100_000), "shift": (0.01, 100.0),
+    "steps": (1, 1000), "guidance": (0.0, 50.0),
+}  # fmt: skip
 # How the configuration of a part begins to say what it is of.
 _CLASSES = {"transformer": "Wan", "vae": "Autoencoder"}  # diffusers
 _TYPES = {"text_encoder": "umt5", "image_encoder": "clip"}  # transformers
@@ -54,10 +59,9 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"There is no model folder {folder}.",
             "Choose a model in the Wan tab, or name a folder in model.path or --model.",
         )
-    settings = read_json(folder / "wan_blender.json", optional=True)
-    _check_settings(settings, folder / "wan_blender.json")
+    settings = read_description(folder)
     described = "transformer" in settings.get("components", {})
-    index = read_json(folder / "model_index.json", optional=described)
+    index = read_object(folder / "model_index.json", optional=described)
     _check_settings(index, folder / "model_index.json")
     for part, entry in index.items():
         if isinstance(entry, list) and entry and entry[0] not in _LIBRARIES:
@@ -66,6 +70,13 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 "Use a model that consists of weights only.",
             )
     return index, settings
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Its wan_blender.json; {} where there is none. Raises WeightsMissing, WrongModel."""
+    settings = read_object(folder / DESCRIPTION, optional=True)
+    _check_settings(settings, folder / DESCRIPTION)
+    return settings
 
 
 def _is_file(path: Path) -> bool:
@@ -95,10 +106,11 @@ def _check_settings(settings: dict[str, Any], path: Path) -> None:
         several = isinstance(entry, list) and entry and part != "tokenizer"
         right = all(isinstance(e, str) and "\0" not in e for e in (entry if several else [entry]))
         require(right, f"components.{part}", entry, "a file or folder")
-    for name in _NUMBERS:
-        value = settings.get(name)
-        right = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-        require(value is None or right, name, value, "a number above 0")
+    for name, (low, high) in _NUMBERS.items():
+        value, kinds = settings.get(name), (int,) if isinstance(low, int) else (int, float)
+        right = type(value) in kinds and low <= value <= high
+        what = "an integer" if kinds == (int,) else "a number"
+        require(value is None or right, name, value, f"{what} from {low:g} to {high:g}")
 
 
 def place_of(folder: Path, settings: dict[str, Any], part: str) -> Path | list[Path]:
@@ -145,8 +157,9 @@ def commit_of(file: Path) -> str:
         if _is_snapshot(folder):
             return folder.name
         with contextlib.suppress(OSError, ValueError):
-            note = note_of(folder, str(file.relative_to(folder))).read_text(encoding="utf-8")
-            commit, _etag, written_s = note.split("\n")[:3]
+            note = note_of(folder, str(file.relative_to(folder)))
+            lines = read_bytes(note, _NOTE_BYTES, links=True).decode().split("\n")
+            commit, _etag, written_s = lines[:3]
             if file.stat().st_mtime - 1 <= float(written_s):
                 return commit
     return ""
@@ -177,8 +190,8 @@ def locate(place: Path | list[Path]) -> tuple[list[Path], dict[str, Any]]:
             "Name another file in the model's wan_blender.json.",
         )
     else:
-        return component_files(place), read_json(place / "config.json")
-    return files, read_json(files[0].parent / "config.json", optional=True)
+        return component_files(place), read_object(place / "config.json")
+    return files, read_object(files[0].parent / "config.json", optional=True)
 
 
 def tensor_names(role: str, headers: Mapping[Path, Mapping[str, TensorInfo]]) -> dict[str, str]:
@@ -209,32 +222,19 @@ def tensor_names(role: str, headers: Mapping[Path, Mapping[str, TensorInfo]]) ->
 def complete(
     name: str, known: Mapping[str, Any], infos: Mapping[str, TensorInfo]
 ) -> dict[str, Any]:
-    """``known`` when it is a configuration of diffusers or transformers for this component, else
-    read from shapes: a single file may lie beside another one's configuration, or beside the
-    official one, which has a ``dim`` and of a transformer too a ``model_type``."""
+    """``known``, checked, when it is a configuration of diffusers or transformers for this
+    component, else read from shapes: a single file may lie beside another one's configuration, or
+    beside the official one, which has a ``dim`` and of a transformer too a ``model_type``."""
     role = name.removesuffix("_2")
     if role in _CLASSES and "dim" not in known:
         if str(known.get("_class_name")).startswith(_CLASSES[role]):
-            return dict(known)
+            return _checked(known, infos)
     elif role in _TYPES and str(known.get("model_type")).startswith(_TYPES[role]):
-        return dict(known)
+        return _checked(known, infos)
     return infer_config(role, infos, known)
 
 
-def read_json(path: Path, optional: bool = False) -> dict[str, Any]:
-    """A JSON object. Raises WeightsMissing; an absent file is {} when ``optional``."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if optional:
-            return {}
-        raise WeightsMissing(
-            f"{path} is missing.",
-            "Choose a folder in diffusers layout (it holds model_index.json), or download the "
-            "model again.",
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
-    if not isinstance(data, dict):
-        raise WeightsMissing(f"{path} is not a JSON object.", "Download it again.")
-    return data
+def _checked(known: Mapping[str, Any], infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    file = next((info.file for info in infos.values()), Path())
+    check_config(known, file.parent / "config.json")
+    return dict(known)

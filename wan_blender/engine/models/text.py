@@ -14,6 +14,7 @@ import torch
 from transformers import AutoTokenizer
 
 from ...core.errors import WeightsMissing
+from .files.tensor_files import read_small
 from .files.weights import Weights
 
 
@@ -82,7 +83,7 @@ def open_tokenizer(place: Path, encoder: Weights) -> Any:
                 raise ValueError("it says no padding token; its tokenizer_config.json is missing")
             return _fitting(tokenizer, encoder)
         if place.is_file():
-            return _fitting(PieceTokenizer(place.read_bytes()), encoder)
+            return _fitting(PieceTokenizer(read_small(place)), encoder)
         if pieces := encoder.tokenizer():
             return PieceTokenizer(pieces)
     except Exception as error:  # the tokenizers library raises nothing narrower

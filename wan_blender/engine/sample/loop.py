@@ -14,8 +14,9 @@ from functools import partial
 
 import torch
 
+from ...core.registry import find
 from .release import Law
-from .solvers import History, advance, fresh_noise_shares, noise_kept, solver_step
+from .solvers import SOLVERS, History, Solver, Step, advance, fresh_noise_shares
 
 Tensor = torch.Tensor
 # (x, level, step) -> velocity n - x0. The level is sigma, or a map of sigmas where every token has
@@ -74,14 +75,15 @@ def denoise(
 
     Each step shows the model the source's own noised latents where m = 0 and pins its clean
     estimate to z there; m is the law's mask of the step. ``on_step`` is called after every step
-    and may raise to stop the run.
+    and may raise to stop the run. Raises InvalidJob for an unknown solver.
     """
+    method = find(SOLVERS, solver, "solver")
     state = state or State(source.noised(sigmas[0]), source.noise)
     for step in range(state.step, len(sigmas) - 1 if stop is None else stop):
         sigma, target = sigmas[step], sigmas[step + 1]
         clean = partial(_clean, predict, source, state.noise, law(step), step)
         x0 = clean(state.x, sigma)
-        state = _move(solver, state, x0, sigma, target, clean, len(sigmas) - 1 - step, seed)
+        state = _move(method, state, x0, sigma, target, clean, len(sigmas) - 1 - step, seed)
         on_step(state)
     if state.step == len(sigmas) - 1 and sigmas[-1] == 0:
         state = replace(state, x=torch.where(source.mask == 0, source.z, state.x))
@@ -124,7 +126,7 @@ def _largest_of_token(m: Tensor, patch: int) -> Tensor:
 
 
 def _move(
-    solver: str,
+    solver: Solver,
     state: State,
     x0: Tensor,
     sigma: float,
@@ -135,10 +137,10 @@ def _move(
 ) -> State:
     """The solver's step, and for stochastic solvers fresh noise that the held source gets too:
     both sides of a soft mask then carry the same noise and their blend keeps its level."""
-    down = noise_kept(solver, sigma, target)
+    down = solver.noise_kept(sigma, target)
     history = replace(state.history)  # the state given in stays good to continue from
     if down == target:
-        x = solver_step(solver, state.x, x0, sigma, target, history, clean, steps_left)
+        x = solver.move(Step(state.x, x0, sigma, target, history, clean, steps_left))
         return State(x, state.noise, state.step + 1, history)
     fresh = make_noise(tuple(x0.shape), seed, state.step).to(x0)
     keep, add = fresh_noise_shares(down, target)

@@ -4,7 +4,8 @@
 Between two levels x' = (s'/s) x + (1 - s'/s) D is exact when the estimate D is constant; the
 higher orders find a better D from earlier steps, as polynomials in lambda = -log sigma. A solver
 only ever sees the pinned x0, so it cannot move what is kept. History is plain tensors, so a run
-can be stopped and continued. job.Sampling.solver names and describes the choices:
+can be stopped and continued. SOLVERS, at the end, has the code behind each name that
+core.settings describes:
 
     euler, heun              dpmpp_2m       arXiv 2211.01095
     res_multistep            arXiv 2308.02157    unipc   arXiv 2302.04867
@@ -37,44 +38,36 @@ class History:
         self.sigmas = [*self.sigmas, sigma][-keep:]
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step from ``sigma`` to ``target``. ``steps_left`` counts it too; ``evaluate`` gives
+    pinned clean estimates elsewhere."""
+
+    x: Tensor
+    x0: Tensor
+    sigma: float
+    target: float
+    history: History
+    evaluate: Evaluate
+    steps_left: int
+
+
+@dataclass(frozen=True)
+class Solver:
+    """``move`` gives x at the step's target, and may note in the history what later steps need.
+
+    ``noise_kept`` (sigma, target) is the sigma down to which the deterministic part of a step
+    goes; fresh noise fills the rest. It is the target itself for deterministic solvers.
+    """
+
+    move: Callable[[Step], Tensor]
+    noise_kept: Callable[[float, float], float] = lambda sigma, target: target
+
+
 def advance(x: Tensor, estimate: Tensor, sigma: float, target: float) -> Tensor:
     """The exact move for a constant clean estimate; at target 0 the estimate itself, so that
     the end of a run carries no rounding."""
     return estimate if target == 0 else estimate + (target / sigma) * (x - estimate)
-
-
-def solver_step(
-    name: str,
-    x: Tensor,
-    x0: Tensor,
-    sigma: float,
-    target: float,
-    history: History,
-    evaluate: Evaluate,
-    steps_left: int,
-) -> Tensor:
-    """x at ``target``. ``steps_left`` counts this step too; ``evaluate`` serves Heun."""
-    if name == "heun" and target > 0:
-        return _heun(x, x0, sigma, target, evaluate)
-    if name == "dpmpp_2m":
-        return _dpmpp_2m(x, x0, sigma, target, history)
-    if name == "res_multistep":
-        return _res_multistep(x, x0, sigma, target, history)
-    if name == "unipc":
-        return _unipc(x, x0, sigma, target, history, steps_left)
-    return advance(x, x0, sigma, target)
-
-
-def noise_kept(name: str, sigma: float, target: float) -> float:
-    """The sigma down to which the deterministic part of a step goes; fresh noise fills the rest.
-
-    Equal to ``target`` for deterministic solvers.
-    """
-    if name == "lcm":
-        return 0.0
-    if name == "euler_ancestral":
-        return target * target / sigma
-    return target
 
 
 def fresh_noise_shares(down: float, target: float) -> tuple[float, float]:
@@ -84,47 +77,55 @@ def fresh_noise_shares(down: float, target: float) -> tuple[float, float]:
     return a, math.sqrt(max(target**2 - (a * down) ** 2, 0.0))
 
 
-def _heun(x: Tensor, x0: Tensor, sigma: float, target: float, evaluate: Evaluate) -> Tensor:
-    """Trapezoid rule on dx/dsigma = (x - x0) / sigma."""
-    there = advance(x, x0, sigma, target)
-    slope = (x - x0) / sigma + (there - evaluate(there, target)) / target
+def _euler(step: Step) -> Tensor:
+    return advance(step.x, step.x0, step.sigma, step.target)
+
+
+def _heun(step: Step) -> Tensor:
+    """Trapezoid rule on dx/dsigma = (x - x0) / sigma; the last step is Euler's."""
+    x, sigma, target = step.x, step.sigma, step.target
+    there = advance(x, step.x0, sigma, target)
+    if target == 0:
+        return there
+    slope = (x - step.x0) / sigma + (there - step.evaluate(there, target)) / target
     return x + slope * (target - sigma) / 2
 
 
-def _dpmpp_2m(x: Tensor, x0: Tensor, sigma: float, target: float, history: History) -> Tensor:
-    estimate = x0
+def _dpmpp_2m(step: Step) -> Tensor:
+    sigma, target, history = step.sigma, step.target, step.history
+    estimate = step.x0
     if history.x0 and target > 0:
         ratio = math.log(sigma / target) / math.log(history.sigmas[-1] / sigma)
-        estimate = x0 + (x0 - history.x0[-1]) * ratio / 2
-    history.push(x0, sigma, 1)
-    return advance(x, estimate, sigma, target)
+        estimate = step.x0 + (step.x0 - history.x0[-1]) * ratio / 2
+    history.push(step.x0, sigma, 1)
+    return advance(step.x, estimate, sigma, target)
 
 
-def _res_multistep(x: Tensor, x0: Tensor, sigma: float, target: float, history: History) -> Tensor:
+def _res_multistep(step: Step) -> Tensor:
+    x0, sigma, target, history = step.x0, step.sigma, step.target, step.history
     if not history.x0 or target == 0:
         history.push(x0, sigma, 1)
-        return advance(x, x0, sigma, target)
+        return advance(step.x, x0, sigma, target)
     h = math.log(sigma / target)
     phi_1 = math.expm1(-h) / -h
     phi_2 = (phi_1 - 1) / -h
     past = phi_2 / (-math.log(history.sigmas[-1] / sigma) / h)
-    moved = (target / sigma) * x + h * ((phi_1 - past) * x0 + past * history.x0[-1])
+    moved = (target / sigma) * step.x + h * ((phi_1 - past) * x0 + past * history.x0[-1])
     history.push(x0, sigma, 1)
     return moved
 
 
-def _unipc(
-    x: Tensor, x0: Tensor, sigma: float, target: float, history: History, steps_left: int
-) -> Tensor:
+def _unipc(step: Step) -> Tensor:
     """Correct the step that led here with the estimate found here, then predict the next."""
+    x, x0, sigma, history = step.x, step.x0, step.sigma, step.history
     if history.x0:
         x = _unipc_move(history.base, [*history.x0, x0], [*history.sigmas, sigma], history.order)
     history.push(x0, sigma, 3)
     history.base = x
-    history.order = min(len(history.x0), steps_left, 3)
-    if target == 0:
+    history.order = min(len(history.x0), step.steps_left, 3)
+    if step.target == 0:
         return x0
-    return _unipc_move(x, history.x0, [*history.sigmas, target], history.order)
+    return _unipc_move(x, history.x0, [*history.sigmas, step.target], history.order)
 
 
 def _unipc_move(base: Tensor, x0: list[Tensor], sigmas: list[float], order: int) -> Tensor:
@@ -156,3 +157,14 @@ def _unipc_weights(ratios: list[float], h: float) -> list[float]:
         factorial *= i + 1
         phi = phi / -h - 1 / factorial
     return torch.linalg.solve(powers, torch.tensor(targets, dtype=torch.float64)).tolist()
+
+
+SOLVERS = {
+    "euler": Solver(_euler),
+    "heun": Solver(_heun),
+    "dpmpp_2m": Solver(_dpmpp_2m),
+    "res_multistep": Solver(_res_multistep),
+    "unipc": Solver(_unipc),
+    "lcm": Solver(_euler, lambda sigma, target: 0.0),
+    "euler_ancestral": Solver(_euler, lambda sigma, target: target * target / sigma),
+}

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....core.errors import NothingSelected, WanError, from_os_error
 from ....hygiene.matrix import analyse
-from ..pictures import SUFFIXES, read_picture, write_image
+from ..pictures import SUFFIXES, is_picture, read_picture, write_image
 from .report import BANDS, Drawing, draw_text, draw_tile, profile
 
 TILE, COLUMNS = 320, 4
@@ -29,7 +29,7 @@ def run(
     a folder without images.
     """
     sheet = out / "contact.png"
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(p for p in folder.glob("*") if is_picture(p) and p.is_file())
     files = [path for path in files if path.resolve() != sheet.resolve()]
     if not files:
         raise NothingSelected(

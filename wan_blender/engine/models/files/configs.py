@@ -15,11 +15,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ....core.errors import WeightsMissing, WrongModel
+from .config_checks import LAYERS_LIMIT
 from .tensor_files import TensorInfo
 
 Infos = Mapping[str, TensorInfo]
-
-LAYERS_LIMIT = 512  # of any part; the largest has 40
 
 # Statistics of the Wan 2.2 VAE's 48 latent channels, as released with it (Wan2_2_VAE).
 _MEAN_48 = [

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from .lora_dialects import is_lora
 from .tensor_files import TensorInfo
 
 # Where a component's names may begin in a file, most specific first. The first two are
@@ -40,7 +41,6 @@ _MARKS = {
     "image_encoder": ("pre_layrnorm.weight", "cls_embedding", "class_embedding"),
 }  # fmt: skip
 
-_LORA = re.compile(r"\.(lora_[AB]|lora_(up|down)|lora\.(up|down)|diff|diff_b|hada_w1_a|lokr_w1)\b")
 _VACE = re.compile(r"(^|\.)vace_(blocks|patch_embedding)\.")
 
 
@@ -51,7 +51,7 @@ def roles(names: Iterable[str]) -> dict[str, str]:
     T2V transformer.
     """
     names = set(names)
-    if any(_LORA.search(name) for name in names):
+    if any(map(is_lora, names)):
         return {"lora": ""}
     found = {}
     for role, prefixes in _PREFIXES.items():

@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gguf
 import numpy as np
 
 from ....core.errors import WeightsMissing
+from ....core.files import open_file
 from .sentence_pieces import write_unigram
-from .tensor_files import ABSENT, NAME_LIMIT, TensorInfo, read_header
+from .tensor_files import ABSENT, NAME_LIMIT, TensorInfo, read_header, without_empty
 
 # Written by converters for tensors of more dimensions than ggml has; holds the true shape.
 _TRUE_SHAPE = "comfy.gguf.orig_shape."
 _HEADER_LIMIT = 1 << 24  # bytes; a header with the vocabulary of UMT5 has 7 million
 _DIMENSIONS_LIMIT = 8  # ggml itself has 4
+_PATCH = (1, 2, 2)  # frames, rows and columns that a patch embedding takes together
 _STRING, _ARRAY = gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
 _NUMBERS = {kind: np.dtype(word) for kind, word in gguf.GGUFReader.gguf_scalar_to_np.items()}
 # As ComfyUI's text encoders in safetensors call the tokenizer they carry.
@@ -117,15 +120,16 @@ class _Reader:
 
 
 def read_infos(path: Path) -> dict[str, TensorInfo]:
-    """The tensors of a safetensors or GGUF file, from its header. Raises what ``read_header`` and
-    ``read_gguf`` raise."""
-    return read_gguf(path).infos if path.suffix.lower() == ".gguf" else read_header(path)
+    """The tensors of a safetensors or GGUF file that hold something, from its header. Raises what
+    ``read_header`` and ``read_gguf`` raise."""
+    is_gguf = path.suffix.lower() == ".gguf"
+    return read_gguf(path).infos if is_gguf else without_empty(read_header(path))
 
 
 def read_gguf(path: Path) -> GgufFile:
     """What the file holds. Raises WeightsMissing when it is absent, cut short or damaged."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY, links=True), "rb") as file:
             return _read(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError as error:
         raise WeightsMissing(f"{path} does not exist.", ABSENT) from error
@@ -158,7 +162,9 @@ def _read(path: Path, data: mmap.mmap) -> GgufFile:
             raise ValueError(f"{name} does not lie within its {len(everything)} bytes")
         stored = everything[start + offset : start + offset + rows * row].reshape(rows, row)
         made.tensors[name] = GgufTensor(quant, stored)
-        made.infos[name] = TensorInfo(quant.name, _true_shape(made, name, shape), path)
+        if stored.size:
+            made.infos[name] = TensorInfo(quant.name, _true_shape(made, name, shape), path)
+    _unfold_patches(made.infos)
     if _carries_tokenizer(made):
         made.infos[PIECES] = TensorInfo("U8", (0,), path)  # no tensor of the file, and no weight
     return made
@@ -215,6 +221,21 @@ def _true_shape(made: GgufFile, name: str, shape: tuple[int, ...]) -> tuple[int,
     if min(true, default=0) < 0 or math.prod(true) != math.prod(shape):
         raise ValueError(f"{name} has {math.prod(shape)} numbers, not those of {true}")
     return true
+
+
+def _unfold_patches(infos: dict[str, TensorInfo]) -> None:
+    """Give patch embeddings their five dimensions back, (out, in, 1, 2, 2): ggml has four, and some
+    converters put two together without noting which. The bias has one number for each of ``out``.
+    """
+    for name, info in infos.items():
+        bias = infos.get(f"{name.removesuffix('.weight')}.bias")
+        if not name.endswith("patch_embedding.weight") or len(info.shape) == 5 or bias is None:
+            continue
+        cells, left = math.prod(_PATCH), math.prod(info.shape)
+        per_channel = math.prod(bias.shape) * cells
+        if tuple(info.shape[-2:]) == _PATCH[-2:] and per_channel and left % per_channel == 0:
+            shape = (math.prod(bias.shape), left // per_channel, *_PATCH)
+            infos[name] = replace(info, shape=shape)
 
 
 def _carries_tokenizer(made: GgufFile) -> bool:

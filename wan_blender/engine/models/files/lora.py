@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """LoRAs on a model, several at once, with weights that may change between stages.
 
-A LoRA adds ``weight * alpha / rank * up @ down`` to a layer's matrix (arXiv 2106.09685). It is
-added to the layer's output and never into its weights: packed weights stay packed, nothing has
-to be undone, and taking a LoRA off leaves the model bit for bit as it was.
+A LoRA adds ``weight * scale * up @ down`` to a layer's matrix (arXiv 2106.09685); LoHa and LoKr
+add other products of small matrices. It is added to the layer's output and never into its weights:
+packed weights stay packed, nothing has to be undone, and taking a LoRA off leaves the model bit
+for bit as it was.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ import torch
 from torch import nn
 from torch.nn.functional import conv3d, layer_norm, linear, rms_norm
 
+from .lora_products import Product
+
 TABLE = "scale_shift_table"  # what diffusers calls a block's or the head's modulation
 
 
 @dataclass
 class Delta:
-    """What a LoRA adds to one layer: ``scale * up @ down``, a whole matrix, a bias, or several."""
+    """What a LoRA adds to one layer: ``scale * up @ down``, other products, a whole matrix, a
+    bias, or several of these."""
 
     down: torch.Tensor | None = None  # (rank, in)
     up: torch.Tensor | None = None  # (out, rank)
+    scale: float = 1.0
+    products: tuple[Product, ...] = ()
     full: torch.Tensor | None = None  # the shape of the layer's weight, or of a modulation
     bias: torch.Tensor | None = None  # (out,)
-    alpha: float | None = None
-
-    @property
-    def scale(self) -> float:
-        return 1.0 if self.alpha is None else self.alpha / self.down.shape[0]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def _merge(deltas: list[tuple[Delta, float]], device: torch.device, dtype: torch
     if pairs:
         down = torch.cat([d.down.to(device, dtype) for d, _ in pairs])
         up = torch.cat([d.up.float().to(device) * (d.scale * w) for d, w in pairs], 1).to(dtype)
-    return Delta(down, up, total("full"), total("bias"))
+    products = tuple(p.on(device, dtype, w) for d, w in deltas for p in d.products)
+    return Delta(down, up, 1.0, products, total("full"), total("bias"))
 
 
 def _effect(layer: nn.Module, x: torch.Tensor, delta: Delta) -> torch.Tensor:
@@ -110,11 +112,21 @@ def _effect(layer: nn.Module, x: torch.Tensor, delta: Delta) -> torch.Tensor:
     total: Any = 0
     if delta.down is not None:
         total = _product(layer, _product(layer, x.to(delta.down.dtype), delta.down), delta.up)
+    for product in delta.products:
+        matrix = product.matrix().reshape(_shape(layer))
+        total = total + _product(layer, x.to(matrix.dtype), matrix)
     if delta.full is not None:
         total = total + _product(layer, x.to(delta.full.dtype), delta.full)
     if delta.bias is not None:
         total = total + (delta.bias[:, None, None, None] if x.ndim == 5 else delta.bias)
     return total
+
+
+def _shape(layer: nn.Module) -> tuple[int, ...]:
+    """Of its weight, which may be packed."""
+    if isinstance(layer, nn.Conv3d):
+        return tuple(layer.weight.shape)
+    return layer.out_features, layer.in_features
 
 
 def _product(layer: nn.Module, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -1,52 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""LoRA files in every dialect, checked against the model they are for.
-
-Dialects: diffusers and PEFT (``transformer.blocks.0.attn1.to_q.lora_A.weight``), ComfyUI
-(``diffusion_model.blocks.0.self_attn.q.lora_down.weight``, ``.alpha``, ``.diff``, ``.diff_b``;
-lightx2v with ``blocks.0.diff_m`` for ``blocks.0.modulation.diff``), kohya
-(``lora_unet_blocks_0_self_attn_q.lora_down.weight``, VideoX-Fun with ``lora_unet__``), LyCORIS
-(``lycoris_blocks_0_...``), DiffSynth (``lora_A.default``).
-"""
+"""LoRA files, checked against the model they are for; lora_dialects.py knows their names."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ....core.errors import WeightsMissing, WrongModel
-from ....core.schema import show
-from ..layout import read_json
 from .dialects import transformer_name
 from .lora import TABLE, Delta, Lora
+from .lora_dialects import REFUSED, Key, read_key, underscored
+from .lora_products import Hadamard, Kronecker, Product
+from .peft_config import PeftConfig, damaged, finite, read_peft_config
 from .tensor_files import TensorInfo, read_header
 
-_PREFIXES = (
-    "base_model.model.", "transformer_2.", "transformer.", "model.diffusion_model.",
-    "diffusion_model.", "pipe.dit.", "dit.", "unet.", "lora_unet__", "lora_unet_transformer_",
-    "lora_unet_", "lora_transformer_", "lycoris_",
-)  # fmt: skip
-_ENDINGS = {
-    "lora_A": "down", "lora_down": "down", "lora.down": "down",
-    "lora_B": "up", "lora_up": "up", "lora.up": "up",
-    "diff_b": "bias", "diff_m": "full", "diff": "full", "alpha": "alpha",
-}  # fmt: skip
-_KEY = re.compile(
-    r"(.+?)\.(lora_[AB]|lora_(?:up|down)|lora\.(?:up|down)|diff_[bm]|diff|alpha)"
-    r"(?:\.default)?(?:\.(weight|bias))?$"
-)
-_FOREIGN = {
-    r"hada_w": "LoHa", r"lokr_w": "LoKr", r"oft_|\.boft": "OFT",
-    r"dora_scale|lora_magnitude_vector": "DoRA", r"lora_mid": "Tucker",
-}  # fmt: skip
 _BLOCK = ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "cross_attn.q",
           "cross_attn.k", "cross_attn.v", "cross_attn.o", "cross_attn.k_img", "cross_attn.v_img",
           "ffn.0", "ffn.2", "norm3", "self_attn.norm_q", "self_attn.norm_k",
@@ -81,34 +55,33 @@ def read_lora(path: str | Path, model: nn.Module) -> Lora:
 def _read(path: Path, model: nn.Module, header_only: bool) -> Lora:
     """With ``header_only`` the tensors are on the meta device."""
     infos = read_header(path)
-    _refuse_foreign(path, infos)
+    keys = {name: key for name in infos if (key := read_key(name))}
+    _refuse_foreign(path, infos, keys)
     targets = _targets(model)
     known = _aliases(targets)
-    deltas: dict[str, Delta] = {}
-    skipped: set[str] = set()
+    changes: dict[str, _Change] = {}
+    skipped = {name for name in infos if name not in keys}
     try:
         with safe_open(path, framework="pt") as file:
-            alpha = _alpha_of_file(path, file.metadata() or {})
-            for name, info in infos.items():
-                match = _KEY.match(name)
-                place = match and known.get(_short(match))
+            config = read_peft_config(path, file.metadata() or {})
+            for name, key in keys.items():
+                place = known.get(underscored(key.layer))
                 if not place:
-                    skipped.add(match[1] if match else name)
+                    skipped.add(key.raw)
                     continue
-                delta = deltas.setdefault(place, Delta(alpha=alpha))
-                kind = _ENDINGS[match[2]]
-                if kind == "alpha":
-                    delta.alpha = _alpha(path, name, file.get_tensor(name))
-                    continue
-                tensor = torch.empty(info.shape, device="meta")
-                if not header_only:
-                    tensor = file.get_tensor(name)
-                setattr(delta, "bias" if match[3] == "bias" else kind, tensor)
+                change = changes.setdefault(place, _Change(path, place))
+                whole = not header_only or key.part == "alpha"
+                tensor = file.get_tensor(name) if whole else _empty(infos[name])
+                change.take(name, key, tensor)
     except (OSError, SafetensorError) as error:
         raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
-    for place in [p for p, d in deltas.items() if not _fits(path, p, d, targets[p])]:
-        skipped.add(place)
-        del deltas[place]
+    deltas = {}
+    for place, change in changes.items():
+        delta = change.delta(config)
+        if _fits(path, place, delta, targets[place]):
+            deltas[place] = delta
+        else:
+            skipped.add(place)
     if not deltas:
         raise WrongModel(
             f"{path} changes no layer of this model; it is for another one, or not a LoRA.",
@@ -117,19 +90,102 @@ def _read(path: Path, model: nn.Module, header_only: bool) -> Lora:
     return Lora(path, deltas, tuple(sorted(skipped)))
 
 
-def _refuse_foreign(path: Path, infos: dict[str, TensorInfo]) -> None:
-    for pattern, kind in _FOREIGN.items():
+def _empty(info: TensorInfo) -> torch.Tensor:
+    return torch.empty(info.shape, device="meta")
+
+
+def _refuse_foreign(path: Path, infos: dict[str, TensorInfo], keys: dict[str, Key]) -> None:
+    for pattern, kind in REFUSED.items():
         if found := next((name for name in infos if re.search(pattern, name)), None):
             raise WrongModel(
-                f"{path} is a {kind} file (it holds {found}); only plain LoRA is supported.",
-                "Use a LoRA version of it.",
+                f"{path} is a {kind} file (it holds {found}), which this version does not read.",
+                "Use a LoRA, LoHa or LoKr version of it.",
             )
-    for name, info in infos.items():
-        if _KEY.match(name) and not name.endswith("alpha") and info.dtype not in _FLOATS:
+    for name, key in keys.items():
+        if key.part != "alpha" and infos[name].dtype not in _FLOATS:
             raise WrongModel(
-                f"{path} holds {name} as {info.dtype}: a quantisation this version does not read.",
+                f"{path} holds {name} as {infos[name].dtype}: a quantisation this version does "
+                "not read.",
                 "Use an fp16 or bf16 version of it.",
             )
+
+
+class _Change:
+    """The tensors of a file that change one layer, as they come."""
+
+    def __init__(self, path: Path, place: str) -> None:
+        self._path, self._place = path, place
+        self._parts: dict[str, torch.Tensor] = {}
+        self._names: tuple[str, ...] = (place,)  # of the layer, for PEFT's patterns
+
+    def take(self, name: str, key: Key, tensor: torch.Tensor) -> None:
+        if key.part in self._parts:
+            raise WrongModel(
+                f"{self._path} changes {self._place} twice: {name} is the second {key.part}.",
+                "It holds several LoRAs: split it into a file for each.",
+            )
+        self._parts[key.part] = tensor
+        self._names = (key.layer, key.raw, self._place)
+
+    def delta(self, config: PeftConfig | None) -> Delta:
+        """Raises WeightsMissing when the tensors do not belong together."""
+        parts = self._parts
+        if ("down" in parts) != ("up" in parts):
+            raise damaged(self._path, f"it holds one of the two matrices of {self._place}")
+        delta = Delta(parts.get("down"), parts.get("up"), full=parts.get("full"))
+        delta.bias = parts.get("bias")
+        if delta.down is not None:
+            up, down = tuple(delta.up.shape), tuple(delta.down.shape)
+            if not len(up) == len(down) > 1 or up[1] != down[0] or 0 in up + down:
+                raise damaged(self._path, f"its matrices of {self._place} are {up} and {down}")
+            delta.scale = self._scale(config, down[0])
+            if "up_bias" in parts:
+                delta.bias = parts["up_bias"] * delta.scale
+        try:
+            delta.products = tuple(self._products(config))
+        except (KeyError, ValueError) as error:
+            raise damaged(
+                self._path, f"its factors of {self._place} do not belong together: {error}"
+            ) from error
+        return delta
+
+    def _products(self, config: PeftConfig | None) -> Iterable[Product]:
+        """LoHa and LoKr. Raises KeyError for a factor that is not there, ValueError for factors
+        that do not fit each other."""
+        named = [part for part in self._parts if part.startswith(("hada_", "lokr_"))]
+        if any(part.startswith("hada_") for part in named):
+            first, second = (
+                (self._parts[f"hada_{w}_a"], self._parts[f"hada_{w}_b"]) for w in ("w1", "w2")
+            )
+            made: Product = Hadamard(first, second, self._scale(config, first[1].shape[0]))
+            made.shape  # noqa: B018  raises
+            yield made
+        if any(part.startswith("lokr_") for part in named):
+            w1, w2 = self._factor("lokr_w1"), self._factor("lokr_w2")
+            rank = next((factor[1].shape[0] for factor in (w1, w2) if len(factor) == 2), None)
+            made = Kronecker(w1, w2, self._scale(config, rank))
+            made.shape  # noqa: B018  raises
+            yield made
+
+    def _factor(self, name: str) -> tuple[torch.Tensor, ...]:
+        if name in self._parts:
+            return (self._parts[name],)
+        return self._parts[f"{name}_a"], self._parts[f"{name}_b"]
+
+    def _scale(self, config: PeftConfig | None, rank: float | None) -> float:
+        """alpha / rank; 1 where the file says no alpha, or has no rank as two whole factors of
+        LoKr have none, and PEFT says nothing."""
+        told = self._parts.get("alpha")
+        if rank is None and config:
+            rank = config.rank_of(self._names)
+        if rank is None or (told is None and config is None):
+            return 1.0
+        if told is None:
+            alpha = config.alpha_of(self._names)
+        else:
+            number = told.item() if told.numel() == 1 else told.tolist()
+            alpha = finite(self._path, f"{self._place}.alpha", number)
+        return (config or PeftConfig(alpha)).scale(alpha, rank)
 
 
 def _targets(model: nn.Module) -> dict[str, nn.Module | nn.Parameter]:
@@ -144,16 +200,8 @@ def _targets(model: nn.Module) -> dict[str, nn.Module | nn.Parameter]:
     return layers | tables
 
 
-def _short(match: re.Match) -> str:
-    """The name of the layer without prefixes."""
-    name = match[1] + (".modulation" if match[2] == "diff_m" else "")
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
 def _aliases(layers: Iterable[str]) -> dict[str, str]:
-    """Every name a layer goes by -> its name in the model."""
+    """Every name a layer goes by, with underscores for dots -> its name in the model."""
     layers = set(layers)
     found = {layer: layer for layer in layers}
     blocks = {m[0] for layer in layers if (m := re.match(r"(vace_)?blocks\.\d+", layer))}
@@ -162,23 +210,25 @@ def _aliases(layers: Iterable[str]) -> dict[str, str]:
         place = transformer_name(official + dot).rstrip(".")
         if place in layers:
             found[official] = place
-    return found | {alias.replace(".", "_"): place for alias, place in found.items()}
+    for layer in layers:
+        if layer.endswith(".to_out.0"):
+            found[layer.removesuffix(".0")] = layer
+    return {underscored(alias): place for alias, place in found.items()}
 
 
 def _fits(path: Path, place: str, delta: Delta, target: nn.Module | nn.Parameter) -> bool:
     """False for a delta that this layer cannot take. Raises WrongModel when the LoRA is for a
-    model of another width, WeightsMissing when its tensors do not fit each other."""
+    model of another width."""
     expected = _shape(target)
     made = []  # shapes of what it adds to the weight
-    if (delta.down is None) != (delta.up is None):
-        raise _damaged(path, f"it holds one of the two matrices of {place}")
     if delta.down is not None:
-        up, down = tuple(delta.up.shape), tuple(delta.down.shape)
-        if not len(up) == len(down) > 1 or up[1] != down[0] or 0 in up + down:
-            raise _damaged(path, f"its matrices of {place} are {up} and {down}")
-        made.append((up[0], *down[1:]))
+        made.append((delta.up.shape[0], *delta.down.shape[1:]))
     if delta.full is not None:
         made.append(tuple(delta.full.shape))
+    for product in delta.products:
+        shape = product.shape
+        same = shape[0] == expected[0] and math.prod(shape) == math.prod(expected)
+        made.append(expected if same else shape)
     for shape in made:
         if shape == expected:
             continue
@@ -191,10 +241,6 @@ def _fits(path: Path, place: str, delta: Delta, target: nn.Module | nn.Parameter
         if tuple(delta.bias.shape) != expected[:1]:
             raise _other_width(path, f"the bias of {place}", tuple(delta.bias.shape), expected[:1])
     return bool(made) or delta.bias is not None
-
-
-def _damaged(path: Path, why: str) -> WeightsMissing:
-    return WeightsMissing(f"{path} is not a usable LoRA: {why}.", "Download the file again.")
 
 
 def _other_width(
@@ -211,32 +257,3 @@ def _shape(target: nn.Module | nn.Parameter) -> tuple[int, ...]:
     if isinstance(target, nn.Linear):
         return target.out_features, target.in_features
     return tuple(target.shape if isinstance(target, nn.Parameter) else target.weight.shape)
-
-
-def _alpha(path: Path, name: str, value: Any) -> float:
-    """Raises WeightsMissing unless ``value`` is one finite number."""
-    if isinstance(value, torch.Tensor):
-        value = value.item() if value.numel() == 1 else value.tolist()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _damaged(path, f"{name} is {show(value)}, expected one finite number")
-    return float(value)
-
-
-def _alpha_of_file(path: Path, metadata: dict[str, str]) -> float | None:
-    """One alpha for all layers, as PEFT writes it into the file or beside it; else None. Raises
-    WeightsMissing for one that cannot be read."""
-    told = []
-    if text := metadata.get("lora_adapter_metadata"):
-        try:
-            told.append(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            raise _damaged(path, f"its lora_adapter_metadata is no JSON: {error}") from error
-        if not isinstance(told[0], dict):
-            raise _damaged(path, f"its lora_adapter_metadata is {show(told[0])}, no object")
-    if path.stem == "adapter_model":
-        told.append(read_json(path.parent / "adapter_config.json", optional=True))
-    for data in told:
-        for key, value in data.items():
-            if key.rpartition(".")[2] == "lora_alpha":
-                return _alpha(path, key, value)
-    return None

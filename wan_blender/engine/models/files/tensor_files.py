@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....core.errors import UnsafeWeights, WeightsMissing, WrongModel
+from ....core.files import open_file, read_bytes, read_json
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _HEADER_LIMIT = 100_000_000  # bytes; the format's own limit
@@ -27,7 +28,11 @@ NAME_LIMIT = 512  # characters of a tensor's name; messages quote it, numbers ar
 SCALES = (".scale_weight", ".weight_scale")  # of float8 numbers, beside "<layer>.weight"
 # Types that stand for other numbers than their own, and floats this version does not know.
 _PACKED = re.compile(r"[IU]\d+|F4|F6_\w+|F8_E8M0|F8_\w+FNUZ")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$", re.I)
+_SHARD = re.compile(r"-\d{5}-of-\d{5}(\.\w+)?\.safetensors$", re.I)
+_NUMBERS_LIMIT = 1 << 44  # of a tensor; the largest has 2**31
+_INDEX = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
+_INDEX_BYTES = 1 << 24
+_TOKENIZER_BYTES = 1 << 28  # of one of its files; UMT5's largest has 17 million
 _BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
     "U16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -54,7 +59,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     refuse_pickle(path)
     try:
         size = path.stat().st_size
-        with open(path, "rb") as file:
+        with os.fdopen(open_file(path, os.O_RDONLY, links=True), "rb") as file:
             lead = file.read(8)
             length = struct.unpack("<Q", lead)[0] if len(lead) == 8 else 0
             if not 2 <= length <= _HEADER_LIMIT or 8 + length > size:
@@ -99,13 +104,22 @@ def _info(path: Path, name: str, entry: dict) -> TensorInfo:
     if len(name) > NAME_LIMIT:
         raise ValueError(f"a tensor's name has {len(name)} characters")
     begin, end = entry["data_offsets"]
-    shape = tuple(entry["shape"])
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    if not isinstance(dtype, str):
+        raise ValueError(f"{name} is of type {dtype!r}")
     if not all(isinstance(n, int) and n >= 0 for n in (begin, end, *shape)):
         raise ValueError(f"{name} has shape {shape} at {begin}..{end}")
-    width = _BYTES.get(entry["dtype"])
+    if math.prod(shape) > _NUMBERS_LIMIT:
+        raise ValueError(f"{name} has shape {shape}")
+    width = _BYTES.get(dtype)
     if width is not None and end - begin != width * math.prod(shape):
-        raise ValueError(f"{name}: {end - begin} bytes for {entry['dtype']} {shape}")
-    return TensorInfo(entry["dtype"], shape, path)
+        raise ValueError(f"{name}: {end - begin} bytes for {dtype} {shape}")
+    return TensorInfo(dtype, shape, path)
+
+
+def without_empty(infos: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
+    """``infos`` without tensors of no numbers, which some programs leave in files as markers."""
+    return {name: info for name, info in infos.items() if 0 not in info.shape}
 
 
 def _damaged(path: Path, why: str) -> WeightsMissing:
@@ -158,17 +172,25 @@ def whole(path: Path) -> Path:
 
 
 def component_files(folder: Path) -> list[Path]:
-    """The safetensors files of one model component's folder, shards in order.
+    """The safetensors files of one model component's folder, shards in order. Where it holds a
+    model and a variant of it ("model.fp16.safetensors", "model.safetensors.index.fp16.json"), they
+    are the model's, as in diffusers.
 
     Raises WeightsMissing with the list of what is absent, UnsafeWeights when there are only
     pickles.
     """
     if not folder.is_dir():
         raise WeightsMissing(f"The folder {folder} does not exist.", ABSENT)
-    indexes = sorted(folder.glob("*.safetensors.index.json"))
-    if indexes:
+    inside = [path for path in sorted(folder.iterdir()) if not is_hidden(path)]
+    files = [path for path in inside if path.name.endswith(".safetensors")]
+    indexes = [path for path in inside if _INDEX.search(path.name)]
+    indexes.sort(key=lambda path: not path.name.endswith(".index.json"))  # variants last
+    single = [path for path in files if not is_shard(path)]
+    plain = [path for path in single if not _is_variant(path, single)]
+    if indexes and (indexes[0].name.endswith(".index.json") or not plain):
         return _sharded(indexes[0])
-    files = sorted(folder.glob("*.safetensors"))
+    if len(plain) == 1:
+        return plain
     if len(files) > 1 or any(map(is_shard, files)):
         raise WeightsMissing(
             f"{folder} holds no index of its safetensors files: "
@@ -176,7 +198,7 @@ def component_files(folder: Path) -> list[Path]:
             "Keep one file, or download the missing .safetensors.index.json.",
         )
     if not files:
-        for path in sorted(folder.iterdir()):
+        for path in inside:
             refuse_pickle(path)
         raise WeightsMissing(
             f"{folder} holds no .safetensors file.",
@@ -185,10 +207,21 @@ def component_files(folder: Path) -> list[Path]:
     return files
 
 
+def is_hidden(path: Path) -> bool:
+    """Whether its name begins with a dot: macOS leaves such files beside those of other disks."""
+    return path.name.startswith(".")
+
+
+def _is_variant(path: Path, beside: list[Path]) -> bool:
+    """Whether it is "model.fp16.safetensors" beside "model.safetensors"."""
+    stem, dot, _ = path.stem.rpartition(".")
+    return bool(dot) and path.with_name(f"{stem}{path.suffix}") in beside
+
+
 def _sharded(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        names = sorted(set(read_json(index, _INDEX_BYTES, links=True)["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightsMissing(
             f"{index} is not a usable index: {error!r}.", "Download that file again."
         ) from error
@@ -213,10 +246,21 @@ def digest(place: Path) -> str:
     absent it is that of nothing."""
     found = hashlib.sha256()
     for path in sorted(place.iterdir()) if place.is_dir() else [place]:
-        if path.is_file():
-            found.update(f"{path.name} {path.stat().st_size} ".encode())
-            found.update(path.read_bytes())
+        if path.is_file() and not is_hidden(path):
+            data = read_small(path)
+            found.update(f"{path.name} {len(data)} ".encode())
+            found.update(data)
     return found.hexdigest()
+
+
+def read_small(path: Path) -> bytes:
+    """A tokenizer's file. Raises WeightsMissing."""
+    try:
+        return read_bytes(path, _TOKENIZER_BYTES, links=True)
+    except OSError as error:
+        raise WeightsMissing(
+            f"{path} cannot be read: {error.strerror}.", "Download it again."
+        ) from error
 
 
 def fingerprint(files: list[Path]) -> str:

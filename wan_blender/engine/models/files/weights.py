@@ -18,7 +18,7 @@ from ..layout import tensor_names
 from .dialects import piece
 from .gguf_files import PIECES, GgufFile, GgufTensor, read_gguf
 from .stored import Fp8, Gguf, Stored, can_stay_packed
-from .tensor_files import SCALES, TensorInfo, read_header, refuse_packed
+from .tensor_files import SCALES, TensorInfo, read_header, refuse_packed, without_empty
 
 _FP8 = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}  # of GGUF
@@ -50,7 +50,7 @@ class Weights:
 
     def _header(self, path: Path) -> Mapping[str, TensorInfo]:
         if path.suffix.lower() != ".gguf":
-            return read_header(path)
+            return without_empty(read_header(path))
         self._gguf[path] = read_gguf(path)
         return self._gguf[path].infos
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from ....core.files import read_bytes
+
+_BYTES = 1 << 20  # of a configuration
 _CONFIGURATION = "extra_model_paths.yaml"
 _OF_DESKTOP = "extra_models_config.yaml"
 _NO_MODELS = ("base_path", "is_default", "custom_nodes")  # keys of a section
@@ -41,13 +44,14 @@ def _read_configuration(file: Path) -> Iterator[Path]:
     """The folders it names, as ComfyUI takes them: one a line, relative to their section's
     base_path, that relative to the file. Nothing for a file that ComfyUI could not read either."""
     try:
-        sections = yaml.safe_load(file.read_text(encoding="utf-8"))
+        sections = yaml.safe_load(read_bytes(file, _BYTES, links=True).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return
     for section in sections.values() if isinstance(sections, dict) else ():
         if not isinstance(section, dict):
             continue
-        base = os.path.expandvars(os.path.expanduser(str(section.get("base_path") or "")))
+        base = section.get("base_path") or ""
+        base = os.path.expandvars(os.path.expanduser(base)) if isinstance(base, str) else ""
         for key, lines in section.items():
             if key not in _NO_MODELS and isinstance(lines, str):
                 named = map(str.strip, lines.splitlines())

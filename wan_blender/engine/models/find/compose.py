@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ....core.errors import BadRequest, WrongModel
+from ....core.files import write_json
+from ....model_info.folder import DESCRIPTION, peek_object
 from ....model_info.names import name_of
-from ....model_info.traits import CONDITIONED
+from ....model_info.traits import KINDS
 from ..files.tensor_files import whole
-from ..layout import CLIP, read_json
+from ..layout import CLIP, read_description
 from .identify import Identity, identify
 from .pairs import name_of_pair, pair_experts, partner
 from .scan import Scan
@@ -28,8 +31,6 @@ _PARTS = (
     "transformer", "transformer_2", "vace", "vace_2", "text_encoder", "tokenizer", "vae",
     "image_encoder",
 )  # fmt: skip
-_MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
-BOUNDARY = {"t2v": 0.875, "vace": 0.875, "i2v": 0.9}  # released with Wan 2.2
 TOKENIZER = "the tokenizer of google/umt5-xxl"
 
 
@@ -126,7 +127,7 @@ def _candidate(
     if one.image_dim:
         clips = [c for c in by_role.get("image_encoder", []) if c.width == one.image_dim]
         take("image_encoder", clips, "vision_h", CLIP)
-    boundary = BOUNDARY.get(one.kind) if one.expert else None
+    boundary = KINDS[one.kind].boundary if one.expert else None
     missing += unsupported(one.kind, one.foreign)
     name = name_of_pair(high, low)
     return Candidate(name, one.kind, components, boundary, tuple(missing), tuple(notes))
@@ -135,7 +136,7 @@ def _candidate(
 def unsupported(kind: str, foreign: Iterable[str]) -> list[str]:
     """In words, what this version would need to run such a transformer."""
     lacks = []
-    if kind not in CONDITIONED:
+    if not KINDS[kind].condition:
         lacks.append(f"support for {kind!r} models, which this version cannot condition")
     if names := ", ".join(foreign):
         lacks.append(f"support for {names}, which no Wan of a known kind has")
@@ -207,31 +208,32 @@ def compose(name: str, chosen: Iterable[tuple[str, str]], root: Path) -> Path:
         if file := components.pop(module, ""):
             components[part] = [components[part], file]
             kind = "vace"
-    boundary = BOUNDARY.get(kind) if "transformer_2" in components else None
+    boundary = KINDS[kind].boundary if "transformer_2" in components else None
     return write_candidate(Candidate(name, kind, components, boundary, ()), root)
 
 
 def write_candidate(candidate: Candidate, root: Path) -> Path:
     """A model folder for ``candidate`` under ``root``: one wan_blender.json, no weights."""
-    data = {"components": candidate.components, "boundary": candidate.boundary}
-    text = json.dumps({k: v for k, v in data.items() if v is not None}, indent=2) + "\n"
+    data: dict[str, Any] = {"components": candidate.components}
+    if candidate.boundary is not None:
+        data["boundary"] = candidate.boundary
+    text = json.dumps(data, indent=2) + "\n"
     name = re.sub(r"[^\w.+-]+", "-", candidate.name).strip("-")
     folder = root / name
-    if _holds_another(folder, text):  # other parts under the same name are another model
+    if _holds_another(folder, data):  # other parts under the same name are another model
         folder = root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "wan_blender.json").write_text(text, encoding="utf-8")
+    write_json(folder / DESCRIPTION, data)
     return folder
 
 
 def add_part(folder: Path, part: str, file: Path) -> None:
     """Tell the model in ``folder`` where a part is that it lacked."""
-    path = folder / "wan_blender.json"
-    data = read_json(path, optional=True)
+    data = read_description(folder)
     data["components"] = {**data.get("components", {}), part: str(file)}
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / DESCRIPTION, data)
 
 
-def _holds_another(folder: Path, text: str) -> bool:
-    path = folder / "wan_blender.json"
-    return path.is_file() and path.read_text(encoding="utf-8") != text
+def _holds_another(folder: Path, data: dict[str, Any]) -> bool:
+    path = folder / DESCRIPTION
+    return path.exists() and peek_object(path) != data

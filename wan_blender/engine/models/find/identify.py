@@ -14,10 +14,13 @@ from ....core.errors import WeightsMissing, WrongModel
 from ....model_info.names import expert_of
 from ....model_info.traits import model_kind
 from ..files.configs import infer_config
-from ..files.dialects import foreign, piece, roles, transformer_name, translate
+from ..files.dialects import foreign, piece, roles, translate
 from ..files.gguf_files import read_infos
+from ..files.lora_dialects import read_key
 from ..files.tensor_files import SCALES, TensorInfo, component_files, refuse_packed, whole
 
+# Of LoHa and LoKr, whose columns make up those of the layer.
+_WIDE_PARTS = ("hada_w1_b", "lokr_w1", "lokr_w1_b", "lokr_w2", "lokr_w2_b")
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 
 
@@ -132,9 +135,20 @@ def _text_kind(infos: Mapping[str, TensorInfo], layers: int) -> str:
 
 
 def _lora_width(infos: Mapping[str, TensorInfo]) -> int:
-    """Channels of the transformer a LoRA is for, from a self-attention layer's down matrix."""
+    """Channels of the transformer a LoRA is for, from what it holds of a self-attention layer."""
+    found: dict[str, dict[str, int]] = {}
     for name, info in infos.items():
-        plain = transformer_name(name.replace("_self_attn_", ".self_attn."))
-        if re.search(r"(attn1|self_attn)\W.*(lora_A|lora_down|lora\.down)", plain):
+        key = read_key(name)
+        if not key or not re.search(r"(^|[._])(attn1|self_attn)[._]", key.layer):
+            continue
+        if key.part == "down" or (key.part == "full" and len(info.shape) == 2):
             return info.shape[-1]
+        if key.part in _WIDE_PARTS and len(info.shape) == 2:
+            found.setdefault(key.layer, {})[key.part] = info.shape[1]
+    for parts in found.values():
+        if "hada_w1_b" in parts:
+            return parts["hada_w1_b"]
+        one, two = (parts.get(f"lokr_{w}", parts.get(f"lokr_{w}_b", 0)) for w in ("w1", "w2"))
+        if one * two:
+            return one * two
     return 0

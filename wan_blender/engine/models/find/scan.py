@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....core.errors import WanError
+from ....model_info.folder import DESCRIPTION, read_object
 from ....model_info.names import MODEL_FILES, telling_name
 from ..files.tensor_files import PICKLES, refuse_pickle, whole
-from ..layout import read_json
 from .identify import Identity, identify
 from .walk import Walk
 
 _MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
 _PIECES = "spiece.model"  # of a tokenizer
-_DESCRIBED = {"model_index.json", "wan_blender.json"}  # one of them makes a folder a model
+_DESCRIBED = {"model_index.json", DESCRIPTION}  # one of them makes a folder a model
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: N
             watch(str(folder))
             names = {path.name for path in inside}
             if names & _DESCRIBED:
-                if "wan_blender.json" in names or _is_wan(folder):
+                if DESCRIPTION in names or _is_wan(folder):
                     found.folders.append(folder)
                     if "tokenizer" in names:
                         found.tokenizers.append(folder / "tokenizer")
@@ -83,7 +83,7 @@ def _is_wan(folder: Path) -> bool:
     """Whether the model_index.json in ``folder`` is a Wan's, of diffusers' pipelines or another's
     with its transformer. One that cannot be read may be: its description says why."""
     try:
-        index = read_json(folder / "model_index.json")
+        index = read_object(folder / "model_index.json")
     except WanError:
         return True
     transformer = index.get("transformer")

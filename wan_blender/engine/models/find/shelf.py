@@ -13,7 +13,7 @@ from typing import Any
 
 from ....core.errors import WanError
 from ....model_info.folder import BUNDLED
-from ....model_info.traits import Traits, read_traits
+from ....model_info.traits import KINDS, Traits, read_traits
 from ... import nano
 from ..files.dialects import foreign, piece
 from ..files.gguf_files import read_infos
@@ -34,15 +34,6 @@ from .compose import TOKENIZER, Candidate, candidates, unsupported
 from .identify import precision
 from .scan import Scan, scan
 
-# What a kind of model is for, when the catalogue has no better words for it.
-_TASKS = {
-    "t2v": ("text to video", "masked by latents"),
-    "vace": ("inpaint", "outpaint", "remove", "references", "text to video"),
-    "i2v": ("image to video",),
-    "flf2v": ("first and last frame to video",),
-    "ti2v": ("text to video", "image to video"),
-    "control": ("control video",),
-}
 _SAME = 0.12  # parameters of one model in different files differ by less
 
 
@@ -176,7 +167,7 @@ def _known(shown: Shown, folder: str) -> Shown:
     """With what the catalogue says of such a model; a folder's own settings win."""
     entry = match(shown, folder)
     if entry is None:
-        return replace(shown, tasks=_TASKS.get(shown.kind, ()))
+        return replace(shown, tasks=KINDS[shown.kind].tasks)
     named = entry.key in folder or entry.repository.rpartition("/")[2] in folder
     return replace(
         shown,

@@ -32,7 +32,8 @@ class Walk:
         return new
 
     def folders(self, folder: Path, depth: int = DEPTH) -> Iterator[tuple[Path, list[Path]]]:
-        """Each folder with what is in it, from the top down."""
+        """Each folder with what is in it, from the top down; names that begin with a dot are passed
+        over, as settings and what macOS leaves on other disks."""
         real = os.path.realpath(folder)
         known = self._seen.get(real, -1)
         if not self._is_spelled(folder) or depth <= known:
@@ -43,13 +44,13 @@ class Walk:
         except OSError as error:
             self._unusable[folder] = f"{folder} cannot be read: {error.strerror}."
             return
-        inside = [path for path in inside if self._is_spelled(path)]
+        inside = [p for p in inside if not p.name.startswith(".") and self._is_spelled(p)]
         if known < 0:
             yield folder, inside
         if not depth or self._ends(inside):
             return
         for path in inside:
-            if path.name != "blobs" and not path.name.startswith(".") and self._is_folder(path):
+            if path.name != "blobs" and self._is_folder(path):
                 yield from self.folders(path, depth - 1)
 
     def _is_folder(self, path: Path) -> bool:
