@@ -42,9 +42,11 @@ test-window: .venv/engine/.made
 	@echo "== real Blender window"
 	@$(ENGINE) -m pytest -q -rs tests/gui
 
-lint: .venv/engine/.made
-	@$(ENGINE) -m ruff check --quiet .
-	@$(ENGINE) -m ruff format --quiet --check .
+# Needs no torch: an environment of its own with what tests/requirements-lint.txt names.
+lint: .venv/lint/.made
+	@.venv/lint/bin/python -m ruff check --quiet .
+	@.venv/lint/bin/python -m ruff format --quiet --check .
+	@.venv/lint/bin/python -m mypy --no-error-summary
 
 build: .venv/blender-4.5/.made
 	@$(BPY_45) tools/build_extension.py dist
@@ -74,6 +76,11 @@ clean:
 	@$(PYTHON) -m venv .venv/engine
 	@$(ENGINE) $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	@$(ENGINE) $(PIP) -r wan_blender/engine/requirements.txt -r tests/requirements.txt
+	@touch $@
+
+.venv/lint/.made: tests/requirements-lint.txt
+	@$(PYTHON) -m venv .venv/lint
+	@.venv/lint/bin/python $(PIP) -r tests/requirements-lint.txt
 	@touch $@
 
 .venv/blender-4.5/.made: tests/requirements-bpy.txt

@@ -128,12 +128,13 @@ def map_paths(cls: type, path: str, data: Any, change: Callable[[str], str]) -> 
     rules = {f.name: f.metadata for f in dataclasses.fields(cls)}[name]
     if rules["kind"] == "text" and rules["subtype"] in ("path", "file"):
         return change(data)
-    if rules["kind"] == "many" and dataclasses.is_dataclass(item := rules["item"]):
-        return [{key: map_paths(item, key, one[key], change) for key in one} for one in data]
+    if rules["kind"] == "many" and dataclasses.is_dataclass(rules["item"]):
+        kind: Any = rules["item"]
+        return [{key: map_paths(kind, key, one[key], change) for key in one} for one in data]
     return data
 
 
-def _find_leaf(value: Any, path: str) -> tuple[Any, dataclasses.Field]:
+def _find_leaf(value: Any, path: str) -> tuple[Any, dataclasses.Field[Any]]:
     """The object that holds the setting ``path``, and its field. Raises InvalidJob."""
     leaves = _leaves(value)
     if path not in leaves:

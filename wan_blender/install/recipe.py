@@ -55,7 +55,7 @@ class Recipe:
         if self.torch == "none":
             return [locked]
         named = _TORCH.search((_ENGINE / "requirements.txt").read_text(encoding="utf-8"))
-        torch = self.torch or named[0]
+        torch = self.torch or (named[0] if named else "torch")
         own = self.offline or self.backend == "index"
         index = () if own else ("--torch-backend", self.backend)
         says = f"{torch}; its GPU builds are several GB"

@@ -78,9 +78,14 @@ def grown(box: Xyxy | None, pixels: int, canvas: tuple[int, int]) -> Xyxy | None
     """The box of the mask once it is grown by ``pixels``; shrinking is not followed."""
     if box is None or pixels <= 0:
         return box
-    low = [max(0, edge - pixels) for edge in box[:2]]
-    high = [min(size, edge + pixels) for edge, size in zip(box[2:], canvas, strict=True)]
-    return (*low, *high)
+    x0, y0, x1, y1 = box
+    width, height = canvas
+    return (
+        max(0, x0 - pixels),
+        max(0, y0 - pixels),
+        min(width, x1 + pixels),
+        min(height, y1 + pixels),
+    )
 
 
 def union(boxes: Sequence[Xyxy | None]) -> Xyxy | None:
@@ -142,4 +147,5 @@ def _with_context(
 
 
 def _scaled(width: int, height: int, scale: float, token: int) -> tuple[int, int]:
-    return tuple(max(token, round(side * scale / token) * token) for side in (width, height))
+    wide, high = (max(token, round(side * scale / token) * token) for side in (width, height))
+    return wide, high

@@ -86,7 +86,12 @@ def _sampled(sample: Callable[[np.ndarray, int, int], np.ndarray]) -> Reducer:
     return Reducer(scale_as_picture, space, time)
 
 
-def _resample(mask, shape, axes, sample) -> np.ndarray:
+def _resample(
+    mask: np.ndarray,
+    shape: tuple[int, int, int],
+    axes: tuple[int, ...],
+    sample: Callable[[np.ndarray, int, int], np.ndarray],
+) -> np.ndarray:
     for axis in axes:
         mask = sample(mask, shape[axis], axis)
     return mask

@@ -67,7 +67,7 @@ def expert_of(path: Path) -> str:
     if not found:
         return ""
     last = (sure or found)[-1]  # what a LoRA shows stands before what it is for
-    return _EXPERTS[last[last.lastgroup].lower()]
+    return _EXPERTS[last[last.lastgroup or 0].lower()]
 
 
 def is_distilled(file: str) -> bool:

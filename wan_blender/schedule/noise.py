@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,12 +20,15 @@ from ..core.registry import find
 TABLE = 1000  # training timesteps of Wan
 
 
-def shift_time(u: np.ndarray, k: float) -> np.ndarray:
+Level = TypeVar("Level", float, np.ndarray)  # one, or many
+
+
+def shift_time(u: Level, k: float) -> Level:
     """Even time u in [0, 1] -> sigma."""
     return k * u / (1 + (k - 1) * u)
 
 
-def unshift(sigma: np.ndarray, k: float) -> np.ndarray:
+def unshift(sigma: Level, k: float) -> Level:
     """sigma -> even time u: the inverse of ``shift_time``."""
     return sigma / (k - (k - 1) * sigma)
 

@@ -131,8 +131,8 @@ def more_steps(run: ScheduledRun) -> Iterator[Changes]:
                 run.slow, lambda span: max(span.stop - span.start, _even(_SLOW, run.share([span])))
             )
         )
-        off = [span for span in longer.slow if span.guidance <= 1]
-        yield longer.change(off, lambda span: {"guidance": guidance})
+        without = [span for span in longer.slow if span.guidance <= 1]
+        yield longer.change(without, lambda span: {"guidance": guidance})
 
 
 def few_decisions(run: ScheduledRun) -> str:
@@ -153,6 +153,8 @@ def few_decisions(run: ScheduledRun) -> str:
 
 def more_decisions(run: ScheduledRun) -> Iterator[Changes]:
     edge, high = run.traits.boundary, run.of_expert("high")
+    if edge is None:
+        return
     if run.follows_schedule:
         needed = run.shift_at(edge, 1)
         if needed <= 16:
@@ -184,8 +186,9 @@ def wasted_above(run: ScheduledRun) -> str:
 
 def more_below(run: ScheduledRun) -> Iterator[Changes]:
     high, low = run.of_expert("high"), run.of_expert("low")
-    if run.follows_schedule:
-        most = run.shift_at(run.traits.boundary, int(0.75 * run.steps))
+    edge = run.traits.boundary
+    if run.follows_schedule and edge is not None:
+        most = run.shift_at(edge, int(0.75 * run.steps))
         yield from ({"sampling.shift": best} for best in list(known_shifts(run).values())[:1])
         yield {"sampling.shift": max(math.ceil(most * 2 - 1 - _LITTLE) / 2, 0.5)}
     if run.stages and low and not run.sampling.sigmas:
