@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ....schedule.stages import StageSteps
-from ..solvers import noise_kept
+from ..solvers import SOLVERS
 from ..windows import Window
 from .refresh import DENSE, FULL, REUSE, ROWS, RULES, Refresh
 from .tokens import Order, plan_order, release_steps
@@ -85,7 +85,7 @@ def plan_passes(
     steps = range(len(masks))
     rows = [sum(order.rows(step) for order in orders) for step in steps]
     dense = frozenset(
-        step for span in spans if noise_kept(span.solver, 1.0, 0.5) != 0.5
+        step for span in spans if SOLVERS[span.solver].noise_kept(1.0, 0.5) != 0.5
         for step in range(span.start, span.stop)
     )  # fmt: skip
     forced = changes | {span.start for span in spans}
