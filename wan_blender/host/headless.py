@@ -199,6 +199,7 @@ def _read(
         _span(scene, plate, options.set),
         properties.model_matte(settings),
         properties.blur_matte(settings),
+        settings.output.place,
     )
     require_map(settings, plate)
     return scene, request, settings

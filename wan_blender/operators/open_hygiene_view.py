@@ -12,7 +12,7 @@ from bpy.props import StringProperty
 from .. import matrix_view
 from ..core.errors import EngineMissing, UnsupportedClip
 from ..host import preferences
-from ..timeline import compat, place, shot, solo, sources
+from ..timeline import compat, shot, solo, sources, takes
 from ..timeline.matte_render import to_display
 from .operator import PlateOperator
 
@@ -62,7 +62,7 @@ def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip, frame: int) -> np
     """(H, W, 3) uint8: the canvas with the strip on it, as the model is given it, which sees no
     alpha. A result lies over the clip that it was made from."""
     picture = _render(scene, plate.name, frame)
-    recipe = place.read_recipe(plate)
+    recipe = takes.read_recipe(plate)
     below = recipe and scene.sequence_editor.strips_all.get(recipe["job"]["shot"]["strip"])
     if below and compat.start(below) <= frame < compat.end(below):
         under, alpha = _render(scene, below.name, frame), picture[..., 3:]
@@ -97,7 +97,7 @@ def _on_white(pixels: np.ndarray) -> np.ndarray:
 def _render(scene: bpy.types.Scene, strip: str, frame: int) -> np.ndarray:
     """(H, W, 4) in 0..1: the strip alone on its canvas, as it is exported."""
     with tempfile.TemporaryDirectory(prefix="wan-frame-") as folder:
-        with solo.solo_scene(scene, strip) as alone:
+        with solo.solo_scene(scene, strip, picture=True) as alone:
             solo.write_png(alone, "RGBA", 8)
             path = next(iter(solo.render(alone, range(frame, frame + 1), Path(folder))))
         image = bpy.data.images.load(str(path))

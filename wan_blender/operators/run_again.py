@@ -9,8 +9,8 @@ from ..core.settings import Job
 from ..host import properties
 from ..timeline import compat
 from ..timeline.mattes import MatteChoice
-from ..timeline.place import read_recipe
 from ..timeline.span import Span
+from ..timeline.takes import read_recipe
 from .generate import generate
 from .operator import WanOperator
 

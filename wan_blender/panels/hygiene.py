@@ -15,7 +15,7 @@ from ..host import mask_view, pump
 from ..host.interface import draw_wrapped
 from ..hygiene.matrix import traffic_light
 from ..timeline import compat, shot
-from ..timeline.place import read_recipe
+from ..timeline.takes import read_recipe
 from .layout import WanPanel
 
 LIGHTS = {
