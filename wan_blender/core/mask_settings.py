@@ -181,6 +181,16 @@ class RegionSettings:
 
 @dataclass
 class Output:
+    place: str = schema.choice(
+        "auto",
+        "Where the result goes on the timeline",
+        {
+            "auto": "Above the clip, or in its place where that looks different: below",
+            "in_place": "A meta strip in the clip's place with clip and result: opacity, blend "
+            "mode, modifiers, effects and layers above reach both",
+            "above": "A strip above the clip",
+        },
+    )
     matte: str = schema.choice(
         "mask",
         "Which pixels the patch covers",

@@ -46,6 +46,19 @@ class Shot:
     frame_count: int = schema.integer(0, "Frames in the plate", 1, 1048574)
     channel: int = schema.integer(1, "Channel of the plate strip", 0, 128)
     bit_depth: int = schema.integer(8, "Bits per channel of the plate frames: 8 or 16", 8, 16)
+    in_place: bool = schema.flag(False, "The result takes the clip's place, in a meta strip")
+    with_modifiers: bool = schema.flag(
+        True, "The plate has the strip's modifiers in it; else they are put on the meta strip"
+    )
+    alpha: str = schema.choice(
+        "fill",
+        "What the patch does where the plate is transparent",
+        {
+            "fill": "It is opaque wherever it lies",
+            "keep": "It is as transparent as the plate",
+            "replace": "Its frames are whole, with the plate's alpha, and are shown instead of it",
+        },
+    )
 
 
 @dataclass

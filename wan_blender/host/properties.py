@@ -250,7 +250,7 @@ def read_request(
     choices = choices or chosen_mattes(scene, plate.name)
     span, settings = span or chosen_span(scene, plate.name), settings or read(scene)
     mattes = model_matte(settings), blur_matte(settings)
-    return read_shot(scene, plate, choices, span, *mattes)
+    return read_shot(scene, plate, choices, span, *mattes, settings.output.place)
 
 
 def model_matte(settings: Job) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import UnsupportedClip
 from ..host.blur_map import is_map
-from ..timeline import compat, place, solo
+from ..timeline import compat, solo, takes
 from ..timeline.matte_render import to_display
 
 
@@ -26,7 +26,7 @@ def read_frame(scene: bpy.types.Scene, plate: bpy.types.Strip, frame: int) -> np
     """(H, W, 3) uint8: the canvas with the strip on it, as the model is given it, which sees no
     alpha. A result lies over the clip that it was made from."""
     picture = _render(scene, plate.name, frame)
-    recipe = place.read_recipe(plate)
+    recipe = takes.read_recipe(plate)
     below = recipe and scene.sequence_editor.strips_all.get(recipe["job"]["shot"]["strip"])
     if below and compat.start(below) <= frame < compat.end(below):
         under, alpha = _render(scene, below.name, frame), picture[..., 3:]
@@ -57,7 +57,7 @@ def on_white(pixels: np.ndarray) -> np.ndarray:
 def _render(scene: bpy.types.Scene, strip: str, frame: int) -> np.ndarray:
     """(H, W, 4) in 0..1: the strip alone on its canvas, as it is exported."""
     with tempfile.TemporaryDirectory(prefix="wan-frame-") as folder:
-        with solo.solo_scene(scene, strip) as alone:
+        with solo.solo_scene(scene, strip, picture=True) as alone:
             solo.write_png(alone, "RGBA", 8)
             path = next(iter(solo.render(alone, range(frame, frame + 1), Path(folder))))
         image = bpy.data.images.load(str(path))

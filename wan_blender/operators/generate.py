@@ -16,8 +16,8 @@ from ..host import properties, request
 from ..host.jobs import LocalJob
 from ..timeline import compat
 from ..timeline.mattes import MatteChoice
-from ..timeline.place import read_recipe
 from ..timeline.span import Span
+from ..timeline.takes import read_recipe
 from .base import PlateOperator, WanOperator
 
 

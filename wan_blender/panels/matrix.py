@@ -16,7 +16,7 @@ from ..host.interface import draw_wrapped
 from ..host.state import host
 from ..hygiene.matrix import traffic_light
 from ..timeline import compat, shot
-from ..timeline.place import read_recipe
+from ..timeline.takes import read_recipe
 from .base import WanPanel, settings_column
 
 LIGHTS = {

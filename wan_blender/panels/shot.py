@@ -9,8 +9,8 @@ from ..core.errors import WanError
 from ..host import properties, tasks
 from ..host.interface import draw_wrapped
 from ..timeline import compat, mattes, shot
-from ..timeline.place import read_recipe
 from ..timeline.span import Span, lay_out
+from ..timeline.takes import holder, read_recipe
 from .base import WanPanel, settings_column
 
 # Of each kind of frames, the settings that matter.
@@ -34,7 +34,7 @@ class WAN_PT_shot(WanPanel, bpy.types.Panel):
             draw_wrapped(self.layout, context, str(error), "INFO")
             return
         _draw_plate(self.layout, scene, plate)
-        if read_recipe(plate):
+        if read_recipe(holder(plate)):
             self.layout.operator("wan.run_again", icon="FILE_REFRESH")
         _draw_tasks(self.layout)
         span = properties.chosen_span(scene, plate.name)

@@ -32,9 +32,9 @@ def emptiness(
 def _uncovered(
     scene: bpy.types.Scene, request: ShotRequest, part: ShotPart, scratch: Path
 ) -> Iterator[np.ndarray | float]:
-    with solo.solo_scene(scene, part.strip) as alone:
+    with solo.solo_scene(scene, part.strip, picture=True) as alone:
         strip = alone.sequence_editor.strips_all[part.strip]
-        if sources.is_opaque(alone, strip, (request.width, request.height)):
+        if sources.is_opaque(alone, strip, (request.width, request.height), part.frames):
             yield from repeat(0.0, part.frame_count)
             return
         solo.write_exr(alone)

@@ -37,6 +37,36 @@ def end(strip: Any) -> int:
     return start(strip) + length(strip)
 
 
+def frames(strip: Any) -> range:
+    """The timeline frames that show the strip."""
+    return range(start(strip), end(strip))
+
+
+def set_frames(strip: Any, frames: range) -> None:
+    """Move the strip's handles."""
+    for _ in range(2):  # neither may pass the other, and which one comes first depends
+        if NEW_TIMES:
+            strip.right_handle, strip.left_handle = frames.stop, frames.start
+        else:
+            strip.frame_final_end, strip.frame_final_start = frames.stop, frames.start
+
+
+def measure_content(meta: Any) -> None:
+    """Let a meta strip learn how long its content is: in 4.5 one that was filled from Python does
+    not know before a handle inside it is set."""
+    for strip in meta.strips:
+        if getattr(strip, "input_1", None) is None:
+            set_frames(strip, frames(strip))
+
+
+def offsets(strip: Any) -> tuple[float, float]:
+    """Frames of the content that the handles hide at its start and end; below 0 they show its first
+    or last frame for longer."""
+    if NEW_TIMES:
+        return strip.left_handle_offset, strip.right_handle_offset
+    return strip.frame_offset_start, strip.frame_offset_end
+
+
 def content_start(strip: Any) -> float:
     """Timeline frame of the content's first frame, trimmed away or not."""
     return strip.content_start if NEW_TIMES else strip.frame_start
@@ -57,7 +87,7 @@ def set_length(strip: Any, frames: int) -> None:
         strip.frame_final_duration = frames
 
 
-def trim(strip: Any, start: int, end: int) -> None:
+def trim(strip: Any, start: float, end: float) -> None:
     """Hide frames at the start and end of a strip, which its handles can bring back."""
     if NEW_TIMES:
         strip.left_handle_offset, strip.right_handle_offset = start, end
@@ -65,19 +95,29 @@ def trim(strip: Any, start: int, end: int) -> None:
         strip.frame_offset_start, strip.frame_offset_end = start, end
 
 
-def new_effect(strips: Any, name: str, kind: str, channel: int, first: int, frames: int) -> Any:
-    """An effect strip without inputs (colour, text, ...) of ``frames`` frames."""
+def new_effect(
+    strips: Any, name: str, kind: str, channel: int, first: int, frames: int, *inputs: Any
+) -> Any:
+    """An effect strip of ``frames`` frames; one with ``inputs`` is as long as these overlap."""
     span = {"length": frames} if NEW_TIMES else {"frame_end": first + frames}
-    return strips.new_effect(name=name, type=kind, channel=channel, frame_start=first, **span)
+    read = {f"input{number}": strip for number, strip in enumerate(inputs, 1)}
+    return strips.new_effect(
+        name=name, type=kind, channel=channel, frame_start=first, **span, **read
+    )
 
 
-def fcurves(animated: Any) -> list[Any]:
-    """F-curves of the action in an ``animation_data``; without one, none."""
+def curve_bags(animated: Any) -> list[Any]:
+    """What holds the F-curves of the action in an ``animation_data``; without one, none."""
     action, slot = animated.action, animated.action_slot
     if action is None or slot is None:
         return []
     bags = (s.channelbag(slot) for layer in action.layers for s in layer.strips)
-    return [curve for bag in bags if bag for curve in bag.fcurves]
+    return [bag for bag in bags if bag]
+
+
+def fcurves(animated: Any) -> list[Any]:
+    """F-curves of the action in an ``animation_data``; without one, none."""
+    return [curve for bag in curve_bags(animated) for curve in bag.fcurves]
 
 
 def node_tree(scene: Any) -> Any:

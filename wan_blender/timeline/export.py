@@ -16,11 +16,13 @@ import numpy as np
 from ..core import job
 from ..core.errors import Cancelled, EmptyMask, NothingSelected, from_os_error
 from ..core.settings import Shot
-from . import png, solo, sources
+from . import picture_file, png, solo, sources
 from .matte_render import combine, open_matte
-from .mattes import HOW_TO_MAKE_ONE, MatteChoice
+from .mattes import EMPTY, HOW_TO_MAKE_ONE, MatteChoice
 from .shot import ShotRequest
 from .span import ShotPart
+from .surroundings import why_it_cannot
+from .takes import holder
 
 OnFrame = Callable[[int, int], None]
 
@@ -47,8 +49,10 @@ def export(
         for other, matte in zip(others, mattes.values(), strict=True):
             _export_mask(scene, plate, request, [MatteChoice(matte)], other, watch)
         depth = _export_plate(scene, request, plate_folder, watch)
-    shared = {f.name: getattr(request, f.name) for f in fields(Shot) if f.name != "bit_depth"}
-    return Shot(**shared, bit_depth=depth)
+        alpha = _alpha(scene, plate, request, plate_folder)
+    in_place = request.place == "in_place" or (alpha == "replace" and holder(plate) == plate)
+    shared = {f.name: getattr(request, f.name) for f in fields(Shot) if hasattr(request, f.name)}
+    return Shot(**shared, bit_depth=depth, in_place=in_place, alpha=alpha)
 
 
 def export_mask(
@@ -117,7 +121,7 @@ def _find(request: ShotRequest) -> tuple[bpy.types.Scene, bpy.types.Strip]:
             f"Scene {request.scene!r} has no strip {request.strip!r}.", "Read the shot again."
         )
     for part in request.parts:
-        sources.check(scene.sequence_editor.strips_all[part.strip])
+        sources.check(scene.sequence_editor.strips_all[part.strip], part.frames)
     return scene, strip
 
 
@@ -161,8 +165,9 @@ def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, wa
         ]
         for strip, part in zip(strips, request.parts, strict=True):
             sources.check_readable(strip, part.frames)
-        depth = max(sources.bit_depth(strip) for strip in strips)
-        opaque = all(map(sources.is_opaque, scenes, strips, repeat(size)))
+        shown = [part.frames for part in request.parts]
+        depth = max(map(sources.bit_depth, strips, shown))
+        opaque = all(map(sources.is_opaque, scenes, strips, repeat(size), shown))
         for alone, strip, part in zip(scenes, strips, request.parts, strict=True):
             solo.write_png(alone, "RGB" if opaque else "RGBA", depth)
             for frame, file in zip(part.frames, solo.render(alone, part.frames, folder)):
@@ -179,12 +184,32 @@ def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, wa
 def _alone(
     scene: bpy.types.Scene, request: ShotRequest, part: ShotPart
 ) -> Iterator[bpy.types.Scene]:
-    with solo.solo_scene(scene, part.strip) as alone:
+    bare = part.strip == request.strip and not request.with_modifiers
+    with solo.solo_scene(scene, part.strip, picture=True, bare=bare) as alone:
         for choice in request.mattes if part.strip == request.strip else ():
             kind, _, name = choice.id.partition(":")
             if kind == "compositor":  # it makes the matte, not the picture
                 alone.sequence_editor.strips_all[part.strip].modifiers[name].mute = True
         yield alone
+
+
+def _alpha(
+    scene: bpy.types.Scene, plate: bpy.types.Strip, request: ShotRequest, folder: Path
+) -> str:
+    """What the patch does where the plate is transparent, see Shot: what to fill is new picture;
+    else a patch can keep alpha of 0 and 1, but only whole frames can keep what lies between."""
+    fills = any(choice.id == EMPTY for choice in request.mattes)
+    if fills or request.span.kind not in ("strip", "still"):
+        return "fill"
+    kept = "fill"
+    for path in sorted(folder.iterdir()):
+        levels = picture_file.read_alpha(path)
+        if np.any((levels > 0) & (levels < 1)):
+            replaces = request.place != "above" and not why_it_cannot(scene, plate)
+            return "replace" if replaces else "keep"
+        if np.any(levels < 1):
+            kept = "keep"
+    return kept
 
 
 def _hold_pictures(request: ShotRequest, folder: Path, watch: _Watch) -> None:

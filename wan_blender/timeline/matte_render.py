@@ -234,7 +234,7 @@ def _mask_over(
 @contextmanager
 def _compositor(scene: bpy.types.Scene, plate: bpy.types.Strip, name: str) -> Rendered:
     """The plate as it leaves its modifier ``name``."""
-    with solo.solo_scene(scene, plate.name) as alone:
+    with solo.solo_scene(scene, plate.name, picture=True) as alone:
         shown = alone.sequence_editor.strips_all[plate.name]
         modifiers = list(shown.modifiers)
         last = [m.name for m in modifiers].index(name)

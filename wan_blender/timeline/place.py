@@ -15,10 +15,11 @@ import bpy
 from ..core import job
 from ..core.errors import BadRequest
 from . import compat
+from .in_place import enclose
 from .shot import ShotRequest
+from .surroundings import check_free, free_channel, reasons_to_stand_in, why_it_cannot
+from .takes import RECIPE, holder
 
-CHANNELS = 128
-RECIPE = "wan_recipe"  # custom property of a result strip: JSON text
 SESSION = uuid.uuid4().hex  # Blender numbers its data anew in each session
 
 
@@ -97,43 +98,29 @@ def place(
     name: str,
     recipe: dict[str, Any],
 ) -> bpy.types.Strip:
-    """Add the patch frames as an image strip on the first open channel, from the plate's up, that
-    is free where the result is shown; frames of the plate alone are trimmed away.
+    """Add the patch frames as an image strip; returns it. The recipe is kept as JSON in its custom
+    property ``wan_recipe``.
 
-    A plate that was moved meanwhile is followed; without the plate (the user places the result
-    elsewhere) the strip goes to the frames and channel it was exported from. The recipe is kept
-    as JSON in the strip's custom property ``wan_recipe``.
-    Raises BadRequest when frames are missing or all channels above are taken.
+    In the plate's place, it lies in a meta strip with the plate, see in_place.py. Else it goes to
+    the first open channel, from the plate's up, that is free where the result is shown; frames of
+    the plate alone are trimmed away. A plate that was moved meanwhile is followed; without the
+    plate (the user places the result elsewhere) the strip goes to the frames and channel it was
+    exported from. Raises BadRequest when frames are missing or all channels above are taken.
     """
     frames = find_frames(result_folder, placement.frame_count)
     editor = scene.sequence_editor_create()
-    plate = _plate(scene, placement)
-    lowest, level = placement.channel, editor
-    if plate is not None:
-        level = plate.parent_meta() or editor
-        lowest = plate.channel
     moved = moved_by(scene, placement)
-    first = placement.frame_start + moved
-    length = placement.hold or placement.frame_count
     shown = range(placement.shown.start + moved, placement.shown.stop + moved)
-    channel = _free_channel(level, lowest, shown)
-    # Blender opens the file it is given, 0.2 s for the first PNG of a session, to learn a size that
-    # it learns again when it draws the frame; the folder that holds none spares the editor that.
-    strip = level.strips.new_image(
-        name=name,
-        filepath=str(result_folder / frames[0].name),
-        channel=_free_channel(level, channel, range(first, first + length)),
-        frame_start=first,
-        fit_method="ORIGINAL",
-    )
-    _show_files(scene, strip, frames)
-    compat.set_length(strip, length)
-    if placement.trim_start or placement.trim_end:
-        compat.trim(strip, placement.trim_start, placement.trim_end)
-        strip.channel = channel
+    below = _strip_below(scene, placement, shown, recipe)
+    level = (below.parent_meta() if below else None) or editor
+    lowest = below.channel if below else placement.channel
+    strip = _add_strip(scene, level, lowest, placement, moved, name, frames)
+    if below and _is_extension(recipe) and holder(below) != below:
+        _widen(scene, holder(below), shown)
     strip.directory = os.path.join(stored_path(frames[0].parent), "")
     strip.select = False  # the editor's selection stays what it was
-    strip.blend_type = "ALPHA_OVER"
+    whole = _section(recipe, "job", "shot").get("alpha") == "replace"
+    strip.blend_type = "REPLACE" if whole else "ALPHA_OVER"
     strip.alpha_mode = "STRAIGHT"
     strip[RECIPE] = json.dumps(recipe, ensure_ascii=False)
     return strip
@@ -143,9 +130,79 @@ def moved_by(scene: bpy.types.Scene, placement: Placement) -> int:
     """Frames that the plate was moved by since the export; 0 for one that was cut since or is gone,
     as the result then belongs to the frames it was exported from."""
     plate = _plate(scene, placement)
-    if plate is None or compat.length(plate) != placement.strip_count:
+    shown = plate and holder(plate)
+    if shown is None or compat.length(shown) != placement.strip_count:
         return 0
-    return compat.start(plate) - placement.strip_start
+    return compat.start(shown) - placement.strip_start
+
+
+def _strip_below(
+    scene: bpy.types.Scene, placement: Placement, shown: range, recipe: dict[str, Any]
+) -> bpy.types.Strip | None:
+    """The strip that the result goes above: the plate, put into a meta strip where it is to lie
+    there; of a bridge, the plate with its takes; None without the plate."""
+    plate = _plate(scene, placement)
+    if plate is None or _section(recipe, "span").get("kind") == "bridge":
+        return plate and holder(plate)
+    if holder(plate) == plate:
+        shot = _section(recipe, "job", "shot")
+        asked = shot.get("in_place", False)
+        is_open = _section(recipe, "job", "output").get("place") == "auto"
+        # Something may have come to lie over the plate since it was exported.
+        wanted = asked or (is_open and reasons_to_stand_in(scene, plate, shown))
+        if wanted and not why_it_cannot(scene, plate):
+            handed_over = asked and not shot.get("with_modifiers", True)
+            enclose(scene, plate, handed_over, opened=not _is_extension(recipe))
+    return plate
+
+
+def _section(recipe: dict[str, Any], *names: str) -> dict[str, Any]:
+    for name in names:
+        recipe = recipe.get(name, {})
+    return recipe
+
+
+def _is_extension(recipe: dict[str, Any]) -> bool:
+    return _section(recipe, "span").get("kind") == "extend"
+
+
+def _widen(scene: bpy.types.Scene, meta: bpy.types.MetaStrip, shown: range) -> None:
+    """Show the frames ``shown`` too."""
+    before = compat.frames(meta)
+    first, end = min(before.start, shown.start), max(before.stop, shown.stop)
+    check_free(scene, meta, range(first, before.start), range(before.stop, end))
+    compat.set_frames(meta, range(first, end))
+
+
+def _add_strip(
+    scene: bpy.types.Scene,
+    level: Any,
+    lowest: int,
+    placement: Placement,
+    moved: int,
+    name: str,
+    frames: list[Path],
+) -> bpy.types.Strip:
+    """The image strip, its handles over what is to be shown."""
+    first = placement.frame_start + moved
+    length = placement.hold or placement.frame_count
+    shown = range(placement.shown.start + moved, placement.shown.stop + moved)
+    channel = free_channel(level, lowest, shown)
+    # Blender opens the file it is given, 0.2 s for the first PNG of a session, to learn a size that
+    # it learns again when it draws the frame; the folder that holds none spares the editor that.
+    strip = level.strips.new_image(
+        name=name,
+        filepath=str(frames[0].parent.parent / frames[0].name),
+        channel=free_channel(level, channel, range(first, first + length)),
+        frame_start=first,
+        fit_method="ORIGINAL",
+    )
+    _show_files(scene, strip, frames)
+    compat.set_length(strip, length)
+    if placement.trim_start or placement.trim_end:
+        compat.trim(strip, placement.trim_start, placement.trim_end)
+        strip.channel = channel
+    return strip
 
 
 def _show_files(scene: bpy.types.Scene, strip: bpy.types.Strip, frames: list[Path]) -> None:
@@ -197,32 +254,4 @@ def is_missing(placement: Placement, result_folder: Path) -> bool:
         for scene in bpy.data.scenes
         if scene.sequence_editor
         for strip in scene.sequence_editor.strips_all
-    )
-
-
-def read_recipe(strip: bpy.types.Strip) -> dict[str, Any] | None:
-    """The recipe of a result strip; None for other strips, and where it was damaged by hand."""
-    try:
-        recipe = json.loads(strip.get(RECIPE, ""))
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return recipe if isinstance(recipe, dict) else None
-
-
-def _free_channel(level: Any, lowest: int, frames: range) -> int:
-    """The first channel from ``lowest`` up with nothing on ``frames``, in a timeline or meta strip.
-    Muted channels would hide the strip, and locked ones are to stay as they are."""
-    taken = {
-        s.channel
-        for s in level.strips
-        if compat.start(s) < frames.stop and frames.start < compat.end(s)
-    }
-    for number in range(lowest, CHANNELS + 1):
-        channel = level.channels[number]
-        if number not in taken and not channel.mute and not channel.lock:
-            return number
-    raise BadRequest(
-        f"All channels from {lowest} to {CHANNELS} are taken between frames {frames.start} "
-        f"and {frames.stop - 1}.",
-        "Free a channel above the clip, then place the result again.",
     )

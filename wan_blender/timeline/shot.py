@@ -9,10 +9,18 @@ from typing import Any
 
 import bpy
 
-from ..core.errors import NothingSelected, SizeMismatch, UnsupportedClip
+from ..core.errors import BadRequest, NothingSelected, SizeMismatch, UnsupportedClip
 from . import compat, sources
 from .mattes import EMPTY, MatteChoice, find_matte, resolve
 from .span import Layout, ShotPart, Span, lay_out
+from .surroundings import (
+    check_bridge,
+    check_extension,
+    check_free,
+    reasons_to_stand_in,
+    why_it_cannot,
+)
+from .takes import clip_in, holder, shown_frames
 
 SMALLEST_CANVAS = 16
 
@@ -25,6 +33,8 @@ class ShotRequest:
     ``trim_end`` frames are hidden behind the strip's ends; a still is shown for ``hold`` frames.
     ``model_matte`` is the id of the matte that the model sees instead of ``mattes``, or "";
     ``blur_matte`` of the one inside of which it sees the plate softened, or "".
+    ``place`` is where the result goes, as the setting ``output.place`` says; "auto" is left only
+    where the result may lie above. ``with_modifiers``: see Shot in settings.py.
     ``strip_start`` and ``strip_count`` are the plate's, to follow it when it is moved.
     """
 
@@ -47,6 +57,8 @@ class ShotRequest:
     trim_start: int = 0
     trim_end: int = 0
     hold: int = 0
+    place: str = "auto"
+    with_modifiers: bool = True
 
     @property
     def frames(self) -> range:
@@ -69,10 +81,11 @@ def read_shot(
     span: Span | None = None,
     model_matte: str = "",
     blur_matte: str = "",
+    place: str = "auto",
 ) -> ShotRequest:
     """The shot of ``strip``, by default the selected picture strip; ``span`` None is its frames;
     ``model_matte`` is the id or name of what the model sees as the mask, "" for ``mattes``;
-    ``blur_matte`` of what is softened for it.
+    ``blur_matte`` of what is softened for it; ``place`` is the setting ``output.place``.
 
     ``mattes`` None takes the default: see ``mattes.resolve``.
     Raises NothingSelected, UnsupportedClip (no picture, missing media with its path, zero
@@ -80,18 +93,18 @@ def read_shot(
     span that cannot be had).
     """
     plate, span = find_plate(scene, strip), span or Span()
-    sources.check(plate)
+    sources.check_kind(plate)
     width, height = canvas_size(scene)
     if min(width, height) < SMALLEST_CANVAS:
         raise SizeMismatch(
             f"The canvas is {width} x {height} px; the smallest side may be {SMALLEST_CANVAS} px.",
             "Raise the resolution in Output Properties.",
         )
-    if compat.length(plate) < 1:
+    if not shown_frames(plate):
         raise UnsupportedClip(f"Strip {plate.name!r} has no frames.", "Make it longer.")
     layout = lay_out(scene, plate, span)
     for part in layout.parts:
-        sources.check(scene.sequence_editor.strips_all[part.strip])
+        sources.check(scene.sequence_editor.strips_all[part.strip], part.frames)
     if layout.frames.start < 0:
         raise UnsupportedClip(
             f"The shot of strip {plate.name!r} starts at frame {layout.frames.start}; Blender "
@@ -101,11 +114,16 @@ def read_shot(
     rate = frame_rate(scene)
     choices = resolve(scene, plate, mattes)
     trim_start, trim_end = _trim(scene, plate, layout, span, choices)
+    model_matte = model_matte and find_matte(scene, plate, model_matte).id
+    blur_matte = blur_matte and find_matte(scene, plate, blur_matte).id
+    place = _place(scene, plate, layout, span, place)
+    used = [*(choice.id for choice in choices), model_matte, blur_matte]
+    of_modifiers = any(name.startswith(("modifier:", "compositor:")) for name in used)
     return ShotRequest(
         scene=scene.name,
         strip=plate.name,
-        strip_start=compat.start(plate),
-        strip_count=compat.length(plate),
+        strip_start=compat.start(holder(plate)),
+        strip_count=compat.length(holder(plate)),
         frame_start=layout.frames.start,
         frame_count=len(layout.frames),
         width=width,
@@ -116,12 +134,43 @@ def read_shot(
         parts=layout.parts,
         span=span,
         mattes=choices,
-        model_matte=model_matte and find_matte(scene, plate, model_matte).id,
-        blur_matte=blur_matte and find_matte(scene, plate, blur_matte).id,
+        model_matte=model_matte,
+        blur_matte=blur_matte,
         trim_start=trim_start,
         trim_end=trim_end,
         hold=layout.hold,
+        place=place,
+        with_modifiers=place != "in_place" or of_modifiers,
     )
+
+
+def _place(
+    scene: bpy.types.Scene, plate: bpy.types.Strip, layout: Layout, span: Span, chosen: str
+) -> str:
+    """Where the result is to go, see ShotRequest. Raises BadRequest where it cannot go there, or
+    would look unlike the clip."""
+    if span.kind == "bridge":
+        strips = [scene.sequence_editor.strips_all[part.strip] for part in layout.parts]
+        check_bridge(scene, *strips, layout.new)
+        return "above"
+    if span.kind == "extend":
+        own = shown_frames(plate)
+        before, after = range(layout.frames.start, own.start), range(own.stop, layout.frames.stop)
+        check_extension(scene, plate, before, after)
+    reasons = reasons_to_stand_in(scene, plate, layout.result)
+    if holder(plate) != plate or chosen == "above" or (chosen == "auto" and not reasons):
+        return chosen
+    obstacle = why_it_cannot(scene, plate)
+    if obstacle:
+        why = f": {', '.join(reasons)}" if reasons else ""
+        raise BadRequest(
+            f"The result cannot take the place of {plate.name!r}: {obstacle}. Above it, it would "
+            f"look unlike it{why}.",
+            "Select an input of the effect, or let the result go above it (output.place).",
+        )
+    if span.kind == "extend":
+        check_free(scene, plate, before, after)
+    return "in_place"
 
 
 def _trim(
@@ -134,12 +183,18 @@ def _trim(
     """Frames at both ends of the result that show nothing new: those of the strips themselves,
     unless a matte may touch these too."""
     only_new = all(choice.id == EMPTY for choice in choices)
-    if span.kind == "extend" and not (
-        only_new and sources.is_opaque(scene, plate, canvas_size(scene))
-    ):
+    if span.kind == "extend" and not (only_new and _is_opaque(scene, layout)):
         return 0, 0
     frames = layout.frames
     return layout.new.start - frames.start, frames.stop - layout.new.stop
+
+
+def _is_opaque(scene: bpy.types.Scene, layout: Layout) -> bool:
+    strips = scene.sequence_editor.strips_all
+    size = canvas_size(scene)
+    return all(
+        sources.is_opaque(scene, strips[part.strip], size, part.frames) for part in layout.parts
+    )
 
 
 def find_plate(
@@ -147,7 +202,8 @@ def find_plate(
 ) -> bpy.types.Strip:
     """The strip itself, the strip of that name, or the selected picture strip.
 
-    The active strip wins; with only mattes active, the lowest selected picture strip.
+    The active strip wins; with only mattes active, the lowest selected picture strip. Of selected
+    takes it is the clip in them.
     """
     editor = scene.sequence_editor
     if editor is None or not editor.strips_all:
@@ -166,10 +222,10 @@ def find_plate(
     level = editor.meta_stack[-1] if editor.meta_stack else editor  # what the timeline shows
     selected = [s for s in level.strips if s.select]
     pictures = [s for s in selected if sources.is_picture(s)]
-    if editor.active_strip in pictures:
-        return editor.active_strip
     if pictures:
-        return min(pictures, key=lambda s: s.channel)
+        lowest = min(pictures, key=lambda s: s.channel)
+        found = editor.active_strip if editor.active_strip in pictures else lowest
+        return clip_in(found) or found
     if selected:
         raise UnsupportedClip(
             f"The selected strip {selected[0].name!r} is {sources.a_kind(selected[0])} and has no "

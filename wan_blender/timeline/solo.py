@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 
 from ..core.errors import BadRequest, UnsupportedClip, disk_full
-from . import compat, exr, png
+from . import animation, compat, exr, png
 
 FRAMES_A_CALL = 8
 IS_WHOLE = {"PNG": png.is_whole, "OPEN_EXR": exr.is_whole}
@@ -24,10 +24,23 @@ NEUTRAL_VIEW = {"exposure": 0.0, "gamma": 1.0, "use_curve_mapping": False}
 
 
 @contextmanager
-def solo_scene(scene: bpy.types.Scene, strip: str | None) -> Iterator[bpy.types.Scene]:
+def solo_scene(
+    scene: bpy.types.Scene, strip: str | None, picture: bool = False, bare: bool = False
+) -> Iterator[bpy.types.Scene]:
     """A copy of ``scene`` that shows only ``strip`` (with None: nothing), in place and in time,
-    over transparency, with display values as the sequencer holds them."""
+    over transparency, with display values as the sequencer holds them.
+
+    A ``picture`` is shown as it is before blending and opacity, which are the timeline's and reach
+    the result there; ``bare`` is without its modifiers too.
+    """
     copy = scene.copy()
+    outer = _metas_around(copy, strip)
+    own = ("blend_alpha",) * picture + ("modifiers",) * bare
+
+    def is_set_here(name: str, path: str) -> bool:
+        return path == "mute" or name in outer or (name == strip and path.startswith(own))
+
+    action = animation.without(copy, is_set_here)  # keyframes would set it again on each frame
     try:
         _drop_world(copy)
         _neutral_output(copy)
@@ -36,10 +49,25 @@ def solo_scene(scene: bpy.types.Scene, strip: str | None) -> Iterator[bpy.types.
         for other in editor.strips:
             other.mute = True
         if strip is not None:
-            show_only(copy, editor.strips_all[strip])
+            shown = editor.strips_all[strip]
+            show_only(copy, shown)
+            if picture:
+                shown.blend_type, shown.blend_alpha = "REPLACE", 1.0
+            for modifier in shown.modifiers if bare else ():
+                modifier.mute = True
         yield copy
     finally:
         bpy.data.scenes.remove(copy)
+        if action is not None:
+            bpy.data.actions.remove(action)
+
+
+def _metas_around(scene: bpy.types.Scene, strip: str | None) -> set[str]:
+    """Names of the meta strips that the strip is in."""
+    names, level = set(), scene.sequence_editor.strips_all[strip] if strip is not None else None
+    while level is not None and (level := level.parent_meta()) is not None:
+        names.add(level.name)
+    return names
 
 
 def _drop_world(scene: bpy.types.Scene) -> None:
@@ -88,7 +116,7 @@ def show_only(scene: bpy.types.Scene, strip: bpy.types.Strip) -> None:
     if strip.type == "MASK":
         strip.use_float = True  # else its values are rounded to 8 bits
     if strip.type == "MASK" or strip.blend_type != "REPLACE":
-        # Replace ignores opacity, which in a mask means something; all others need a strip below.
+        # Replace puts opacity into the colours and not into alpha; all others need a strip below.
         strip.blend_type = "ALPHA_OVER"
     meta = strip.parent_meta()
     if meta is None:
@@ -104,6 +132,7 @@ def show_only(scene: bpy.types.Scene, strip: bpy.types.Strip) -> None:
 
 def _open_meta(meta: bpy.types.MetaStrip) -> None:
     """Let a meta strip show all its content as it is: the result goes inside it again."""
+    compat.measure_content(meta)
     compat.trim(meta, 0, 0)
     for owner, names, value in (
         (meta.transform, ("offset_x", "offset_y", "rotation"), 0),

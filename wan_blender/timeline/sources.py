@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from ..core.errors import UnsupportedClip
-from . import compat, containers, exr
+from . import compat, containers, exr, picture_file
 
 # Mask strips are mattes; the others show what lies under them, so alone they show nothing.
 NOT_PICTURES = {"SOUND", "MASK", "ADJUSTMENT", "MULTICAM"}
@@ -28,15 +28,21 @@ def a_kind(strip: bpy.types.Strip) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} strip"
 
 
-def check(strip: bpy.types.Strip) -> None:
-    """Raise UnsupportedClip unless the strip has a picture and all that makes it is there."""
+def check_kind(strip: bpy.types.Strip) -> None:
+    """Raise UnsupportedClip unless it is a strip with a picture."""
     if not is_picture(strip):
         raise UnsupportedClip(
             f"Strip {strip.name!r} is {a_kind(strip)} and has no picture to work on.",
             "Select the clip that shows the picture.",
         )
-    for part in _parts(strip):
-        missing = _missing(part)
+
+
+def check(strip: bpy.types.Strip, frames: range | None = None) -> None:
+    """Raise UnsupportedClip unless the strip has a picture, and all that makes it on ``frames``, by
+    default all of its own, is there."""
+    check_kind(strip)
+    for part, shown in _seen(strip, frames):
+        missing = _missing(part, shown)
         if missing:
             raise UnsupportedClip(
                 f"Strip {part.name!r} misses its media: {missing}.",
@@ -64,7 +70,7 @@ def _draws(strip: bpy.types.Strip) -> bool:
 
 def _has_pictures(strip: bpy.types.Strip) -> bool:
     """Whether any part of the strip is a picture itself, and not just holds some."""
-    return any(part.type != "META" and not shows_sequencer(part) for part in _parts(strip))
+    return any(part.type != "META" and not shows_sequencer(part) for part, _ in _seen(strip))
 
 
 def check_readable(strip: bpy.types.Strip, frames: range) -> None:
@@ -74,9 +80,8 @@ def check_readable(strip: bpy.types.Strip, frames: range) -> None:
     Reading decodes an image whole, some 40 ms at 1080p. So each image shown is read once, of a
     movie one frame, and only by the export, for which the editor does not wait.
     """
-    for part in _parts(strip):
-        same_time = part.id_data == strip.id_data  # not inside a scene strip
-        for path in _shown_files(part, frames if same_time else _frames(part)):
+    for part, shown in _seen(strip, frames):
+        for path in _shown_files(part, shown):
             if not _is_readable(path):
                 raise UnsupportedClip(
                     f"Strip {part.name!r} shows a file that Blender cannot read: {path}.",
@@ -87,7 +92,7 @@ def check_readable(strip: bpy.types.Strip, frames: range) -> None:
 def check_whole(strip: bpy.types.Strip, pictures: list[Path]) -> None:
     """Raise UnsupportedClip where a movie in the strip is cut short and ``pictures``, the exported
     frames, end with repetitions: Blender shows the last frame there is for those that lack."""
-    for part in _parts(strip):
+    for part, _ in _seen(strip):
         for path in files(part) if part.type == "MOVIE" else ():
             size, stated = os.path.getsize(path), containers.stated_size(path)
             lacking = _repeated(pictures) if size < stated else 0
@@ -106,20 +111,16 @@ def _repeated(pictures: list[Path]) -> int:
     return next((i for i, file in before if file.read_bytes() != last), len(pictures) - 1)
 
 
-def _frames(strip: bpy.types.Strip) -> range:
-    return range(compat.start(strip), compat.end(strip))
-
-
 def _shown_files(strip: bpy.types.Strip, frames: range) -> list[str]:
     """The strip's own media that is shown on ``frames``, each once."""
-    own = _frames(strip)
-    shown = range(max(frames.start, own.start), min(frames.stop, own.stop))
-    paths = list(files(strip)) if shown else []
-    if len(paths) < 2 or strip.use_reverse_frames or strip.retiming_keys:
+    paths = list(files(strip)) if frames else []
+    if len(paths) < 2 or strip.retiming_keys:
         return paths
     first, (cut, cut_end) = round(compat.content_start(strip)), compat.cut(strip)
     last = len(paths) - cut_end - 1
-    indices = (min(max(frame - first, 0) + cut, last) for frame in shown)
+    indices = (min(max(frame - first, 0) + cut, last) for frame in frames)
+    if strip.use_reverse_frames:
+        indices = (cut + last - index for index in indices)
     return [paths[index] for index in dict.fromkeys(indices)]
 
 
@@ -129,26 +130,45 @@ def _is_readable(path: str) -> bool:
     with open(path, "rb") as file:
         if file.read(len(exr.MAGIC)) == exr.MAGIC:
             return True  # with several layers the sequencer shows it, but Python cannot open it
-    with _opened(path) as image:
+    with picture_file.opened(path) as image:
         return image.size[0] > 0
 
 
-def _parts(
-    strip: bpy.types.Strip, scenes: tuple[bpy.types.Scene, ...] = ()
-) -> Iterator[bpy.types.Strip]:
-    """The strip and every picture strip it is made of. ``scenes``: those we are in already."""
-    yield strip
-    inside = []
+def _seen(
+    strip: bpy.types.Strip,
+    frames: range | None = None,
+    scenes: tuple[bpy.types.Scene, ...] = (),
+) -> Iterator[tuple[bpy.types.Strip, range]]:
+    """The strip and every picture strip it is made of, with the frames that are seen of each; what
+    is muted, or shown on none of ``frames`` (by default all), is left out. In scene strips time is
+    another: all frames count. ``scenes``: those we are in already."""
+    shown = _both(compat.frames(strip), frames)
+    if not shown:
+        return
+    yield strip, shown
+    inside, seen = [], shown
     if strip.type == "META":
-        inside = [s for s in strip.strips if not s.mute]
+        inside = _unmuted(strip)
     elif shows_sequencer(strip) and strip.scene not in scenes:
-        scenes = (*scenes, strip.scene)
-        editor = strip.scene.sequence_editor
-        inside = [s for s in editor.strips if not s.mute] if editor else []
-    inputs = (getattr(strip, slot, None) for slot in ("input_1", "input_2"))
-    for part in (*inside, *inputs):
+        scenes, seen = (*scenes, strip.scene), None
+        inside = _unmuted(strip.scene.sequence_editor) if strip.scene.sequence_editor else []
+    inputs = [getattr(strip, slot, None) for slot in ("input_1", "input_2")]
+    for part in filter(is_picture, inside):
+        yield from _seen(part, seen, scenes)
+    for part in inputs:
         if part is not None and is_picture(part):
-            yield from _parts(part, scenes)
+            yield from _seen(part, None if strip.type == "SPEED" else shown, scenes)
+
+
+def _both(own: range, frames: range | None) -> range:
+    if frames is None:
+        return own
+    return range(max(own.start, frames.start), min(own.stop, frames.stop))
+
+
+def _unmuted(level: Any) -> list[bpy.types.Strip]:
+    """Strips of a timeline or meta strip that are shown."""
+    return [s for s in level.strips if not s.mute and not level.channels[s.channel].mute]
 
 
 def shows_sequencer(strip: bpy.types.Strip) -> bool:
@@ -156,13 +176,13 @@ def shows_sequencer(strip: bpy.types.Strip) -> bool:
     return strip.type == "SCENE" and bool(strip.scene) and strip.scene_input == "SEQUENCER"
 
 
-def _missing(strip: bpy.types.Strip) -> str:
-    """What is not there, in words; empty when nothing is missing."""
+def _missing(strip: bpy.types.Strip, frames: range) -> str:
+    """What is not there of what ``frames`` show, in words; empty when nothing is missing."""
     if strip.type == "SCENE" and not strip.scene:
         return "no scene is set"
     if strip.type == "MOVIECLIP" and not strip.clip:
         return "no movie clip is set"
-    return next((path for path in files(strip) if not os.path.isfile(path)), "")
+    return next((path for path in _shown_files(strip, frames) if not os.path.isfile(path)), "")
 
 
 def files(strip: bpy.types.Strip) -> Iterator[str]:
@@ -180,36 +200,33 @@ def _absolute(path: str, strip: bpy.types.Strip) -> str:
     return bpy.path.abspath(path, library=strip.id_data.library)
 
 
-def bit_depth(strip: bpy.types.Strip) -> int:
-    """8, or 16 where any source or step of the strip's picture is deeper than 8 bits."""
-    return 16 if any(_is_deep(part) for part in _parts(strip)) else 8
+def bit_depth(strip: bpy.types.Strip, frames: range | None = None) -> int:
+    """8, or 16 where any source or step of the strip's picture on ``frames``, by default all, is
+    deeper than 8 bits."""
+    return 16 if any(_is_deep(part, shown) for part, shown in _seen(strip, frames)) else 8
 
 
-def _is_deep(strip: bpy.types.Strip) -> bool:
+def _is_deep(strip: bpy.types.Strip, frames: range) -> bool:
     if strip.use_float or any(m.type in DEEP_MODIFIERS for m in strip.modifiers if not m.mute):
         return True
     if strip.type == "SCENE":
         return not shows_sequencer(strip)
-    path = next(files(strip), "")
-    if not path:
-        return False
-    with _opened(path) as image:
-        return image.is_float
+    return any(picture_file.look(path).is_deep for path in _shown_files(strip, frames))
 
 
-def is_opaque(scene: bpy.types.Scene, strip: bpy.types.Strip, size: tuple[int, int]) -> bool:
-    """True where the strip surely covers a canvas of ``size`` without alpha on every frame.
-
-    Of an image sequence the first, middle and last file are looked at.
-    """
-    if strip.type not in {"MOVIE", "IMAGE"} or strip.blend_alpha < 1:
+def is_opaque(
+    scene: bpy.types.Scene, strip: bpy.types.Strip, size: tuple[int, int], frames: range
+) -> bool:
+    """True where the strip's picture surely covers a canvas of ``size`` without alpha on each of
+    ``frames``, before its opacity."""
+    if strip.type not in {"MOVIE", "IMAGE"}:
         return False
     if any(not modifier.mute for modifier in strip.modifiers):
         return False
-    if is_animated(scene, strip) or not _is_in_place(strip):
+    if is_animated(scene, strip, ("blend_alpha", "mute")) or not _is_in_place(strip):
         return False
-    paths = list(files(strip))
-    return all(_file_is_opaque(paths[i], size) for i in {0, len(paths) // 2, len(paths) - 1})
+    found = map(picture_file.look, _shown_files(strip, frames))
+    return all(file.size == size and not file.has_alpha for file in found)
 
 
 def _is_in_place(strip: bpy.types.Strip) -> bool:
@@ -219,26 +236,15 @@ def _is_in_place(strip: bpy.types.Strip) -> bool:
     return not any(moved) and not any(cropped)
 
 
-def is_animated(scene: bpy.types.Scene, strip: bpy.types.Strip) -> bool:
-    """Whether any property of the strip has an f-curve or driver (or may have one in the NLA)."""
+def is_animated(
+    scene: bpy.types.Scene, strip: bpy.types.Strip, besides: tuple[str, ...] = ()
+) -> bool:
+    """Whether any property of the strip, ``besides`` those, has an f-curve or driver (or may have
+    one in the NLA)."""
     data = scene.animation_data
     if data is None:
         return False
     mark = f'_all["{bpy.utils.escape_identifier(strip.name)}"]'
-    curves = (*data.drivers, *compat.fcurves(data))
-    return len(data.nla_tracks) > 0 or any(mark in curve.data_path for curve in curves)
-
-
-def _file_is_opaque(path: str, size: tuple[int, int]) -> bool:
-    with _opened(path) as image:
-        gray_or_rgb = (8, 24, 96) if not image.is_float else (32, 96)
-        return tuple(image.size) == size and image.depth in gray_or_rgb
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[bpy.types.Image]:
-    image = bpy.data.images.load(path, check_existing=False)
-    try:
-        yield image
-    finally:
-        bpy.data.images.remove(image)
+    paths = [curve.data_path for curve in (*data.drivers, *compat.fcurves(data))]
+    moved = any(mark in path and path.rpartition(".")[2] not in besides for path in paths)
+    return len(data.nla_tracks) > 0 or moved

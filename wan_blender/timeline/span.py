@@ -15,6 +15,7 @@ from ..core import schema
 from ..core.errors import BadRequest, NothingSelected, UnsupportedClip
 from . import compat, sources
 from .mattes import siblings
+from .takes import holder, shown_frames
 
 
 @dataclass
@@ -78,14 +79,21 @@ class Layout:
     new: range
     hold: int = 0
 
+    @property
+    def result(self) -> range:
+        """Frames that the result may cover."""
+        start = self.frames.start
+        return range(start, start + (self.hold or len(self.frames)))
+
 
 def lay_out(scene: bpy.types.Scene, plate: bpy.types.Strip, span: Span) -> Layout:
     """Raises BadRequest, NothingSelected or UnsupportedClip where the span cannot be had."""
-    own = range(compat.start(plate), compat.end(plate))
+    own = shown_frames(plate)
     if span.kind == "extend":
         return _extend(plate, own, span)
     if span.kind == "bridge":
-        return _bridge(plate, find_neighbour(scene, plate, span.other), span)
+        left = holder(plate)  # with its takes, which are what the bridge leads from
+        return _bridge(left, find_neighbour(scene, plate, span.other), span)
     if span.kind == "still":
         return _still(plate, own, scene.frame_current, span)
     return Layout(own, [ShotPart(plate.name, own.start, len(own))], own)
@@ -139,6 +147,7 @@ def find_neighbour(
     scene: bpy.types.Scene, plate: bpy.types.Strip, name: str = ""
 ) -> bpy.types.Strip:
     """The strip a bridge leads to: ``name``, or the next picture strip on the plate's channel."""
+    plate = holder(plate)
     others = [s for s in siblings(scene, plate) if s != plate and sources.is_picture(s)]
     if name:
         named = next((s for s in others if s.name == name), None)

@@ -11,8 +11,9 @@ from tests.blender import media
 from wan_blender.core.errors import BadRequest
 from wan_blender.timeline import compat
 from wan_blender.timeline.compositor import find_in_compositor, place_in_compositor
-from wan_blender.timeline.place import Placement, find_place, place, read_recipe
+from wan_blender.timeline.place import Placement, find_place, place
 from wan_blender.timeline.shot import read_shot
+from wan_blender.timeline.takes import read_recipe
 
 COUNT = 4
 
