@@ -241,7 +241,7 @@ def test_save_places_the_strip_in_the_saved_file(command, addon, tmp_path):
 
 def test_without_save_the_result_is_left_for_the_editor(command, part, addon):
     _, answer, _ = command("--strip", "plate")
-    assert part("host.jobs").find_open_ends(Path(answer["job"]).parent)
+    assert part("host.found").read_open_ends(Path(answer["job"]).parent)
     assert not [s for s in addon.context.scene.sequence_editor.strips if s.type == "IMAGE"]
 
 

@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import stat
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +136,18 @@ def find_link(folder: Path) -> Path | None:
                 elif not entry.is_file(follow_symlinks=False):
                     return Path(entry.path)
     return None
+
+
+def data_folder() -> Path:
+    """The user's folder for what outlasts the extension, for all versions of Blender: models, and
+    the jobs of unsaved files."""
+    if sys.platform == "win32":
+        among = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        among = Path.home() / "Library" / "Application Support"
+    else:
+        among = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(among) / "wan_blender"
 
 
 def _is_link(path: Path) -> bool:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import shutil
 import threading
@@ -14,18 +13,18 @@ from typing import Any
 
 from ..core import console, job, protocol, schema
 from ..core.errors import BadRequest, InvalidJob, UserError, WanError, from_os_error
-from ..core.files import read_json, write_json
+from ..core.files import data_folder, read_json, write_json
 from ..core.job_pictures import locate_pictures, take_pictures
-from ..core.lock import Claim, is_claimed
+from ..core.lock import Claim
 from ..core.result import RESULT, find_result, verify
 from ..core.settings import Job
 from ..schedule.check import check_settings
 from ..timeline.background import BackgroundExport
-from ..timeline.place import Placement, is_missing
+from ..timeline.place import Placement, read_placement
 from ..timeline.shot import ShotRequest
+from .maker import is_ours, mark
 
 ORIGIN = "origin.json"  # for the host alone: the engine does not read it
-FOUND_LIMIT = 50
 
 
 class Phase(enum.Enum):
@@ -54,6 +53,7 @@ class LocalJob:
     cancelling: bool = False
     wants_placing: bool = False
     placed: bool = False
+    foreign: bool = False  # made elsewhere: it is named as such, and asked about before it runs
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -83,6 +83,18 @@ class LocalJob:
         return {"job": schema.to_dict(settings), **self.choices, **treatment}
 
     @property
+    def reach(self) -> str:
+        """What running it reads and writes, in words."""
+        settings = self.settings
+        loras = len(settings.loras) + sum(len(stage.loras) for stage in settings.stages)
+        model = settings.model.path or "the bundled model"
+        return (
+            f"{self.folder} was not made on this machine. Running it reads the model {model}"
+            f"{f' and {loras} LoRA files' if loras else ''} and the frames in that folder, and "
+            "writes into that folder."
+        )
+
+    @property
     def answer(self) -> dict[str, Any]:
         """What became of it, once it is done, for a script or the command line."""
         result = str(find_result(self.folder))
@@ -90,7 +102,11 @@ class LocalJob:
 
     def write_origin(self) -> None:
         """Write where the job comes from. Raises DiskFull."""
-        origin = {"placement": asdict(self.placement), "choices": self.choices}
+        origin = {
+            "placement": asdict(self.placement),
+            "choices": self.choices,
+            "maker": mark(self.folder, data_folder()),
+        }
         try:
             write_json(self.folder / ORIGIN, origin)
         except OSError as error:
@@ -142,15 +158,17 @@ def begin(
 
 
 def read_folder(folder: Path) -> LocalJob:
-    """The job in a folder made earlier, by this Blender or another. Raises InvalidJob."""
+    """The job in a folder made earlier, by this Blender or another. Reads files only, so that it
+    may be called on a thread. Raises InvalidJob."""
     settings = job.read(folder)
     path = folder / ORIGIN
     try:
         origin = read_json(path)
-        placement, choices = Placement(**origin["placement"]), dict(origin["choices"])
+        placement, choices = read_placement(origin["placement"]), dict(origin["choices"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidJob(f"{path} cannot be read: {error}.", "Export the shot again.") from error
     local = LocalJob(folder, settings, placement, choices, Phase.DONE)
+    local.foreign = not is_ours(folder, origin.get("maker"), data_folder())
     local.placed = "placed" in job.read_events(folder)
     result = find_result(folder)
     try:
@@ -174,24 +192,6 @@ def make_room(folder: Path, finished: bool = False) -> None:
         raise BadRequest(f"{folder} holds a result.", "Give a new or empty folder.")
     with Claim(folder):
         job.clear(folder)
-
-
-def find_open_ends(root: Path, lost: bool = True) -> list[LocalJob]:
-    """Results in ``root`` that are on no timeline and jobs that never ended, oldest first; without
-    ``lost`` no results that were placed, and whose strip is gone from the open file. Jobs that run
-    in another Blender are its own."""
-    found = []
-    for path in sorted(root.glob("*/job.json"), reverse=True)[:FOUND_LIMIT]:
-        events = job.read_events(path.parent)
-        ended = events and events[-1] in ("failed", "cancelled")
-        if "dismissed" not in events and not ended and not is_claimed(path.parent):
-            with contextlib.suppress(WanError):
-                local = read_folder(path.parent)
-                if lost and is_missing(local.placement, local.folder / RESULT):
-                    local.placed = False
-                if not local.placed:
-                    found.insert(0, local)
-    return found
 
 
 def print_progress() -> Callable[[LocalJob], None]:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import bpy
 from bpy.props import CollectionProperty, EnumProperty, StringProperty
 
+from ..core.files import data_folder
 from ..install import environment
 from ..process import engine
 from .interface import draw_wrapped
@@ -145,18 +144,6 @@ def home() -> Path:
     """The extension's own folder: log, engine, what was found. Blender removes it with the
     extension."""
     return Path(bpy.utils.extension_path_user(ADDON_ID, create=True))
-
-
-def data_folder() -> Path:
-    """The user's folder for what outlasts the extension, for all versions of Blender: models, and
-    the jobs of unsaved files."""
-    if sys.platform == "win32":
-        among = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        among = Path.home() / "Library" / "Application Support"
-    else:
-        among = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(among) / "wan_blender"
 
 
 def engine_python() -> Path:

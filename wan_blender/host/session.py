@@ -31,16 +31,18 @@ from ..core.errors import (
     from_dict,
 )
 from ..core.lock import Claim
+from ..core.result import RESULT
 from ..core.settings import Job, Shot
 from ..process.engine import EngineProcess, EngineState
 from ..process.task import Task
 from ..timeline.background import BackgroundExport
 from ..timeline.export import export
-from ..timeline.place import Placement
+from ..timeline.place import Placement, is_missing
 from ..timeline.shot import ShotRequest
 from . import pump
+from .found import FoundJobs
 from .interface import in_a_window, in_the_middle_of, push_undo, redraw_sidebar
-from .jobs import LocalJob, Phase, begin, find_open_ends, read_folder
+from .jobs import LocalJob, Phase, begin, read_folder
 from .placing import place_result, require_result
 
 TICK_S = 0.1
@@ -114,6 +116,9 @@ class Session(Task):
             job.clear_cancel(folder)
         if known:
             self.jobs.remove(known)
+        if local.foreign:  # asked about once
+            local.foreign = False
+            local.write_origin()
         local.phase, local.error = Phase.QUEUED, None
         self._add(local)
         return local
@@ -151,17 +156,25 @@ class Session(Task):
         been deleted on purpose."""
         if bpy.data.filepath not in self._looked:
             self._looked.add(bpy.data.filepath)
-            for root in roots():
-                self.find_results(root, lost=False)
+            self.find_results(roots(), lost=False)
 
-    def find_results(self, root: Path, lost: bool = True) -> int:
-        """List what earlier sessions left in ``root`` unplaced or unfinished, with ``lost`` also
-        what was placed and is gone; how many."""
-        known = {local.folder for local in self.jobs}
-        found = [local for local in find_open_ends(root, lost) if local.folder not in known]
-        self.jobs = found + self.jobs
-        self._changed()
-        return len(found)
+    def find_results(self, roots: list[Path], lost: bool = True) -> FoundJobs:
+        """Look for what earlier sessions left in ``roots`` unplaced or unfinished, with ``lost``
+        also for what was placed and is gone, and list it when it was read."""
+
+        def take(found: list[LocalJob]) -> int:
+            known = {local.folder for local in self.jobs}
+            for local in found:
+                if lost and is_missing(local.placement, local.folder / RESULT):
+                    local.placed = False
+            new = [local for local in found if not local.placed and local.folder not in known]
+            self.jobs = new + self.jobs
+            self._changed()
+            return len(new)
+
+        looking = FoundJobs(roots, take)
+        pump.follow(looking)
+        return looking
 
     # -- the engine
 

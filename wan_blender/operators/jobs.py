@@ -54,6 +54,14 @@ class WAN_OT_run_job(OnJob, WanOperator, bpy.types.Operator):
     bl_idname = "wan.run_job"
     bl_label = "Run Again"
 
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        local = host().session.find(Path(self.folder))
+        if local is None or not local.foreign:
+            return self.execute(context)
+        return context.window_manager.invoke_confirm(
+            self, event, title="A job from elsewhere", message=local.reach, confirm_text="Run"
+        )
+
     def run(self, context: bpy.types.Context) -> None:
         session = host().session
         local = session.run_folder(Path(self.folder))
@@ -100,8 +108,13 @@ class WAN_OT_find_results(WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         roots = preferences.jobs_roots()
-        count = sum(host().session.find_results(root) for root in roots)
-        self.report({"INFO"}, f"{count} found in {' and '.join(map(str, roots))}.")
+        looking = host().session.find_results(roots)
+        places = " and ".join(map(str, roots))
+        if not bpy.app.background:
+            self.report({"INFO"}, f"Looking in {places}.")
+            return
+        looking.wait()
+        self.report({"INFO"}, f"{looking.count} found in {places}.")
 
 
 class WAN_OT_open_job_folder(OnJob, WanOperator, bpy.types.Operator):

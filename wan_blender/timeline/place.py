@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .shot import ShotRequest
 from .surroundings import check_free, free_channel, reasons_to_stand_in, why_it_cannot
 from .takes import RECIPE, holder
 
+_FAR = 1_048_574  # frames that Blender has, on either side of 0
 SESSION = uuid.uuid4().hex  # Blender numbers its data anew in each session
 
 
@@ -242,6 +243,21 @@ def find_frames(result_folder: Path, count: int) -> list[Path]:
             "Run the job again.",
         )
     return frames
+
+
+def read_placement(data: Any) -> Placement:
+    """A placement from a job folder, which may be anybody's. Raises TypeError, ValueError."""
+    placement = Placement(**data)
+    for field in fields(Placement):
+        value = getattr(placement, field.name)
+        if field.type == "str":
+            if not isinstance(value, str) or len(value) > 4096:
+                raise ValueError(f"{field.name} is no text")
+        elif type(value) is not int or abs(value) > (2**63 if field.name == "scene_uid" else _FAR):
+            raise ValueError(f"{field.name} is no number of this timeline")
+    if placement.frame_count < 1 or placement.fps_num < 1 or placement.fps_den < 1:
+        raise ValueError("it has no frames")
+    return placement
 
 
 def is_missing(placement: Placement, result_folder: Path) -> bool:
