@@ -181,14 +181,14 @@ def test_batch_beside_its_images_judges_neither_folders_nor_its_own_sheet(tmp_pa
     for name in ("a.png", "b.png"):
         pictures.write_picture(tmp_path / name, np.full((9, 16, 3), 0.5))
     (tmp_path / "folder.png").mkdir()
-    read = np.fromfile
+    read = pictures.reader.read_bytes
 
-    def fail(path, dtype):
+    def fail(path, *limits, **options):
         if path.name == "b.png":
             raise PermissionError(13, "Permission denied", str(path))
-        return read(path, dtype)
+        return read(path, *limits, **options)
 
-    monkeypatch.setattr(pictures.np, "fromfile", fail)
+    monkeypatch.setattr(pictures.reader, "read_bytes", fail)
     for _ in range(2):
         rows = batch.run(tmp_path, tmp_path, (64, 36), lambda text: None)
         assert [(row["number"], row["file"]) for row in rows] == [(1, "a.png"), (2, "b.png")]
@@ -269,7 +269,7 @@ def test_fit_crops_the_middle_to_the_aspect():
 
 
 def test_no_start_frame_is_a_clear_error(tmp_path):
-    with pytest.raises(UnsupportedClip, match="no start frame"):
+    with pytest.raises(UnsupportedClip, match="no picture at"):
         pictures.read_picture(tmp_path / "none.png")
 
 

@@ -10,19 +10,19 @@ import cv2
 import numpy as np
 
 from ...core import job as jobs
-from ...core.errors import UnsupportedClip, WrongModel, from_os_error
+from ...core.errors import WrongModel, from_os_error
 from ...core.job_pictures import END, REFERENCES, START, pictures
 from ...core.settings import Job
 from ...hygiene.bands import resize, to_rgb
 from ...hygiene.blur import MAX_RADIUS
 from ...hygiene.maps import require_effect
 from ...model_info.traits import KINDS
+from ..frames import pictures as reader
 from ..frames.pictures import fill_size, read_colour
 from ..frames.region import Region
 from .treatment import Treatment
 
-LINEAR = (".exr", ".hdr")  # hold light; other formats what a display is sent
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", *reader.LINEAR)
 
 
 def is_picture(path: Path) -> bool:
@@ -31,13 +31,12 @@ def is_picture(path: Path) -> bool:
 
 
 def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) float32 in 0..1 from an image of 1 to 4 channels, 8 or 16 bit or float; the light
-    in EXR and HDR files is encoded as sRGB, as Blender shows it and a model is given it.
+    """(H, W, 3) float32 in 0..1 of a picture as viewers show it.
 
     ``size`` is the generation size (width, height): the picture is cropped in the middle to its
     aspect and resized. Raises UnsupportedClip when there is no picture.
     """
-    picture = to_rgb(_decode(path))
+    picture = to_rgb(reader.read_picture(path))
     return picture if size is None else fit(picture, *size)
 
 
@@ -49,46 +48,6 @@ def fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     top, left = (rows - wanted_rows) // 2, (columns - wanted_columns) // 2
     cropped = picture[top : top + wanted_rows, left : left + wanted_columns]
     return resize(cropped, width, height)
-
-
-def _decode(path: Path) -> np.ndarray:
-    """The file's pixels in RGB(A) or gray order, in its own type."""
-    try:
-        data = np.fromfile(path, np.uint8)  # OpenCV cannot open every path by name
-    except FileNotFoundError as error:
-        raise UnsupportedClip(
-            f"There is no start frame at {path}.", "Export it again or choose another image."
-        ) from error
-    except OSError as error:
-        raise UnsupportedClip(
-            f"{path} cannot be read: {error.strerror or error}.",
-            "Check its permissions, or choose another image.",
-        ) from error
-    image, reason = None, f"{data.size} bytes"
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except cv2.error as error:  # more pixels than it takes, or a codec that it was built without
-        reason += f": {error.err}" if error.err else ""
-    if image is None:
-        raise UnsupportedClip(
-            f"{path} is not an image that can be read ({reason}).",
-            "Save it as PNG, JPEG, TIFF or EXR.",
-        )
-    if image.ndim == 3 and image.shape[2] >= 3:
-        image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
-    return _to_display(image) if path.suffix.lower() in LINEAR else image
-
-
-def _to_display(light: np.ndarray) -> np.ndarray:
-    """Linear (H, W) or (H, W, C) to sRGB values (IEC 61966-2-1); a fourth channel is alpha, which
-    is multiplied in."""
-    color = light
-    if light.ndim == 3 and light.shape[2] == 4:
-        alpha = light[..., 3:]
-        color = light[..., :3] / np.where(alpha > 0, alpha, 1)
-    color = np.maximum(color, 0)
-    color = np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
-    return color if color.shape == light.shape else np.dstack([color, alpha])
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
@@ -109,7 +68,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 def read_gray(path: Path) -> np.ndarray:
     """(H, W) in 0..1 of a gray map. Raises UnsupportedClip."""
-    return to_rgb(_decode(path))[..., 0]
+    return to_rgb(reader.read_values(path))[..., 0]
 
 
 def write_radius(path: Path, radius: np.ndarray) -> None:

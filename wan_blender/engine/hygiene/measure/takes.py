@@ -30,6 +30,7 @@ from ....core.settings import Job
 from ....hygiene.bands import resize
 from ....hygiene.maps import folder_without, without_hygiene
 from ...frames.files import read_png, to_mask
+from ...frames.pictures import read_colour
 from ..pictures import write_image
 from .motion import pair
 from .report import Drawing, draw_text, draw_tile
@@ -104,7 +105,7 @@ class Take:
         """The start picture where it has the shot's size, else the plate's first frame."""
         files = job_pictures.pictures(self.folder, self.job.model_mask, START)
         plate = self.plate(0)
-        start = _rgb(read_png(files[0])) if files else plate
+        start = _rgb(read_colour(files[0])) if files else plate
         return start if start.shape == plate.shape else plate
 
 
