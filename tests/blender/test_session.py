@@ -473,20 +473,28 @@ def test_project_folder_can_be_moved_with_its_results(addon, scene, session, par
     assert all((folder / element.filename).is_file() for element in strip.elements)
 
 
-def test_full_channels_keep_the_result_and_say_so(addon, scene, session):
-    strips = scene.sequence_editor.strips
+def fill_channels(addon, scene):
     for channel in range(4, 129):
-        strips.new_mask(
+        scene.sequence_editor.strips.new_mask(
             name=f"full {channel}",
             mask=addon.data.masks["Square"],
             channel=channel,
             frame_start=11,
         )
+
+
+def test_full_channels_are_said_before_anything_is_exported(addon, scene, session):
+    fill_channels(addon, scene)
     with pytest.raises(RuntimeError, match=r"All channels from \d+ to 128 are taken"):
         generate(addon)
-    (local,) = session.jobs
+    assert not session.jobs
+
+
+def test_channels_that_fill_while_it_runs_keep_the_result_and_say_so(addon, scene, session):
+    local = finished_elsewhere(addon, session, lambda: fill_channels(addon, scene))
     assert local.phase.value == "done"
     assert not local.placed
+    assert "are taken" in str(local.error)
 
 
 def test_undo_and_redo_while_it_runs_do_not_lose_the_result(addon, scene, session):
