@@ -327,11 +327,6 @@ def retimed(stage):
 
 
 def double_speed(stage, clip: Any) -> None:
-    if compat.NEW_TIMES:
-        clip.retiming_keys.add(timeline_frame=3)
-        clip.retiming_keys.add(timeline_frame=15)
-        clip.retiming_keys[-1].timeline_frame = 9
-        return
     clip.select, stage.scene.sequence_editor.active_strip = True, clip
     with stage.timeline.editor_area("SEQUENCE_EDITOR"):
         stage.timeline.bpy.ops.sequencer.retiming_segment_speed_set(speed=200.0)
