@@ -14,6 +14,7 @@ from . import compat, sources
 from .mattes import EMPTY, MatteChoice, find_matte, resolve
 from .span import Layout, ShotPart, Span, lay_out
 from .surroundings import (
+    check_above,
     check_bridge,
     check_extension,
     check_free,
@@ -159,6 +160,7 @@ def _place(
         check_extension(scene, plate, before, after)
     reasons = reasons_to_stand_in(scene, plate, layout.result)
     if holder(plate) != plate or chosen == "above" or (chosen == "auto" and not reasons):
+        check_above(scene, plate, layout.new if span.kind == "extend" else layout.result)
         return chosen
     obstacle = why_it_cannot(scene, plate)
     if obstacle:

@@ -55,6 +55,11 @@ def inputs_of(strip: bpy.types.Strip) -> list[bpy.types.Strip]:
     return [part for own in direct if own for part in (own, *inputs_of(own))]
 
 
+def check_above(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range) -> None:
+    """Raise BadRequest where no channel above ``plate`` is free."""
+    free_channel(_level(scene, plate), plate.channel, frames)
+
+
 def free_channel(level: Any, lowest: int, frames: range) -> int:
     """The first channel from ``lowest`` up with nothing on ``frames``, in a timeline or meta strip.
     Muted channels would hide the strip, and locked ones are to stay as they are."""
@@ -177,7 +182,10 @@ def _reader_names(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range)
 def _covers(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range) -> list[bpy.types.Strip]:
     """Strips drawn over the plate that a result on the first free channel would lie above."""
     level = _level(scene, plate)
-    highest = free_channel(level, plate.channel, frames)
+    try:
+        highest = free_channel(level, plate.channel, frames)
+    except BadRequest:
+        highest = CHANNELS + 1
     return [
         strip
         for strip in level.strips

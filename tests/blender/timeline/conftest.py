@@ -93,12 +93,14 @@ class Timeline:
         paths = [self.folder / "wanted" / f"{first + i:06d}.png" for i in range(count)]
         return [media.read_png(path) for path in paths]
 
-    def export(self, strip: Any, mattes=None, **watch) -> tuple[Any, list[np.ndarray], list]:
+    def export(
+        self, strip: Any, mattes=None, place: str = "auto", **watch
+    ) -> tuple[Any, list[np.ndarray], list]:
         """(Shot, plate frames, mask frames (H, W) in 0..1). Checks that no data is left over."""
         from wan_blender.timeline.export import export
         from wan_blender.timeline.shot import read_shot
 
-        request = read_shot(self.scene, strip, mattes)
+        request = read_shot(self.scene, strip, mattes, place=place)
         before, job = self.snapshot(), self.folder / "job"
         shot = export(request, job, **watch)
         assert self.snapshot() == before

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -35,15 +36,26 @@ def render(timeline: Any, frames: range, name: str) -> np.ndarray:
 
 
 def run(
-    timeline: Any, strip: str, where: str = "auto", span: Span | None = None, matte: str = "whole"
+    timeline: Any,
+    strip: str,
+    where: str = "auto",
+    span: Span | None = None,
+    matte: str = "whole",
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Any:
-    """The placed strip of a run over the strip's frames."""
+    """The placed strip of a run over the strip's frames. The engine hands them back, or what
+    ``change`` makes of each (H, W, 4)."""
     scene, folder = timeline.scene, timeline.folder / f"job {len(list(timeline.folder.iterdir()))}"
     plate = scene.sequence_editor.strips_all[strip]
     request = read_shot(scene, plate, [MatteChoice(matte)], span, place=where)
     placement = Placement.of(scene, request)
     shot = export(request, folder)
     shutil.copytree(folder / "plate", folder / "result" / "patch")
+    for path in sorted((folder / "result" / "patch").iterdir()) if change else ():
+        frame = media.read_png(path).astype(int)
+        opaque = np.full_like(frame[..., :1], 255)
+        frame = frame if frame.shape[2] == 4 else np.dstack([frame, opaque])
+        media.write_png(path, np.abs(change(frame)).astype(np.uint8))
     settings = Job(shot=shot)
     settings.output.place = where
     recipe = {

@@ -173,14 +173,17 @@ def test_image_with_alpha_keeps_straight_colours(timeline):
     assert abs(plate[0].astype(int) - picture).max() <= 1
 
 
-def test_clip_with_modifier_is_exported_without_it(timeline, clip):
-    """The result takes the clip's place, and the modifier goes over both."""
+def test_clip_is_exported_with_its_modifiers_where_they_stay_on_it(timeline, clip):
     strip = movie(timeline, clip)
     modifier = strip.modifiers.new("brighter", "BRIGHT_CONTRAST")
-    modifier.bright = 0.2
-    timeline.add_mask(length=8)
-    _, plate, _ = timeline.export(strip)
-    np.testing.assert_array_equal(plate[0][..., :3], media.frame(0))
+    modifier.bright = 30
+    timeline.add_mask(first=1, length=8, channel=9)
+    plain = timeline.export(strip)[1]
+    above = timeline.export(strip, place="above")[1]
+    np.testing.assert_array_equal(plain[0], media.frame(0))
+    wanted = timeline.render(strip, 8, "RGBA")
+    np.testing.assert_array_equal(above[0], wanted[0])
+    assert (above[0][..., :3] != media.frame(0)).any()
 
 
 def test_keyframed_transform_moves_the_plate(timeline, clip):
@@ -192,17 +195,15 @@ def test_keyframed_transform_moves_the_plate(timeline, clip):
     np.testing.assert_array_equal(plate[7][:, 14:, :3], media.frame(7)[:, :-14])
 
 
-def test_keyframed_opacity_is_left_to_the_timeline(timeline, clip):
-    """It fades plate and result alike where they stand."""
+def test_opacity_is_no_part_of_the_plate(timeline, clip):
     strip = movie(timeline, clip)
-    strip.blend_type = "ALPHA_OVER"
     for frame, opacity in ((1, 1.0), (8, 0.0)):
         strip.blend_alpha = opacity
         strip.keyframe_insert("blend_alpha", frame=frame)
-    timeline.add_mask(length=8)
+    timeline.add_mask(first=1, length=8, channel=9)
     _, plate, _ = timeline.export(strip)
-    for index in (0, 7):
-        np.testing.assert_array_equal(plate[index][..., :3], media.frame(index))
+    for index, frame in enumerate(plate):
+        np.testing.assert_array_equal(frame, media.frame(index))
 
 
 def test_muted_plate_is_exported_and_stays_muted(timeline, clip):

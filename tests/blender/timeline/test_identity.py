@@ -12,7 +12,11 @@ import pytest
 
 from tests.blender import media
 from tests.blender.timeline import identity
+from wan_blender.core.errors import BadRequest
 from wan_blender.timeline import compat
+from wan_blender.timeline.shot import find_plate
+from wan_blender.timeline.span import Span
+from wan_blender.timeline.takes import read_recipe
 
 FRAMES = range(1, 13)
 BLENDS = """
@@ -281,7 +285,7 @@ def in_nested_trimmed_metas(stage):
     inner = stage.meta("inner", 5, stage.clip)
     stage.clip.blend_alpha = 0.6
     outer = stage.meta("outer", 6, inner)
-    inner.transform.scale_x, inner.blend_type = 0.5, "ADD"
+    inner.transform.scale_x, inner.blend_alpha = 0.5, 0.8
     compat.set_frames(outer, range(5, 9))
     stage.key(outer, blend_alpha={5: 1.0, 9: 0.2})
     stage.effect("GAUSSIAN_BLUR", 7, outer).size_x = 2
@@ -425,3 +429,222 @@ def test_timeline_looks_the_same_after_a_run(timeline, name):
     if compat.MASK_LACKS_LAST_PIXEL:
         different[:, 0, -1] = 0
     assert not different.any(), [int(d.max()) // 257 for d in different]
+
+
+SEEN = """
+plain opacity_fixed blend_screen cross glow speed adjustment_above modifiers in_a_meta
+in_nested_trimmed_metas scene_strip retimed locked_channels soft_alpha hard_alpha text_itself
+"""
+
+
+@pytest.mark.parametrize("name", SEEN.split())
+def test_another_picture_is_seen_where_the_clip_is(timeline, name):
+    CASES[name](Stage(timeline))
+    before = identity.render(timeline, FRAMES, "before")
+    identity.run(timeline, "clip", change=lambda frame: [255, 255, 255, 0] - frame)
+    after = identity.render(timeline, FRAMES, "after")
+    changed = [frame for frame, a, b in zip(FRAMES, before, after) if (a != b).any()]
+    assert len(changed) >= 4
+
+
+def snapshot(owner: Any, depth: int = 0) -> Any:
+    """All RNA properties of a scene's timeline, with those of the strips and modifiers in it."""
+    told = {}
+    for rna in owner.bl_rna.properties:
+        name = rna.identifier
+        value = getattr(owner, name, None)
+        if rna.type == "COLLECTION":
+            told[name] = [snapshot(item, depth + 1) for item in value] if depth < 6 else len(value)
+        elif rna.type == "POINTER":
+            inner = value is not None and name in ("transform", "crop", "proxy", "text", "curve")
+            told[name] = snapshot(value, depth + 1) if inner else getattr(value, "name", None)
+        elif name not in ("session_uid", "rna_type"):
+            told[name] = list(value) if getattr(rna, "is_array", False) else value
+    return told
+
+
+def curves(scene: Any) -> Any:
+    data = scene.animation_data
+    told = compat.fcurves(data) if data else []
+    return [(c.data_path, [tuple(key.co) for key in c.keyframe_points]) for c in told]
+
+
+@pytest.mark.parametrize(
+    "name", ["opacity_keyframed", "cross", "modifiers", "in_nested_trimmed_metas"]
+)
+def test_one_undo_gives_the_timeline_back(timeline, bpy, name):
+    CASES[name](Stage(timeline))
+    bpy.ops.ed.undo_push(message="before")
+    scene = timeline.scene
+    before = snapshot(scene.sequence_editor), curves(scene)
+    identity.run(timeline, "clip")
+    bpy.ops.ed.undo_push(message="placed")
+    scene = bpy.context.scene
+    assert (snapshot(scene.sequence_editor), curves(scene)) != before
+    bpy.ops.ed.undo()
+    scene = bpy.context.scene
+    assert (snapshot(scene.sequence_editor), curves(scene)) == before
+
+
+def test_second_run_goes_into_the_same_meta_strip(timeline):
+    stage = Stage(timeline)
+    grade(stage, 3)
+    before = identity.render(timeline, FRAMES, "before")
+    first = identity.run(timeline, "clip").parent_meta()
+    compat.set_frames(first, range(4, 9))
+    shorter = identity.render(timeline, FRAMES, "shorter")
+    second = identity.run(timeline, "clip")
+    assert second.parent_meta() == first
+    assert [part.name for part in first.strips] == ["clip", "patch", "patch.001"]
+    assert compat.frames(second) == range(4, 9)
+    after = identity.render(timeline, FRAMES, "after")
+    np.testing.assert_array_equal(after, shorter)
+    assert (shorter != before).any()
+
+
+def test_takes_have_what_the_clip_had(timeline):
+    stage = Stage(timeline)
+    stage.clip.blend_type, stage.clip.color_tag = "SCREEN", "COLOR_03"
+    stage.clip.modifiers.new("grade", "BRIGHT_CONTRAST")
+    compat.set_frames(stage.clip, range(5, 9))
+    stage.scene.sequence_editor.active_strip, stage.clip.select = stage.clip, True
+    takes = identity.run(timeline, "clip").parent_meta()
+    assert (takes.channel, compat.frames(takes)) == (2, range(5, 9))
+    assert (takes.blend_type, takes.color_tag) == ("SCREEN", "COLOR_03")
+    assert [modifier.name for modifier in takes.modifiers] == ["grade"]
+    assert not timeline.scene.sequence_editor.strips_all["clip"].modifiers
+    assert timeline.scene.sequence_editor.active_strip == takes
+    assert takes.select
+    assert find_plate(timeline.scene).name == "clip"
+    assert read_recipe(takes)["job"]["shot"]["strip"] == "clip"
+
+
+def test_handles_of_the_takes_bring_hidden_frames_back(timeline):
+    stage = Stage(timeline)
+    compat.set_frames(stage.clip, range(5, 9))
+    grade(stage, 3)
+    takes = identity.run(timeline, "clip").parent_meta()
+    compat.set_frames(takes, range(3, 11))
+    stage.scene.sequence_editor.strips["adjustment"].mute = True
+    shown = identity.render(timeline, range(3, 4), "pulled")[0]
+    np.testing.assert_array_equal(np.rint(shown / 257), media.frame(0))
+
+
+def test_a_strip_above_is_still_to_be_had(timeline):
+    stage = Stage(timeline)
+    grade(stage, 3)
+    patch = identity.run(timeline, "clip", where="above")
+    assert patch.parent_meta() is None
+    assert patch.channel == 4
+
+
+def test_matte_of_a_modifier_keeps_the_modifiers_on_the_clip(timeline):
+    stage = Stage(timeline)
+    modifier_with_a_mask(stage)
+    patch = identity.run(timeline, "clip", matte="modifier:grade")
+    assert [m.name for m in patch.parent_meta().strips["clip"].modifiers] == ["grade"]
+
+
+def test_effect_whose_input_is_seen_elsewhere_is_refused_by_name(timeline):
+    stage = Stage(timeline)
+    cross(stage)
+    stage.strips["cross"].name = "dissolve"
+    grade(stage, 5)
+    with pytest.raises(BadRequest, match=r"'dissolve'.*'clip' is also shown outside.*'adjustment'"):
+        identity.run(timeline, "dissolve")
+
+
+EXTENDED = Span("extend", after=4, context=3)
+
+
+def test_extended_clip_passes_through_what_it_passed_through(timeline):
+    stage = Stage(timeline)
+    compat.set_frames(stage.clip, range(3, 8))
+    stage.effect("GAUSSIAN_BLUR", 3, stage.clip).size_x = 5
+    before = identity.render(timeline, range(1, 8), "before")
+    takes = identity.run(timeline, "clip", span=EXTENDED, matte="empty").parent_meta()
+    assert compat.frames(takes) == range(3, 12)
+    after = identity.render(timeline, range(1, 12), "after")
+    np.testing.assert_array_equal(after[:7], before)
+    np.testing.assert_array_equal(after[7], after[6])  # the stub holds the last picture: blurred
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (opacity_keyframed, r"'clip' fades: its opacity is 0.00 on frame 10"),
+        (cross, r"'clip' goes into 'cross' at frame 10"),
+        (lambda stage: next_clip(stage), r"'next' is on channel 2 between frames 11 and 14"),
+    ],
+)
+def test_extension_that_cannot_follow_on_is_refused_by_name(timeline, build, words):
+    build(Stage(timeline))
+    with pytest.raises(BadRequest, match=words):
+        identity.run(timeline, "clip", span=EXTENDED, matte="empty")
+
+
+def next_clip(stage) -> None:
+    stage.image("next", 2, 12, stage.files[:2])
+    grade(stage, 3)
+
+
+def bridged(stage, gap: int) -> Any:
+    compat.set_frames(stage.clip, range(3, 7))
+    return stage.image("next", 2, 7 + gap, stage.files[6:10])
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+def test_bridge_changes_its_own_frames_only(timeline, gap):
+    stage = Stage(timeline)
+    bridged(stage, gap)
+    before = identity.render(timeline, FRAMES, "before")
+    identity.run(timeline, "clip", span=Span("bridge", cut=2, context=2), matte="empty")
+    after = identity.render(timeline, FRAMES, "after")
+    changed = [frame for frame, a, b in zip(FRAMES, before, after) if (a != b).any()]
+    assert set(changed) <= {7, 8} if gap else set(changed) <= {6, 7}
+
+
+def test_bridge_over_a_dissolve_changes_its_own_frames_only(timeline):
+    stage = Stage(timeline)
+    other = stage.image("next", 3, 9, stage.files[6:12])
+    stage.effect("CROSS", 4, stage.clip, other)
+    before = identity.render(timeline, FRAMES, "before")
+    span = Span("bridge", other="next", cut=2, context=2)
+    identity.run(timeline, "clip", span=span, matte="empty")
+    after = identity.render(timeline, FRAMES, "after")
+    changed = [frame for frame, a, b in zip(FRAMES, before, after) if (a != b).any()]
+    assert set(changed) <= {8, 9, 10, 11}
+
+
+def faded(stage) -> None:
+    bridged(stage, 2)
+    stage.key(stage.clip, blend_alpha={3: 1.0, 6: 0.0})
+
+
+def screened(stage) -> None:
+    bridged(stage, 2).blend_type = "SCREEN"
+
+
+def glowing(stage) -> None:
+    bridged(stage, 2)
+    stage.effect("GLOW", 3, stage.clip)
+
+
+def cut_under_a_grade(stage) -> None:
+    bridged(stage, 0)
+    grade(stage, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (faded, r"'clip' (fades|has)"),
+        (screened, r"'next' has blend mode Screen"),
+        (glowing, r"'glow' takes 'clip' as input at frame 6"),
+        (cut_under_a_grade, r"above 'adjustment'.*[\n ]Move 'adjustment' up to channel 5"),
+    ],
+)
+def test_bridge_that_would_look_different_is_refused_by_name(timeline, build, words):
+    build(Stage(timeline))
+    with pytest.raises(BadRequest, match=words):
+        identity.run(timeline, "clip", span=Span("bridge", cut=2, context=2), matte="empty")
