@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``blender project.blend --command wan_blender generate ...``: the whole path without a window;
 ``check`` with the same options stops before the model is loaded and says what would be run.
+``export`` and ``batch`` do many shots (batch.py).
 
 Progress goes to stderr, the result to stdout as one JSON object. Exit codes: 0 done, 1 failed,
 2 bad request, 75 another process works on the job, 130 cancelled (Ctrl-C).
@@ -16,7 +17,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,12 +25,27 @@ import bpy
 from ..core import console
 from ..core.errors import BadRequest, UserError, WanError
 from ..core.result import RESULT
+<<<<<<< HEAD
 from ..hygiene.maps import folder_without
 from ..model_info.folder import is_bundled
 from ..process.call import EngineCall
 from ..timeline import shot
 from . import preferences, request, tasks
 from .jobs import LocalJob
+=======
+from ..core.settings import Job
+from ..process.call import EngineCall
+from ..timeline import mattes, shot
+from ..timeline.place import Placement
+from ..timeline.span import Span
+from . import answer, batch, preferences, properties, pump, tasks
+from .blur_map import require_map, save_map, without_hygiene
+from .jobs import LocalJob, make_room
+from .printed_progress import PrintedProgress
+from .shot_options import add_shot_options, assignments, model_path
+
+SPAN = "span."  # settings of the export, not of the job
+>>>>>>> f3e1fe9 (Export a batch: every shot is read first, what jobs share is exported once)
 
 
 def main(arguments: list[str]) -> int:
@@ -68,33 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         run = commands.add_parser(command.__name__, help=about, description=about)
         run.set_defaults(command=command)
         _add_options(run)
+    batch.add_commands(commands)
     return parser
 
 
 def _add_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--strip", required=True, help="name of the strip to work on")
-    run.add_argument("--scene", help="name of its scene; the file's active one by default")
-    run.add_argument("--prompt", help="what to generate inside the mask")
-    run.add_argument("--negative", help="what to avoid")
-    run.add_argument(
-        "--task",
-        choices=tasks.TASKS,
-        help="set up the shot for this, as its button does, before all other options",
-    )
-    run.add_argument(
-        "--matte",
-        action="append",
-        metavar="NAME[:luma|alpha][:add|subtract|intersect]",
-        help="what says where to generate, by name or id; repeat to combine",
-    )
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="GROUP.NAME=VALUE",
-        help="any setting; those of the group span say which frames the shot has",
-    )
-    run.add_argument("--model", help="model folder, or nano/vace, nano/i2v, nano/experts")
+    add_shot_options(run)
     run.add_argument("--engine", help="Python of the environment that runs the engine")
     run.add_argument(
         "--out",
@@ -153,11 +147,27 @@ def _ask(call: EngineCall) -> Any:
     return call.result()
 
 
+<<<<<<< HEAD
 def _read(options: argparse.Namespace) -> request.JobRequest:
     """The job that ``options`` ask for. Raises WanError."""
     scene = _scene(options.scene)
     if options.engine:
         preferences.get().python = options.engine
+=======
+def _read(
+    options: argparse.Namespace,
+) -> tuple[bpy.types.Scene, shot.ShotRequest, Job]:
+    """The scene, shot and settings that ``options`` name. Raises WanError."""
+    if len(options.strip or []) != 1:
+        raise BadRequest(
+            f"{len(options.strip or [])} strips are named with --strip; this command takes one.",
+            "Name one, or use export or batch for several.",
+        )
+    scene = shot.find_scene(options.scene)
+    if options.engine:
+        preferences.get().python = options.engine
+    plate = shot.find_plate(scene, options.strip[0])
+>>>>>>> f3e1fe9 (Export a batch: every shot is read first, what jobs share is exported once)
     if options.task:
         tasks.set_up(scene, shot.find_plate(scene, options.strip), options.task)
     named = (
@@ -170,6 +180,7 @@ def _read(options: argparse.Namespace) -> request.JobRequest:
     return request.read(scene, options.strip, overrides, pair=options.with_and_without)
 
 
+<<<<<<< HEAD
 def _scene(name: str | None) -> bpy.types.Scene:
     if name is None:
         return bpy.context.scene
@@ -192,6 +203,34 @@ def _assignments(texts: list[str]) -> Iterator[tuple[str, str]]:
         if not equals:
             raise BadRequest(f"--set {text!r} has no '='.", "Write --set group.name=value.")
         yield path, value
+=======
+def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> Job:
+    settings = properties.read(scene)
+    for path, value in (
+        ("prompt.text", options.prompt),
+        ("prompt.negative", options.negative),
+        ("model.path", model_path(options.model)),
+    ):
+        if value is not None:
+            schema.assign(settings, path, value)
+    for path, value in assignments(options.set):
+        if path.partition(".")[0] in job.WRITTEN:
+            raise BadRequest(
+                f"--set {path}: this is written by export and run, and cannot be set.",
+                "Change the strip or the scene; the group span says which frames are taken.",
+            )
+        if not path.startswith(SPAN):
+            schema.assign(settings, path, value)
+    return settings
+
+
+def _span(scene: bpy.types.Scene, plate: bpy.types.Strip, texts: list[str]) -> Span:
+    span = properties.chosen_span(scene, plate.name)
+    for path, value in assignments(texts):
+        if path.startswith(SPAN):
+            schema.assign(span, path.removeprefix(SPAN), value)
+    return span
+>>>>>>> f3e1fe9 (Export a batch: every shot is read first, what jobs share is exported once)
 
 
 def _check_savable(path: Path) -> None:
