@@ -183,10 +183,26 @@ def test_two_exports_into_one_folder_are_busy(export, part, tmp_path):
     assert (code, answer["error"]["code"]) == (75, "JobBusy")
 
 
-def test_dry_run_says_jobs_sizes_and_memory_and_writes_nothing(export, tmp_path, monkeypatch):
+@pytest.fixture
+def engine(monkeypatch, tmp_path):
     if not ENGINE.exists():
         pytest.skip(f"no engine environment at {ENGINE}")
     monkeypatch.setenv("WAN_ENGINE_PYTHON", str(ENGINE))
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path / "cache"))
+
+
+def test_batch_exports_runs_and_reports_and_can_be_repeated(export, engine, tmp_path):
+    manifest = TWO_SEEDS + "settings.sampling.steps = 1\n"
+    code, answer, stderr = export(manifest, name="batch")
+    assert (code, counts(answer), answer["run"]) == (0, {"made": 2}, {"done": 2}), stderr
+    assert answer["report"]["counts"] == {"done": 2}
+    page = Path(answer["report"]["page"]).read_text(encoding="utf-8")
+    assert page.count("<img") == 2
+    code, answer, stderr = export(manifest, name="batch")
+    assert (code, counts(answer), answer["run"]) == (0, {"done": 2}, {"skipped": 2}), stderr
+
+
+def test_dry_run_says_jobs_sizes_and_memory_and_writes_nothing(export, engine, tmp_path):
     code, answer, stderr = export(TWO_SEEDS, "--dry-run")
     assert (code, answer["jobs"]) == (0, 2), stderr
     assert answer["shots"] == [{"shot": "plate", "frames": 6, "size": [64, 48], "jobs": 2}]
