@@ -70,9 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from ..core.files import has_room
     from . import signals
     from .cli.batch import Batch, wait_for
-    from .once import has_room
 
     folders = run_command.named_jobs(options)
     out = claim_stdout()

@@ -25,27 +25,12 @@ import bpy
 from ..core import console
 from ..core.errors import BadRequest, UserError, WanError
 from ..core.result import RESULT
-<<<<<<< HEAD
 from ..hygiene.maps import folder_without
-from ..model_info.folder import is_bundled
 from ..process.call import EngineCall
 from ..timeline import shot
-from . import preferences, request, tasks
+from . import batch, preferences, request, tasks
 from .jobs import LocalJob
-=======
-from ..core.settings import Job
-from ..process.call import EngineCall
-from ..timeline import mattes, shot
-from ..timeline.place import Placement
-from ..timeline.span import Span
-from . import answer, batch, preferences, properties, pump, tasks
-from .blur_map import require_map, save_map, without_hygiene
-from .jobs import LocalJob, make_room
-from .printed_progress import PrintedProgress
 from .shot_options import add_shot_options, assignments, model_path
-
-SPAN = "span."  # settings of the export, not of the job
->>>>>>> f3e1fe9 (Export a batch: every shot is read first, what jobs share is exported once)
 
 
 def main(arguments: list[str]) -> int:
@@ -147,90 +132,28 @@ def _ask(call: EngineCall) -> Any:
     return call.result()
 
 
-<<<<<<< HEAD
 def _read(options: argparse.Namespace) -> request.JobRequest:
     """The job that ``options`` ask for. Raises WanError."""
-    scene = _scene(options.scene)
-    if options.engine:
-        preferences.get().python = options.engine
-=======
-def _read(
-    options: argparse.Namespace,
-) -> tuple[bpy.types.Scene, shot.ShotRequest, Job]:
-    """The scene, shot and settings that ``options`` name. Raises WanError."""
     if len(options.strip or []) != 1:
         raise BadRequest(
             f"{len(options.strip or [])} strips are named with --strip; this command takes one.",
             "Name one, or use export or batch for several.",
         )
-    scene = shot.find_scene(options.scene)
+    scene, strip = shot.find_scene(options.scene), options.strip[0]
     if options.engine:
         preferences.get().python = options.engine
-    plate = shot.find_plate(scene, options.strip[0])
->>>>>>> f3e1fe9 (Export a batch: every shot is read first, what jobs share is exported once)
     if options.task:
-        tasks.set_up(scene, shot.find_plate(scene, options.strip), options.task)
+        tasks.set_up(scene, shot.find_plate(scene, strip), options.task)
     named = (
         ("prompt.text", options.prompt),
         ("prompt.negative", options.negative),
-        ("model.path", _model_path(options.model)),
+        ("model.path", model_path(options.model)),
     )
     settings = [(path, value) for path, value in named if value is not None]
-    overrides = request.Overrides([*settings, *_assignments(options.set)], options.matte or ())
-    return request.read(scene, options.strip, overrides, pair=options.with_and_without)
+    overrides = request.Overrides([*settings, *assignments(options.set)], options.matte or ())
+    return request.read(scene, strip, overrides, pair=options.with_and_without)
 
 
-<<<<<<< HEAD
-def _scene(name: str | None) -> bpy.types.Scene:
-    if name is None:
-        return bpy.context.scene
-    if name not in bpy.data.scenes:
-        raise BadRequest(
-            f"The file has no scene {name!r}.",
-            f"Its scenes: {', '.join(scene.name for scene in bpy.data.scenes)}.",
-        )
-    return bpy.data.scenes[name]
-
-
-def _model_path(given: str | None) -> str | None:
-    """Absolute, but for a bundled model ("", "nano/experts")."""
-    return given if given is None or is_bundled(given) else str(Path(given).absolute())
-
-
-def _assignments(texts: list[str]) -> Iterator[tuple[str, str]]:
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise BadRequest(f"--set {text!r} has no '='.", "Write --set group.name=value.")
-        yield path, value
-=======
-def _settings(scene: bpy.types.Scene, options: argparse.Namespace) -> Job:
-    settings = properties.read(scene)
-    for path, value in (
-        ("prompt.text", options.prompt),
-        ("prompt.negative", options.negative),
-        ("model.path", model_path(options.model)),
-    ):
-        if value is not None:
-            schema.assign(settings, path, value)
-    for path, value in assignments(options.set):
-        if path.partition(".")[0] in job.WRITTEN:
-            raise BadRequest(
-                f"--set {path}: this is written by export and run, and cannot be set.",
-                "Change the strip or the scene; the group span says which frames are taken.",
-            )
-        if not path.startswith(SPAN):
-            schema.assign(settings, path, value)
-    return settings
-
-
-def _span(scene: bpy.types.Scene, plate: bpy.types.Strip, texts: list[str]) -> Span:
-    span = properties.chosen_span(scene, plate.name)
-    for path, value in assignments(texts):
-        if path.startswith(SPAN):
-            schema.assign(span, path.removeprefix(SPAN), value)
-    return span
->>>>>>> f3e1fe9 (Export a batch: every shot is read first, what jobs share is exported once)
 
 
 def _check_savable(path: Path) -> None:
