@@ -60,7 +60,9 @@ class FirstCome:
     def add(self, work: Work) -> None:
         self._work.insert(0, work)
 
-    def take(self, warmth: Warmth, held: Counter[str] | None = None) -> Work | None:
+    def take(
+        self, warmth: Warmth, held: Counter[str] | None = None, loading: int = 0
+    ) -> Work | None:
         return self._work.pop() if self._work else None
 
 
@@ -120,6 +122,7 @@ class Farm:
                 self.pipe.advance(self.now)
                 del self.pipe.left[load[1]]
                 self.begin(load[1])
+                self.ask_idle()
             else:
                 self.step(*heapq.heappop(self.events))
         utilisation = self.useful_s / (self.engines * self.now)
@@ -144,7 +147,7 @@ class Farm:
 
     def give(self, engine: int) -> None:
         began = time.perf_counter()
-        one = self.queue.take(self.warmth[engine], self.held)
+        one = self.queue.take(self.warmth[engine], self.held, len(self.pipe.left))
         self.times.append(time.perf_counter() - began)
         if one is None:
             self.idle.add(engine)
@@ -187,8 +190,14 @@ class Farm:
         self.idle.discard(engine)
         self.push(BACK_S, "back", engine)
         self.plan_preemption(engine, BACK_S)
-        for other in list(self.idle):
-            self.give(other)
+        self.ask_idle()
+
+    def ask_idle(self) -> None:
+        """Until one of them gets nothing: then the others would not either."""
+        for engine in list(self.idle):
+            self.give(engine)
+            if engine in self.idle:
+                return
 
 
 def rows(quick: bool) -> Iterator[str]:
@@ -200,7 +209,7 @@ def rows(quick: bool) -> Iterator[str]:
                 for queue, warm in (
                     (FirstCome(), False),
                     (FirstCome(), True),
-                    (Queue(MODEL_GB / rate), True),
+                    (Queue(MODEL_GB / rate, share=not own), True),
                 ):
                     farm = Farm(queue, engines, Pipe(rate, own), preempted, warm)
                     found = farm.run(make_work(count))

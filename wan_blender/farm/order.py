@@ -77,10 +77,11 @@ class _Shelf:
 
 
 class Queue:
-    """Work that waits. ``load_s`` is what loading a model is thought to take."""
+    """Work that waits. ``load_s`` is what loading a model is thought to take, alone; from storage
+    that all ``share`` it takes longer by each engine that is loading already."""
 
-    def __init__(self, load_s: float = 0.0) -> None:
-        self.load_s = load_s
+    def __init__(self, load_s: float = 0.0, share: bool = False) -> None:
+        self.load_s, self.share = load_s, share
         self._levels: dict[int, dict[str, _Shelf]] = {}
         self._count = 0
 
@@ -92,13 +93,17 @@ class Queue:
         level.setdefault(work.model, _Shelf()).add(work)
         self._count += 1
 
-    def take(self, warmth: Warmth, held: Counter[str] | None = None) -> Work | None:
-        """The next job for an engine; ``held`` counts the engines that hold each model. None where
-        nothing waits, nothing fits into its memory, or it is not worth another load."""
+    def take(
+        self, warmth: Warmth, held: Counter[str] | None = None, loading: int = 0
+    ) -> Work | None:
+        """The next job for an engine; ``held`` counts the engines that hold each model, or load
+        it, ``loading`` those that load one. None where nothing waits, nothing fits into its memory,
+        or it is not worth another load."""
         held = held or Counter()
+        load_s = self.load_s * (1 + loading if self.share else 1)
         for priority in sorted(self._levels, reverse=True):
             level = self._levels[priority]
-            for model in self._models(level, warmth, held):
+            for model in self._models(level, warmth, held, load_s):
                 work = level[model].take(warmth)
                 if work:
                     self._count -= 1
@@ -109,14 +114,16 @@ class Queue:
                     return work
         return None
 
-    def _models(self, level: dict[str, _Shelf], warmth: Warmth, held: Counter[str]) -> list[str]:
+    def _models(
+        self, level: dict[str, _Shelf], warmth: Warmth, held: Counter[str], load_s: float
+    ) -> list[str]:
         """The models to look at, best first."""
         first = [warmth.model] if warmth.model in level else []
 
         def waiting(model: str) -> float:
             return level[model].seconds / held[model] if held[model] else float("inf")
 
-        worth = [m for m in level if m != warmth.model and waiting(m) > self.load_s]
+        worth = [m for m in level if m != warmth.model and waiting(m) > load_s]
         return first + sorted(worth, key=lambda m: (waiting(m), level[m].seconds, m), reverse=True)
 
 

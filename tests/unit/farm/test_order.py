@@ -54,6 +54,17 @@ def test_load_that_takes_longer_than_the_work_is_not_begun():
     assert queue().take(Warmth("b"), Counter()).folder == "a1"
 
 
+def test_shared_storage_makes_a_load_longer_for_each_that_loads():
+    def take(share, loading):
+        queue = Queue(10, share)
+        queue.add(Work("a1", "a", cost_s=50))
+        return queue.take(Warmth("b"), Counter(a=1), loading)
+
+    assert take(False, 9)
+    assert take(True, 3)
+    assert take(True, 4) is None
+
+
 def test_job_that_needs_more_memory_waits_for_an_engine_that_has_it():
     queue = filled(Work("big", "a", "x", 9, gpu_gb=40), Work("small", "a", "x", 1))
     assert folders(queue, Warmth("a", gpu_gb=24)) == ["small"]
@@ -96,7 +107,7 @@ def test_failures_are_tried_again_by_their_kind():
 @pytest.mark.parametrize("preempted", [False, True])
 def test_simulated_farm_does_all_jobs_and_loads_less_than_first_come(preempted):
     work = make_work(200)
-    ours = Farm(Queue(10), 10, Pipe(3, False), preempted, True).run(work)
+    ours = Farm(Queue(10, True), 10, Pipe(3, False), preempted, True).run(work)
     other = Farm(FirstCome(), 10, Pipe(3, False), preempted, True).run(work)
     assert ours.loads < other.loads / 3
     assert ours.utilisation > other.utilisation
