@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import job as jobs
+from ..core.console import interrupts
 from ..core.errors import WanError, from_os_error
-from ..core.interrupts import interrupts
 from ..process.call import EngineCall
 from ..process.engine import find_python
 from . import driver, manifest
@@ -61,6 +61,14 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--python", default="", help="Python of the engine's environment")
         if command is _run:
             one.add_argument("--engines", type=int, default=1, help="of this machine; 1 by default")
+            one.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster that runs")
+            one.add_argument(
+                "--cpus", type=int, default=4, help="for each engine on nodes without a GPU"
+            )
+            one.add_argument(
+                "--patience", type=float, default=60.0, metavar="S",
+                help="how long to wait for a node while there is none",
+            )  # fmt: skip
     return parser
 
 
@@ -76,14 +84,23 @@ def _plan(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     folder = options.batch.absolute()
     list_jobs(folder)
-    python = find_python(options.python)
     with driver.hold_batch(folder), interrupts() as stop:
-        engines = start_local(max(1, options.engines), python, folder / LOGS)
+        if options.ray:
+            return _run_on_ray(folder, options, stop)
+        engines = start_local(max(1, options.engines), find_python(options.python), folder / LOGS)
         try:
             return _drive(driver.Driver(folder, engines, _tell), stop)
         finally:
             for engine in engines:
                 engine.stop()
+
+
+def _run_on_ray(folder: Path, options: argparse.Namespace, stop: threading.Event) -> int:
+    from .ray_engines import Cluster  # Ray lives in an environment of its own
+
+    with Cluster(options.ray, folder, options.python, max(1, options.cpus)) as cluster:
+        drive = driver.Driver(folder, [], _tell, cluster.look_for_more, options.patience)
+        return _drive(drive, stop)
 
 
 def _drive(drive: driver.Driver, stop: threading.Event) -> int:

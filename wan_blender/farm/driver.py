@@ -14,7 +14,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -126,9 +126,9 @@ class Driver:
     def __init__(
         self,
         folder: Path,
-        engines: list[Engine],
+        engines: Sequence[Engine],
         tell: Tell,
-        more: Callable[[], list[Engine]] = list,
+        more: Callable[[], Sequence[Engine]] = list,
         patience_s: float = 0.0,
     ) -> None:
         self.folder, self.tell, self.patience_s = folder, tell, patience_s
@@ -192,21 +192,22 @@ class Driver:
             self.queue.add(work)
         held = Counter(seat.warmth.model for seat in self.seats if seat.warmth.model)
         for seat in self.seats:
-            while seat.ready and not seat.work and (work := self._take(seat, held)):
-                if jobs.cancel_requested(Path(work.folder)):
-                    self._say(work.folder, "cancelled", Cancelled())
+            while seat.ready and not seat.work and (taken := self._take(seat, held)):
+                if jobs.cancel_requested(Path(taken.folder)):
+                    self._say(taken.folder, "cancelled", Cancelled())
                     continue
                 if seat.warmth.model:
                     held[seat.warmth.model] -= 1
-                held[work.model] += 1
-                seat.work, seat.phase, seat.fraction = work, "", 0.0
-                seat.warmth = replace(seat.warmth, model=work.model, shot=work.shot)
-                seat.engine.give(work.folder)
+                held[taken.model] += 1
+                seat.work, seat.phase, seat.fraction = taken, "", 0.0
+                seat.warmth = replace(seat.warmth, model=taken.model, shot=taken.shot)
+                seat.engine.give(taken.folder)
 
     def _take(self, seat: _Seat, held: Counter[str]) -> Work | None:
         work = self.queue.take(seat.warmth, held, sum(other.loads for other in self.seats))
         if work is None and len(self.queue) and not self.running:
-            work = self.queue.take(seat.warmth)  # worth a load after all: nobody else does it
+            # Worth a load after all, or a try with less memory: nobody else does it.
+            work = self.queue.take(replace(seat.warmth, gpu_gb=0.0))
         return work
 
     def _hear(self, seat: _Seat, event: Event) -> None:
@@ -260,7 +261,7 @@ class Driver:
         return bool(wanted) and any(other.engine.gpu_gb >= wanted for other in self.seats)
 
     def _look_for_an_engine(self) -> None:
-        if self.seats:
+        if any(seat.engine.offered for seat in self.seats):
             self._alone_since = None
             return
         now = time.monotonic()
@@ -284,8 +285,9 @@ class Driver:
             self.queue.load_s = statistics.median(self._loads_s) / max(rate, 1e-9)
 
     def _end(self) -> None:
-        for seat in self.running:
-            seat.engine.cancel(seat.work.folder)
+        for seat in self.seats:
+            if seat.work:
+                seat.engine.cancel(seat.work.folder)
 
     def _say(self, folder: str, outcome: str, error: WanError | None = None) -> None:
         self.counts[outcome] += 1

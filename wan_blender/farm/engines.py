@@ -32,6 +32,7 @@ class Engine(Protocol):
 
     name: str
     gpu_gb: float  # 0 where it is not known
+    offered: bool  # whether there is a process that starts it, or will answer
 
     def give(self, folder: str) -> None:
         """Run the job in ``folder`` unless it has a result."""
@@ -50,6 +51,7 @@ class LocalEngine:
     """An engine process of this machine, started again when it falls."""
 
     gpu_gb = 0.0
+    offered = True
 
     def __init__(
         self, name: str, python: Path, log: Path, module: str = "wan_blender.engine"
@@ -75,7 +77,7 @@ class LocalEngine:
         if self._process.state is EngineState.READY and not self._ready:
             self._ready = True
             yield Event("ready")
-        elif self._process.state in (EngineState.FAILED, EngineState.MISSING):
+        elif self._process.error:
             yield from self._fell(self._process.error)
 
     def cancel(self, folder: str) -> None:

@@ -84,7 +84,7 @@ def _row(status: JobStatus, look: Look | None) -> Row:
     report = status.report
     seconds, seam, model = (report.get(key) for key in ("seconds", "seam", "model"))
     seam = seam if isinstance(seam, dict) else {}
-    values = dict.fromkeys(COLUMNS, "")
+    values: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     values |= {"job": status.folder.name, "shot": status.shot, "outcome": status.outcome}
     values["error"] = status.error.get("message", "")
     if report:

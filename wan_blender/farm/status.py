@@ -58,8 +58,8 @@ def read_status(folder: Path) -> JobStatus:
     if is_claimed(folder):
         return JobStatus(folder, "running", note, phase=str(event or ""))
     if event in ("failed", "cancelled"):
-        error = {key: str(last.get(key, "")) for key in ("code", "message", "hint")}
-        return JobStatus(folder, event, note, error)
+        told = {key: str(last.get(key, "")) for key in ("code", "message", "hint")}
+        return JobStatus(folder, event, note, told)
     return JobStatus(folder, "waiting", note)
 
 

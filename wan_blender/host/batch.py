@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core import schema
-from ..core.console import ProgressPrinter
+from ..core.console import ProgressPrinter, interrupts
 from ..core.errors import BadRequest, Cancelled, EngineDied, WanError
-from ..core.interrupts import interrupts
+from ..core.protocol import Progress
 from ..core.settings import Job, Shot
 from ..farm import manifest
+from ..farm.manifest import BatchShot
 from ..process.call import EngineCall
 from ..process.child import Child, could_not_start
 from ..timeline.span import Span
@@ -103,13 +104,13 @@ def _plan(options: argparse.Namespace) -> manifest.BatchPlan:
 
 
 def _export(exporter: BatchExport, jobs: list[ReadJob]) -> Exported:
-    printer = ProgressPrinter()
+    printer = ProgressPrinter("wan_blender: ")
+
+    def show(shot: BatchShot, done: int, total: int) -> None:
+        printer(Progress("", f"export of {shot.name}", done, total, done / total))
+
     with interrupts() as interrupted:
-        return exporter.run(
-            jobs,
-            lambda shot, done, total: printer(f"export of {shot.name}", done, total, done / total),
-            interrupted.is_set,
-        )
+        return exporter.run(jobs, show, interrupted.is_set)
 
 
 def _answer(exporter: BatchExport, told: Exported) -> dict[str, Any]:

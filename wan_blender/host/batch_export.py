@@ -140,11 +140,14 @@ class BatchExport:
                     schema.put(span, name, value)
                 else:
                     schema.put(settings, path, value)
-            asked = (properties.model_matte(settings), properties.blur_matte(settings))
+            asked = (
+                properties.model_matte(settings),
+                properties.blur_matte(settings),
+                settings.output.place,
+            )
             same = json.dumps([asked, schema.to_dict(span)])
             if same not in requests:
-                found = chosen or properties.chosen_mattes(scene, plate.name)
-                request = shot.read_shot(scene, plate, found, span, *asked)
+                request = properties.read_request(scene, plate, settings, chosen, span)
                 requests[same] = request, self._key(request, blend)
             request, key = requests[same]
             alike = json.dumps([same, {k: v for k, v in cell.settings.items() if k != SEED}])

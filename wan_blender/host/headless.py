@@ -154,8 +154,6 @@ def _read(options: argparse.Namespace) -> request.JobRequest:
     return request.read(scene, strip, overrides, pair=options.with_and_without)
 
 
-
-
 def _check_savable(path: Path) -> None:
     """Raise BadRequest before the run where its result could not be saved after it."""
     if path.is_dir():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.console import ProgressPrinter
+from ...core.protocol import Progress
 from ...farm.report import write_report
 
 
@@ -23,7 +24,7 @@ def _tell() -> Any:
     """Lines for a person, JSON for Blender."""
     if sys.stderr.isatty():
         printer = ProgressPrinter()
-        return lambda done, total: printer("report", done, total, done / total)
+        return lambda done, total: printer(Progress("", "report", done, total, done / total))
     return lambda done, total: print(
         json.dumps({"done": done, "total": total}), file=sys.stderr, flush=True
     )
