@@ -17,7 +17,7 @@ BPY_52  := .venv/blender-5.2/bin/python
 PIP     := -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: demo test test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report clean
+.PHONY: farm-env test-farm demo test test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report clean
 
 demo: .venv/engine/.made .venv/blender-4.5/.made
 	@$(ENGINE) tools/demo/run.py $(BPY_45)
@@ -43,6 +43,12 @@ test-window: .venv/engine/.made
 	@$(ENGINE) -m pytest -q -rs tests/gui
 
 # Needs no torch: an environment of its own with what tests/requirements-lint.txt names.
+farm-env: .venv/farm/.made
+
+test-farm: .venv/farm/.made
+	@echo "== farm: Ray nodes on 127.0.0.1"
+	@.venv/farm/bin/python -m pytest -q -rs tests/farm
+
 lint: .venv/lint/.made
 	@.venv/lint/bin/python -m ruff check --quiet .
 	@.venv/lint/bin/python -m ruff format --quiet --check .
@@ -76,6 +82,13 @@ clean:
 	@$(PYTHON) -m venv .venv/engine
 	@$(ENGINE) $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
 	@$(ENGINE) $(PIP) -r wan_blender/engine/requirements.txt -r tests/requirements.txt
+	@touch $@
+
+.venv/farm/.made: wan_blender/farm/requirements.txt tests/requirements-farm.txt
+	@echo "== making the farm's environment (Ray is the large part)"
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 was found; name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv .venv/farm
+	@.venv/farm/bin/python $(PIP) -r wan_blender/farm/requirements.txt -r tests/requirements-farm.txt
 	@touch $@
 
 .venv/lint/.made: tests/requirements-lint.txt

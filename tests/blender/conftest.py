@@ -6,6 +6,7 @@ running extension where a test needs one; ``import wan_blender`` would be a seco
 """
 
 import importlib
+import json
 import os
 import sys
 import tempfile
@@ -79,3 +80,23 @@ def scene(addon):
     strip = strips.new_mask(name="matte", mask=mask, channel=3, frame_start=11)
     setattr(strip, "duration" if new_times else "frame_final_duration", 6)
     return scene
+
+
+@pytest.fixture
+def command(part, scene, stub_engine, tmp_path, capfd):
+    """``command(arguments...)``: (exit code, the JSON on stdout, stderr) of generate, or of the
+    command ``name``."""
+    part("host.preferences").get().jobs = str(tmp_path / "jobs")
+
+    def run(*arguments: object, name: str = "generate") -> tuple[int, dict, str]:
+        capfd.readouterr()
+        stdout = os.dup(1)
+        try:
+            code = part("host.headless").main([name, *map(str, arguments)])
+            out, err = capfd.readouterr()
+        finally:
+            os.dup2(stdout, 1)  # the command keeps it to the end of the process
+            os.close(stdout)
+        return code, json.loads(out.splitlines()[-1]), err
+
+    return run

@@ -18,26 +18,6 @@ HERE = Path(__file__).parent
 ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" / "bin" / "python")
 
 
-@pytest.fixture
-def command(part, scene, stub_engine, tmp_path, capfd):
-    """``command(arguments...)``: (exit code, the JSON on stdout, stderr) of generate, or of the
-    command ``name``."""
-    part("host.preferences").get().jobs = str(tmp_path / "jobs")
-
-    def run(*arguments: object, name: str = "generate") -> tuple[int, dict, str]:
-        capfd.readouterr()
-        stdout = os.dup(1)
-        try:
-            code = part("host.headless").main([name, *map(str, arguments)])
-            out, err = capfd.readouterr()
-        finally:
-            os.dup2(stdout, 1)  # the command keeps it to the end of the process
-            os.close(stdout)
-        return code, json.loads(out.splitlines()[-1]), err
-
-    return run
-
-
 def test_done_run_answers_with_folders_and_report(command, tmp_path):
     code, answer, progress = command("--strip", "plate", "--out", tmp_path / "my job")
     assert (code, answer["ok"]) == (0, True)

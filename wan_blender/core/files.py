@@ -16,6 +16,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import IO, Any
 
 JSON_BYTES = 4 << 20  # a job.json with a prompt for each of a thousand windows is a tenth of that
 JOURNAL_BYTES = 16 << 20
+PROBE_BYTES = 8 << 20
 FOLDER_ENTRIES = 4_000_000  # plate, mask and result of the longest timeline
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a pipe that nobody writes would wait for ever
@@ -148,6 +150,19 @@ def data_folder() -> Path:
     else:
         among = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(among) / "wan_blender"
+
+
+def has_room(folder: Path) -> bool:
+    """Whether 8 MB can still be written beside ``folder``. DiskFull is also raised for one folder
+    that is read-only; only a disk that is full is a reason to take no more jobs."""
+    try:
+        with tempfile.TemporaryFile(dir=folder.parent) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def _is_link(path: Path) -> bool:

@@ -24,9 +24,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Run:
-    """Generate the job in folder ``job``."""
+    """Generate the job in folder ``job``; ``unfinished``: unless it has a result, which then is the
+    answer."""
 
     job: str
+    unfinished: bool = False
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,12 @@ def assign(value: Any, path: str, raw: str) -> None:
     setattr(owner, field.name, _read_leaf(field.metadata, _parse(raw, field), path))
 
 
+def parse(value: Any, path: str, raw: str) -> Any:
+    """What the text ``raw`` means for the setting ``path``, as ``put`` takes it. Raises InvalidJob
+    where there is no such setting."""
+    return _parse(raw, _find_leaf(value, path)[1])
+
+
 def put(value: Any, path: str, data: Any) -> Any:
     """Set ``path`` of a settings object to ``data``, as JSON or TOML give it; what it then is, as
     JSON holds it."""

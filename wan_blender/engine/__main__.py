@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.engine run|check|forecast|serve|doctor|hygiene|models
+"""python -m wan_blender.engine run|check|forecast|report|serve|doctor|hygiene|models
 
 Exit codes: 0 done, 1 failed, 2 bad request, 75 another process works on the job, 130 cancelled.
-Results are JSON on stdout, progress and errors go to stderr; those of check, forecast, hygiene,
-models and serve are JSON, too, unless a person reads them in a terminal. `run` of several jobs
-prints one line of JSON for each (cli/batch.py).
+Results are JSON on stdout, progress and errors go to stderr; those of check, forecast, report,
+hygiene, models and serve are JSON, too, unless a person reads them in a terminal. Several jobs of
+`run` are one line of JSON each (cli/batch.py).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("job", type=run_command.job_folder)
     forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
     forecast.add_argument("job", help="JSON as in job.json")
+    report = commands.add_parser("report", help="a page, CSV and JSON lines about a batch")
+    report.add_argument("batch", type=Path, help="its folder")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
     doctor = commands.add_parser("doctor", help="say what is wrong with this installation")
     doctor.add_argument("--json", action="store_true", help="the lines as a JSON list")
@@ -68,9 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from ..core.files import has_room
     from . import signals
     from .cli.batch import Batch, wait_for
-    from .once import has_room
 
     folders = run_command.named_jobs(options)
     out = claim_stdout()
@@ -120,6 +122,12 @@ def _forecast(options: argparse.Namespace) -> int:
     return _print(forecast(options.job))
 
 
+def _report(options: argparse.Namespace) -> int:
+    from .cli.report import report
+
+    return _print(report(options.batch))
+
+
 def _serve(options: argparse.Namespace) -> int:
     from . import worker
 
@@ -161,6 +169,7 @@ COMMANDS = {
     "run": _run,
     "check": _check,
     "forecast": _forecast,
+    "report": _report,
     "serve": _serve,
     "doctor": _doctor,
     "hygiene": _hygiene,
@@ -168,7 +177,7 @@ COMMANDS = {
 }
 
 # By Blender, which reads their errors as JSON (process/call.py, process/engine.py).
-CALLED = ("check", "forecast", "hygiene", "models", "serve")
+CALLED = ("check", "forecast", "report", "hygiene", "models", "serve")
 
 if __name__ == "__main__":
     sys.exit(main())

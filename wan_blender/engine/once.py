@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,6 @@ from ..core import job as jobs
 from ..core.lock import Claim
 from ..core.result import find_result, read_report
 from .watch import Watch
-
-PROBE_BYTES = 8 << 20
 
 
 def run_once(
@@ -35,16 +31,3 @@ def run_once(
         if not again and (result := find_result(folder)):
             return read_report(result), False
         return generate_claimed(folder, watch), True
-
-
-def has_room(folder: Path) -> bool:
-    """Whether 8 MB can still be written beside ``folder``. DiskFull is also raised for one folder
-    that is read-only; only a disk that is full is a reason to take no more jobs."""
-    try:
-        with tempfile.TemporaryFile(dir=folder.parent) as file:
-            file.write(bytes(PROBE_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        return False
-    return True

@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -45,8 +46,8 @@ class Worker:
         while True:
             message = self._inbox.get()
             match message:
-                case protocol.Run(job=job):
-                    self._answer(job, self._run)
+                case protocol.Run(job=job, unfinished=unfinished):
+                    self._answer(job, partial(self._run, again=not unfinished))
                 case protocol.Check(job=job):
                     self._answer(job, self._check)
                 case protocol.Shutdown():
@@ -108,11 +109,12 @@ class Worker:
             self._cancelled.pop(job, None)
         self._send(answer)
 
-    def _run(self, folder: Path) -> protocol.Message:
-        from .pipeline import generate
+    def _run(self, folder: Path, again: bool) -> protocol.Message:
+        from .once import run_once
         from .watch import Watch
 
-        report = generate(folder, Watch(folder, self._send, self._event(str(folder))))
+        watch = Watch(folder, self._send, self._event(str(folder)))
+        report, _ = run_once(folder, watch, again)
         return protocol.Done(str(folder), str(folder / RESULT), report)
 
     def _check(self, folder: Path) -> protocol.Message:

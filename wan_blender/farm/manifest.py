@@ -127,6 +127,12 @@ def parse(text: str, path: Path) -> BatchPlan:
     return _Reader(path, data, Lines(text)).plan()
 
 
+def from_data(data: dict[str, Any], path: Path) -> BatchPlan:
+    """As ``parse``, of what a manifest would hold; errors name no line. Settings may be named by
+    their dotted names."""
+    return _Reader(path, data, Lines("", nowhere=0)).plan()
+
+
 class _Reader:
     def __init__(self, path: Path, data: dict[str, Any], lines: Lines) -> None:
         self.path, self.data, self.lines = path, data, lines
@@ -306,7 +312,8 @@ class _Reader:
 
 
 def _refuse(path: Path, line: int, what: str, hint: str) -> NoReturn:
-    raise InvalidBatch(f"{path}, line {line}: {what.rstrip('.')}.", hint)
+    place = f"{path}, line {line}: " if line else ""
+    raise InvalidBatch(f"{place}{what.rstrip('.')}.", hint)
 
 
 def _hint(error: Exception) -> str:

@@ -11,9 +11,10 @@ Path = tuple[str | int, ...]  # keys, and places in arrays of tables
 
 
 class Lines:
-    """The line of each key in ``text``, which is valid TOML."""
+    """The line of each key in ``text``, which is valid TOML; ``nowhere`` for what it has not."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, nowhere: int = 1) -> None:
+        self._nowhere = nowhere
         self._lines: dict[Path, int] = {}
         counts: dict[Path, int] = {}
         table: Path = ()
@@ -33,10 +34,10 @@ class Lines:
                     self._lines.setdefault(keys[:length], number)
 
     def find(self, *path: str | int) -> int:
-        """The line of the value at ``path``, or of the nearest that holds it; 1 for none."""
+        """The line of the value at ``path``, or of the nearest that holds it."""
         while path and path not in self._lines:
             path = path[:-1]
-        return self._lines.get(path, 1)
+        return self._lines.get(path, self._nowhere)
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """``blender project.blend --command wan_blender generate ...``: the whole path without a window;
 ``check`` with the same options stops before the model is loaded and says what would be run.
+``export`` and ``batch`` do many shots (batch.py).
 
 Progress goes to stderr, the result to stdout as one JSON object. Exit codes: 0 done, 1 failed,
 2 bad request, 75 another process works on the job, 130 cancelled (Ctrl-C).
@@ -16,7 +17,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,11 +26,11 @@ from ..core import console
 from ..core.errors import BadRequest, UserError, WanError
 from ..core.result import RESULT
 from ..hygiene.maps import folder_without
-from ..model_info.folder import is_bundled
 from ..process.call import EngineCall
 from ..timeline import shot
-from . import preferences, request, tasks
+from . import batch, preferences, request, tasks
 from .jobs import LocalJob
+from .shot_options import add_shot_options, assignments, model_path
 
 
 def main(arguments: list[str]) -> int:
@@ -68,33 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         run = commands.add_parser(command.__name__, help=about, description=about)
         run.set_defaults(command=command)
         _add_options(run)
+    batch.add_commands(commands)
     return parser
 
 
 def _add_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--strip", required=True, help="name of the strip to work on")
-    run.add_argument("--scene", help="name of its scene; the file's active one by default")
-    run.add_argument("--prompt", help="what to generate inside the mask")
-    run.add_argument("--negative", help="what to avoid")
-    run.add_argument(
-        "--task",
-        choices=tasks.TASKS,
-        help="set up the shot for this, as its button does, before all other options",
-    )
-    run.add_argument(
-        "--matte",
-        action="append",
-        metavar="NAME[:luma|alpha][:add|subtract|intersect]",
-        help="what says where to generate, by name or id; repeat to combine",
-    )
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="GROUP.NAME=VALUE",
-        help="any setting; those of the group span say which frames the shot has",
-    )
-    run.add_argument("--model", help="model folder, or nano/vace, nano/i2v, nano/experts")
+    add_shot_options(run)
     run.add_argument("--engine", help="Python of the environment that runs the engine")
     run.add_argument(
         "--out",
@@ -155,43 +134,24 @@ def _ask(call: EngineCall) -> Any:
 
 def _read(options: argparse.Namespace) -> request.JobRequest:
     """The job that ``options`` ask for. Raises WanError."""
-    scene = _scene(options.scene)
+    if len(options.strip or []) != 1:
+        raise BadRequest(
+            f"{len(options.strip or [])} strips are named with --strip; this command takes one.",
+            "Name one, or use export or batch for several.",
+        )
+    scene, strip = shot.find_scene(options.scene), options.strip[0]
     if options.engine:
         preferences.get().python = options.engine
     if options.task:
-        tasks.set_up(scene, shot.find_plate(scene, options.strip), options.task)
+        tasks.set_up(scene, shot.find_plate(scene, strip), options.task)
     named = (
         ("prompt.text", options.prompt),
         ("prompt.negative", options.negative),
-        ("model.path", _model_path(options.model)),
+        ("model.path", model_path(options.model)),
     )
     settings = [(path, value) for path, value in named if value is not None]
-    overrides = request.Overrides([*settings, *_assignments(options.set)], options.matte or ())
-    return request.read(scene, options.strip, overrides, pair=options.with_and_without)
-
-
-def _scene(name: str | None) -> bpy.types.Scene:
-    if name is None:
-        return bpy.context.scene
-    if name not in bpy.data.scenes:
-        raise BadRequest(
-            f"The file has no scene {name!r}.",
-            f"Its scenes: {', '.join(scene.name for scene in bpy.data.scenes)}.",
-        )
-    return bpy.data.scenes[name]
-
-
-def _model_path(given: str | None) -> str | None:
-    """Absolute, but for a bundled model ("", "nano/experts")."""
-    return given if given is None or is_bundled(given) else str(Path(given).absolute())
-
-
-def _assignments(texts: list[str]) -> Iterator[tuple[str, str]]:
-    for text in texts:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise BadRequest(f"--set {text!r} has no '='.", "Write --set group.name=value.")
-        yield path, value
+    overrides = request.Overrides([*settings, *assignments(options.set)], options.matte or ())
+    return request.read(scene, strip, overrides, pair=options.with_and_without)
 
 
 def _check_savable(path: Path) -> None:

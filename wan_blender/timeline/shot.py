@@ -75,6 +75,18 @@ class ShotRequest:
         return cls(**{**data, "mattes": choices, "parts": parts, "span": Span(**data["span"])})
 
 
+def find_scene(name: str | None) -> bpy.types.Scene:
+    """The scene called ``name``, None for the active one. Raises BadRequest."""
+    if name is None:
+        return bpy.context.scene
+    if name not in bpy.data.scenes:
+        raise BadRequest(
+            f"The file has no scene {name!r}.",
+            f"Its scenes: {', '.join(scene.name for scene in bpy.data.scenes)}.",
+        )
+    return bpy.data.scenes[name]
+
+
 def read_shot(
     scene: bpy.types.Scene,
     strip: bpy.types.Strip | str | None = None,

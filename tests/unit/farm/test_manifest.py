@@ -102,16 +102,22 @@ def test_relative_paths_are_those_of_the_manifest():
         ('[[shots]]\nstrip = 3', 2, "expected text"),
         ('[[shots]]\nstrip = "A"\npriority = 9999', 3, "-1000 to 1000"),
         ('[[shots]]\nstrip = "A"\n[shots.settings.mask]\ngrow_px = 9999', 4, "9999"),
-        (
-            'matrix.seeds = "0-90000"\nmatrix.mask.grow_px = [1, 2]\n[[shots]]\nstrip = ""',
-            3,
-            "180,002",
-        ),
+        ('[matrix]\nseeds = "0-90000"\nshift = [1, 2]\n[[shots]]\nstrip = "A"', 3, "no setting"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_by_its_line(text, line, words):
     with pytest.raises(InvalidBatch, match=rf"batch\.toml, line {line}: .*{words}"):
         plan(text)
+
+
+def test_matrix_of_too_many_jobs_is_refused_before_it_is_made():
+    with pytest.raises(InvalidBatch, match=r"line 4: the matrix makes 180,002 jobs"):
+        plan("""
+            matrix.seeds = "0-90000"
+            matrix.mask.grow_px = [1, 2]
+            [[shots]]
+            strip = "A"
+        """)
 
 
 def test_broken_toml_and_text_are_told(tmp_path):

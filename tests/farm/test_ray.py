@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A batch on a Ray cluster of 127.0.0.1, which the tests start and stop. Engines are stubs: real
+processes that speak the protocol, without torch. Runs in the farm's environment, make test-farm."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from wan_blender.core import job as jobs
+from wan_blender.core import settings
+from wan_blender.core.result import find_result
+
+ray = pytest.importorskip("ray", reason="no Ray here; make farm-env")
+
+REPO = Path(__file__).parents[2]
+RAY = Path(sys.executable).with_name("ray")
+STUB = "tests.unit.stub_engine"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Nodes:
+    """A head without cores and nodes with one each, all processes of this test."""
+
+    def __init__(self) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self.folder = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp")  # short, for sockets
+        self.children = []
+        self.start("--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0",
+                   "--include-dashboard=false", f"--temp-dir={self.folder.name}")  # fmt: skip
+
+    def start(self, *words: str) -> subprocess.Popen:
+        child = subprocess.Popen(
+            [RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats",
+             "--object-store-memory=80000000", *words],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, "RAY_raylet_start_wait_time_s": "120"},
+        )  # fmt: skip
+        self.children.append(child)
+        return child
+
+    def join(self) -> subprocess.Popen:
+        return self.start(f"--address={self.address}", "--num-cpus=1")
+
+    def wait_for_head(self) -> None:
+        deadline = time.monotonic() + 60
+        port = int(self.address.rpartition(":")[2])
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.2)
+        pytest.fail("the head did not start")
+
+    @staticmethod
+    def kill(child: subprocess.Popen) -> None:
+        """The node with all that runs on it."""
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+    def close(self) -> None:
+        for child in reversed(self.children):
+            if child.poll() is None:
+                self.kill(child)
+        self.folder.cleanup()
+
+
+@pytest.fixture
+def nodes():
+    made = Nodes()
+    made.wait_for_head()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stub_python(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={REPO} exec "{sys.executable}" -m {STUB}\n')
+    python.chmod(0o755)
+    return python
+
+
+def make(folder: Path, prompt: str = "a kite") -> Path:
+    made = settings.Job(settings.Shot(width=8, height=8, frame_count=1), settings.Prompt(prompt))
+    (folder / jobs.PLATE).mkdir(parents=True)
+    (folder / jobs.PLATE / "000000.png").write_bytes(b"png")
+    return jobs.create(folder, made)
+
+
+def drive(batch: Path, nodes: Nodes, python: Path, *words: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "wan_blender.farm", "run", batch, "--ray", nodes.address,
+         "--python", python, "--cpus", "1", *map(str, words)],
+        cwd=REPO, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def outcomes(out: str) -> dict[str, list[str]]:
+    told: dict[str, list[str]] = {}
+    for line in out.splitlines():
+        data = json.loads(line)
+        told.setdefault(Path(data["job"]).name, []).append(data["outcome"])
+    return told
+
+
+def test_two_nodes_do_every_job_once(nodes, stub_python, tmp_path):
+    b = tmp_path / "b"
+    for number in range(12):
+        make(b / f"{number:02d}")
+    make(b / "bad", "fail")
+    nodes.join()
+    nodes.join()
+    child = drive(b, nodes, stub_python)
+    out, err = child.communicate(timeout=240)
+    told = outcomes(out)
+    assert told.pop("bad") == ["failed"], err
+    assert told == {f"{number:02d}": ["done"] for number in range(12)}, err
+    assert child.returncode == 1
+
+
+def test_node_that_is_killed_gives_its_job_to_one_that_joins(nodes, stub_python, tmp_path):
+    b = tmp_path / "b"
+    make(b / "slow", "slow")
+    first = nodes.join()
+    child = drive(b, nodes, stub_python)
+    while "slow" not in (line := child.stderr.readline()) and line:
+        pass
+    path = b / "slow" / "job.json"
+    path.write_text(path.read_text().replace('"slow"', '"quick"'))
+    nodes.kill(first)
+    nodes.join()
+    out, err = child.communicate(timeout=240)
+    assert outcomes(out) == {"slow": ["done"]}, err
+    assert find_result(b / "slow")
+
+
+def test_driver_that_is_killed_is_started_again(nodes, stub_python, tmp_path):
+    b = tmp_path / "b"
+    for number in range(4):
+        make(b / str(number), "a kite" if number else "slow")
+    nodes.join()
+    child = drive(b, nodes, stub_python)
+    while not find_result(b / "1") and child.poll() is None:
+        time.sleep(0.05)
+    child.kill()
+    child.communicate()
+    path = b / "0" / "job.json"
+    path.write_text(path.read_text().replace('"slow"', '"quick"'))
+    again = drive(b, nodes, stub_python)
+    out, err = again.communicate(timeout=240)
+    assert again.returncode == 0, err
+    assert outcomes(out)["0"] == ["done"]
+    assert all(find_result(b / str(number)) for number in range(4))
+
+
+def test_cluster_without_an_engine_is_told(nodes, stub_python, tmp_path):
+    make(tmp_path / "b" / "a")
+    child = drive(tmp_path / "b", nodes, stub_python, "--patience", 3)
+    out, err = child.communicate(timeout=120)
+    assert (child.returncode, out) == (1, "")
+    assert "No node offers an engine after 3 s" in err
+
+
+def test_address_without_a_cluster_is_told(stub_python, tmp_path):
+    make(tmp_path / "b" / "a")
+
+    class Nowhere:
+        address = f"127.0.0.1:{free_port()}"
+
+    child = drive(tmp_path / "b", Nowhere, stub_python)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 1
+    assert "There is no Ray cluster at 127.0.0.1" in err

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python -m wan_blender.farm plan|run|status|cancel|report: a batch on several engines
+
+plan FILE      what batch.toml asks for, without opening a .blend
+run DIR        the jobs of an exported batch, on this machine's engines or those of a Ray cluster
+status DIR     how its jobs are;  cancel DIR  stop and drop those that are not done
+report DIR     a page, CSV and JSON lines (by the engine)
+
+Exit codes: 0 done, 1 failed, 2 bad request, 75 busy, 130 cancelled. ``run`` prints a line of JSON
+for each job as it ends, and how far the engines are on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ..core import job as jobs
+from ..core.console import interrupts
+from ..core.errors import WanError, from_os_error
+from ..process.call import EngineCall
+from ..process.engine import find_python
+from . import driver, manifest
+from .engines import start_local
+from .status import count, list_jobs, read_status
+
+LOGS = ".logs"
+SHOW_S = 2.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except WanError as error:
+        print(f"{error.code}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wan_blender.farm",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    plan = commands.add_parser("plan", help="what a manifest asks for")
+    plan.add_argument("manifest", type=Path)
+    plan.set_defaults(command=_plan)
+    for command, about in ((_run, "run the jobs of a batch"), (_status, "how its jobs are"),
+                           (_cancel, "stop a batch"), (_report, "write its report")):  # fmt: skip
+        one = commands.add_parser(command.__name__[1:], help=about)
+        one.add_argument("batch", type=Path, help="folder of the batch")
+        one.set_defaults(command=command)
+        if command in (_run, _report):
+            one.add_argument("--python", default="", help="Python of the engine's environment")
+        if command is _run:
+            one.add_argument("--engines", type=int, default=1, help="of this machine; 1 by default")
+            one.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster that runs")
+            one.add_argument(
+                "--cpus", type=int, default=4, help="for each engine on nodes without a GPU"
+            )
+            one.add_argument(
+                "--patience", type=float, default=60.0, metavar="S",
+                help="how long to wait for a node while there is none",
+            )  # fmt: skip
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> int:
+    plan = manifest.read_manifest(options.manifest)
+    cells = [
+        {"job": cell.folder, "line": cell.shot.line, "strip": cell.shot.strip, **cell.varied}
+        for cell in plan.cells
+    ]
+    return _print({"shots": len(plan.shots), "jobs": len(cells), "cells": cells})
+
+
+def _run(options: argparse.Namespace) -> int:
+    folder = options.batch.absolute()
+    list_jobs(folder)
+    with driver.hold_batch(folder), interrupts() as stop:
+        if options.ray:
+            return _run_on_ray(folder, options, stop)
+        engines = start_local(max(1, options.engines), find_python(options.python), folder / LOGS)
+        try:
+            return _drive(driver.Driver(folder, engines, _tell), stop)
+        finally:
+            for engine in engines:
+                engine.stop()
+
+
+def _run_on_ray(folder: Path, options: argparse.Namespace, stop: threading.Event) -> int:
+    from .ray_engines import Cluster  # Ray lives in an environment of its own
+
+    with Cluster(options.ray, folder, options.python, max(1, options.cpus)) as cluster:
+        drive = driver.Driver(folder, [], _tell, cluster.look_for_more, options.patience)
+        return _drive(drive, stop)
+
+
+def _drive(drive: driver.Driver, stop: threading.Event) -> int:
+    """Run it with a view of the engines on stderr."""
+    ended = threading.Event()
+    view = threading.Thread(target=_show, args=(drive, ended), daemon=True)
+    view.start()
+    try:
+        return drive.run(stop)
+    finally:
+        ended.set()
+        view.join()
+        _show_once(drive)
+
+
+def _show(drive: driver.Driver, ended: threading.Event) -> None:
+    shown = ""
+    while not ended.wait(SHOW_S):
+        lines = "\n".join(driver.progress(drive))
+        if lines != shown:
+            shown = lines
+            _show_once(drive)
+
+
+def _show_once(drive: driver.Driver) -> None:
+    told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(drive.counts.items()))
+    lines = [*driver.progress(drive), f"{told or 'nothing done yet'}; {len(drive.queue)} wait"]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _tell(folder: str, outcome: str, error: dict[str, str]) -> None:
+    told: dict[str, Any] = {"job": folder, "outcome": outcome, "time": round(time.time(), 3)}
+    print(json.dumps(told | ({"error": error} if error else {})), flush=True)
+
+
+def _status(options: argparse.Namespace) -> int:
+    statuses = [read_status(path) for path in list_jobs(options.batch)]
+    listed = [
+        {"job": status.folder.name, "outcome": status.outcome, **status.error}
+        for status in statuses
+        if status.outcome != "done"
+    ]
+    return _print({"counts": count(statuses), "not_done": listed})
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    asked = 0
+    for path in list_jobs(options.batch):
+        if read_status(path).outcome in ("waiting", "running"):
+            try:
+                jobs.request_cancel(path)
+            except OSError as error:
+                raise from_os_error(error, "cancelling the batch") from error
+            asked += 1
+    return _print({"cancelled": asked})
+
+
+def _report(options: argparse.Namespace) -> int:
+    call = EngineCall(find_python(options.python), "report", str(options.batch.absolute()))
+    call.wait()
+    return _print(call.result())
+
+
+def _print(data: dict[str, Any]) -> int:
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
