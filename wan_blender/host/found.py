@@ -13,7 +13,9 @@ from pathlib import Path
 from ..core import job
 from ..core.errors import WanError
 from ..core.lock import is_claimed
+from ..core.result import RESULT
 from ..process.task import Task
+from ..timeline.place import is_missing
 from .jobs import LocalJob, read_folder
 
 FOUND_LIMIT = 50  # in one folder, the newest
@@ -50,6 +52,16 @@ class FoundJobs(Task):
         for root in roots:
             with contextlib.suppress(OSError):
                 self._found += read_open_ends(root)
+
+
+def open_ends(found: list[LocalJob], known: list[LocalJob], lost: bool) -> list[LocalJob]:
+    """Those of ``found`` that are not ``known`` and on no timeline; with ``lost`` also what was
+    placed and whose strip is gone from the open file."""
+    folders = {local.folder for local in known}
+    for local in found:
+        if lost and is_missing(local.placement, local.folder / RESULT):
+            local.placed = False
+    return [local for local in found if not local.placed and local.folder not in folders]
 
 
 def read_open_ends(root: Path) -> list[LocalJob]:

@@ -31,16 +31,15 @@ from ..core.errors import (
     from_dict,
 )
 from ..core.lock import Claim
-from ..core.result import RESULT
 from ..core.settings import Job, Shot
 from ..process.engine import EngineProcess, EngineState
 from ..process.task import Task
 from ..timeline.background import BackgroundExport
 from ..timeline.export import export
-from ..timeline.place import Placement, is_missing
+from ..timeline.place import Placement
 from ..timeline.shot import ShotRequest
 from . import pump
-from .found import FoundJobs
+from .found import FoundJobs, open_ends
 from .interface import in_a_window, in_the_middle_of, push_undo, redraw_sidebar
 from .jobs import LocalJob, Phase, begin, read_folder
 from .placing import place_result, require_result
@@ -163,11 +162,7 @@ class Session(Task):
         also for what was placed and is gone, and list it when it was read."""
 
         def take(found: list[LocalJob]) -> int:
-            known = {local.folder for local in self.jobs}
-            for local in found:
-                if lost and is_missing(local.placement, local.folder / RESULT):
-                    local.placed = False
-            new = [local for local in found if not local.placed and local.folder not in known]
+            new = open_ends(found, self.jobs, lost)
             self.jobs = new + self.jobs
             self._changed()
             return len(new)
