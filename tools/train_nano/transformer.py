@@ -8,6 +8,8 @@ x = (1 - sigma) clean + sigma noise, the model is fed 1000 sigma and answers noi
 from __future__ import annotations
 
 import itertools
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
-from .device import fast_products
+from .device import DEVICE, fast_products
 from .examples import FULL, IMAGE, LARGE, LARGE_IMAGE, MIDDLE, SHORT, ExamplePool
 from .latents import Codec
 from .stage import Stage
@@ -24,12 +26,16 @@ from .text import WIDTH
 SHIFT = 3.0
 BOUNDARY = 0.875  # sigma at which the high-noise expert hands over
 DROP_CAPTION = 0.1
+CARD_BATCH = 8 if DEVICE.type == "cuda" else 1
 # about 2100 tokens each
 BATCH = {IMAGE: 64, LARGE_IMAGE: 34, SHORT: 44, MIDDLE: 20, LARGE: 11, FULL: 6}
 KEPT_WEIGHT = 0.2  # of the loss where the source stays: it is pinned or pasted over anyway
 # of the loss where things are: their outlines are few cells, walls are many and hard to guess
 THING_WEIGHT = 6.0
+STRUCTURE_WEIGHT = 3.0  # where a wall with a structure is to be continued under the mask
 MIDDLE_LOGIT = -0.4  # of the noise levels that are gathered in the middle
+
+STILLS_UNTIL = 0.35  # of the budget: stills show what things look like at a third of the cost
 
 _STILLS = (IMAGE, LARGE_IMAGE, MIDDLE)
 _CLIPS = (LARGE_IMAGE, LARGE, MIDDLE, LARGE, IMAGE, MIDDLE, FULL, LARGE, SHORT)
@@ -67,12 +73,13 @@ def flow_loss(
 ) -> torch.Tensor:
     """Squared error of the velocity over one batch, mean; a tenth of the captions is dropped.
 
-    With a VACE context the cells that its mask keeps count `KEPT_WEIGHT`; cells full of things
-    count `THING_WEIGHT` times as much as those that show the wall.
+    With a VACE context the cells that its mask keeps count `KEPT_WEIGHT`, and those of a wall that
+    is to be continued `STRUCTURE_WEIGHT`; cells full of things count `THING_WEIGHT` times as much
+    as those that show the wall.
     """
     count = len(batch[0])
     dropped = torch.rand(count, 1, 1) < DROP_CAPTION
-    clean, condition, text, things, dropped, no_text = (
+    clean, condition, text, things, structured, dropped, no_text = (
         part.to(model.device) for part in (*batch, dropped, no_text)
     )
     text = torch.where(dropped, no_text, text)
@@ -93,7 +100,9 @@ def flow_loss(
             return_dict=False,
         )[0]
         masked = condition[:, 32:].amax(dim=1, keepdim=True)
-        weight = 1 - hinted * (1 - KEPT_WEIGHT) * (1 - masked)
+        told = masked * structured.view(-1, 1, 1, 1, 1)
+        weight = 1 + hinted * ((KEPT_WEIGHT - 1) * (1 - masked) + (STRUCTURE_WEIGHT - 1) * told)
+        weight = weight * (1 - things) + things * weight.clamp(max=1.0)
     else:
         found = model(torch.cat([noisy, condition], dim=1), timestep, text, return_dict=False)[0]
         weight = torch.ones_like(clean[:, :1])
@@ -142,7 +151,7 @@ def example_loss(
         wanted = _STILLS if stills else _CLIPS
         turns = [size for size in wanted if size in pool.chunks] or list(pool.chunks)
         size = turns[count % len(turns)]
-        batch = pool.batch(size, BATCH[size], rng)
+        batch = pool.batch(size, BATCH[size] * CARD_BATCH, rng)
         with fast_products():
             return flow_loss(model, batch, no_text, sigma_range)
 
@@ -159,10 +168,11 @@ def train_transformer(
     sigma_range: tuple[float, float] = (0.0, 1.0),
     stills_until: float = 0.0,
     helpers: int = 0,
-) -> torch.nn.Module:
-    """Train `model` (or go on) on the examples of its kind and return its EMA."""
-    torch.manual_seed(seed)
-    stage = Stage(name, model, folder, minutes, rate)
+    wall_minutes: float = math.inf,
+) -> Stage:
+    """Train `model` (or go on) on the examples of its kind; what to keep is the stage's EMA."""
+    stage = Stage(name, model, folder, minutes, rate, wall_minutes=wall_minutes)
+    torch.manual_seed(seed + stage.count)  # one that goes on draws new noise
     kind = "image" if isinstance(model, WanTransformer3DModel) else "vace"
     stage.train(
         example_loss,
@@ -173,27 +183,31 @@ def train_transformer(
         seed=seed,
         helpers=helpers,
     )
-    return stage.ema
+    return stage
 
 
-def train_variant(name: str, folder: Path, minutes: float, helpers: int = 1) -> None:
+def train_variant(
+    name: str, folder: Path, minutes: float, helpers: int = 1, wall_minutes: float = math.inf
+) -> bool:
     """Train "vace", or from its weights "image" or "low" (the low-noise expert).
 
-    "vace" starts from nothing, or from an adopted model where there is one.
+    "vace" starts from nothing, or from an adopted model where there is one. It stops after
+    `wall_minutes`, to go on when it is called again; True when `minutes` are spent.
     """
+    spent = {"helpers": helpers, "wall_minutes": wall_minutes}
     if name == "vace":
         adopted = (folder / name).is_dir()
         kind = WanVACETransformer3DModel
         model = kind.from_pretrained(folder / name).float() if adopted else new_vace()
         rate = 1e-3 if adopted else 2.5e-3  # a model that knows its trade forgets it at the latter
         trained = train_transformer(
-            name, model, folder, minutes, rate, 4, stills_until=0.35, helpers=helpers
+            name, model, folder, minutes, rate, 4, stills_until=STILLS_UNTIL, **spent
         )
     else:
         start = WanVACETransformer3DModel.from_pretrained(folder / "vace").float()
         if name == "image":
             model = image_from_vace(start)
-            trained = train_transformer(name, model, folder, minutes, 1.5e-3, 5, helpers=helpers)
+            trained = train_transformer(name, model, folder, minutes, 1.5e-3, 5, **spent)
         else:
             trained = train_transformer(
                 name,
@@ -203,9 +217,22 @@ def train_variant(name: str, folder: Path, minutes: float, helpers: int = 1) -> 
                 6e-4,
                 6,
                 sigma_range=(0.0, BOUNDARY),
-                helpers=helpers,
+                **spent,
             )
-    trained.save_pretrained(folder / name)
+    save_whole(trained.ema, folder / name)
+    return trained.progress >= 1.0
+
+
+def save_whole(model: torch.nn.Module, place: Path) -> None:
+    """`save_pretrained` that a kill at any moment leaves whole, old or new."""
+    partial, old = place.with_name(f"{place.name}.partial"), place.with_name(f"{place.name}.old")
+    for rest in (partial, old):
+        shutil.rmtree(rest, ignore_errors=True)
+    model.save_pretrained(partial)
+    if place.is_dir():
+        place.replace(old)
+    partial.replace(place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def image_from_vace(start: WanVACETransformer3DModel) -> WanTransformer3DModel:
