@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--helpers", type=int, default=1, help="more processes on the weights")
     parser.add_argument("--share", type=float, default=1.0, help="report: share of the clips")
-    parser.add_argument("--only", default="", help="report: one measure, such as structure")
+    parser.add_argument("--only", default="", help="report: measures, such as structure,bridge")
     parser.add_argument("--of", type=Path, default=TARGET, help="report: the models to measure")
     parser.add_argument("--scale", type=float, default=1.0, help="course: of its budgets")
     parser.add_argument("--frames", type=int, default=17)

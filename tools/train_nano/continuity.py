@@ -255,9 +255,9 @@ def words_alone(
             sight = look(clip[len(clip) // 2])
             hue.append(sight is not None and sight.colour == scene.shapes[0].colour)
             kind.append(sight is not None and sight.kind == scene.shapes[0].kind)
-            rows.append([clip])
+            rows.append(clip)
     if sheet:
-        write_sheet(sheet, [[row[0] for row in rows[at : at + 3]] for at in range(0, 24, 3)])
+        write_sheet(sheet, [rows[at : at + 3] for at in range(0, min(len(rows), 24), 3)])
     return [
         share(f"text to video without a mask: hue right, {clips} prompts", hue, 90),
         share(f"text to video without a mask: shape right, {clips} prompts", kind, 75),

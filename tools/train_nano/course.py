@@ -61,7 +61,7 @@ def _train(name: str, folder: Path, budget: float, end: float, helpers: int) -> 
     makers = 0 if wanted <= 0 else max(1, (os.cpu_count() or 2) // 2) if _on_card() else 1
     spawn = torch.multiprocessing.get_context("spawn")
     team = [
-        spawn.Process(target=_make, daemon=True, args=(folder, kind, left, at, makers))
+        spawn.Process(target=_make, daemon=True, args=(folder, kind, left, at, makers, MOST[kind]))
         for at in range(makers)
     ]
     for maker in team:
@@ -77,9 +77,9 @@ def _train(name: str, folder: Path, budget: float, end: float, helpers: int) -> 
     return spent
 
 
-def _make(folder: Path, kind: str, minutes: float, maker: int, makers: int) -> None:
+def _make(folder: Path, kind: str, minutes: float, maker: int, makers: int, most: int) -> None:
     torch.set_num_threads(1)
-    make_examples(folder, kind, minutes, maker=maker, makers=makers, most=MOST[kind])
+    make_examples(folder, kind, minutes, maker=maker, makers=makers, most=most)
 
 
 def _on_card() -> bool:

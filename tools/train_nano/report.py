@@ -217,7 +217,7 @@ def report(
     folder: Path, size: tuple[int, int, int], share: float, sheets: Path, only: str = ""
 ) -> list[Figure]:
     """All figures that the shipped variants allow; `share` scales the number of clips, `only` names
-    one measure, such as "structure"."""
+    measures, such as "structure,bridge"."""
 
     def count(full: int) -> int:
         return max(BATCH, round(full * share / BATCH) * BATCH)
@@ -225,7 +225,9 @@ def report(
     figures = []
     for variant, measure, clips in MEASURES:
         name = measure.__name__
-        if only not in ("", name) or not (folder / variant / "model_index.json").exists():
+        if (only and name not in only.split(",")) or not (
+            folder / variant / "model_index.json"
+        ).exists():
             continue
         sampler = shipped_sampler(variant, folder)
         found = measure(sampler, size, count(clips), sheets / f"{variant}_{name}.png")

@@ -191,8 +191,8 @@ def train_variant(
 ) -> bool:
     """Train "vace", or from its weights "image" or "low" (the low-noise expert).
 
-    "vace" starts from nothing, or from an adopted model where there is one. It stops after
-    `wall_minutes`, to go on when it is called again; True when `minutes` are spent.
+    "vace" starts from nothing; where there are adopted models, it and "image" start from those.
+    Stops after `wall_minutes`, to go on when it is called again; True when `minutes` are spent.
     """
     spent = {"helpers": helpers, "wall_minutes": wall_minutes}
     if name == "vace":
@@ -206,8 +206,13 @@ def train_variant(
     else:
         start = WanVACETransformer3DModel.from_pretrained(folder / "vace").float()
         if name == "image":
-            model = image_from_vace(start)
-            trained = train_transformer(name, model, folder, minutes, 1.5e-3, 5, **spent)
+            adopted = (folder / name).is_dir()
+            kind = WanTransformer3DModel
+            model = (
+                kind.from_pretrained(folder / name).float() if adopted else image_from_vace(start)
+            )
+            rate = 1e-3 if adopted else 1.5e-3
+            trained = train_transformer(name, model, folder, minutes, rate, 5, **spent)
         else:
             trained = train_transformer(
                 name,
