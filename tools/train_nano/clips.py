@@ -33,12 +33,12 @@ class Example:
 
 
 def draw_example(rng: np.random.Generator, frames: int, height: int, width: int) -> Example:
-    """Replace an object 36 %, remove one or fill a wall 24 %, generate everything 12 %, mend what a
-    mask has cut 10 %, restyle 6 %, extend or bridge 12 % (of clips; of stills the first two)."""
+    """Replace an object, remove one or fill a wall, generate everything, mend what a mask has cut,
+    restyle; three in ten clips extend or bridge what there is."""
     size = (frames, height, width)
     tasks = {_replace: 0.36, _remove: 0.24, _invent: 0.12, _mend: 0.10, _restyle: 0.06}
     if frames > 1:
-        tasks[_continue] = 0.12
+        tasks[_continue] = 0.38
     shares = np.array(list(tasks.values()))
     task = list(tasks)[int(rng.choice(len(tasks), p=shares / shares.sum()))]
     return task(rng, size)

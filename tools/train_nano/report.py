@@ -225,9 +225,8 @@ def report(
     figures = []
     for variant, measure, clips in MEASURES:
         name = measure.__name__
-        if (only and name not in only.split(",")) or not (
-            folder / variant / "model_index.json"
-        ).exists():
+        shipped = (folder / variant / "model_index.json").exists()
+        if not shipped or (only and name not in only.split(",")):
             continue
         sampler = shipped_sampler(variant, folder)
         found = measure(sampler, size, count(clips), sheets / f"{variant}_{name}.png")
