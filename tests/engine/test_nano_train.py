@@ -150,6 +150,22 @@ def test_losses_are_computed_where_the_model_is():
         loss.backward()
 
 
+def test_only_restyles_start_from_what_is_still_their_source():
+    torch.manual_seed(0)
+    clean, source = torch.randn(2, 4, 16, 2, 8, 8)
+    masks = torch.ones(4, 64, 2, 8, 8)
+    source[1] = 0.3  # blanked
+    masks[2, :, :, 4:] = 0  # a matte
+    condition = torch.cat([torch.zeros_like(source), source, masks], dim=1)
+    sigma = torch.full((4, 1, 1, 1, 1), 0.6)
+    sigma[3] = 0.95
+    start = transformer.still_source(clean, condition, sigma)
+    share = (start[0] - clean[0]) / (source[0] - clean[0])
+    assert 0 < share.mean() < 1
+    assert share.std() < 1e-3
+    assert torch.equal(start[1:], clean[1:])
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 0.875)])
 def test_noise_levels_cover_their_range_and_gather_in_the_middle(low, high):
     torch.manual_seed(0)
