@@ -218,9 +218,8 @@ def train_variant(
         adopted = (folder / name).is_dir()
         kind = WanVACETransformer3DModel
         model = kind.from_pretrained(folder / name).float() if adopted else new_vace()
-        rate = (
-            1.5e-3 if adopted else 2.5e-3
-        )  # a model that knows its trade forgets it at the latter
+        # a model that knows its trade forgets it at the rate of one that starts
+        rate = 1.5e-3 if adopted else 2.5e-3
         trained = train_transformer(
             name, model, folder, minutes, rate, 4, stills_until=STILLS_UNTIL, **spent
         )
