@@ -108,6 +108,7 @@ def test_stage_stops_at_its_deadline_and_has_more_to_do(tmp_path):
 def test_course_goes_on_where_its_last_call_stopped(work, tmp_path, monkeypatch):
     folder = tmp_path / "course"
     shutil.copytree(work, folder, ignore=shutil.ignore_patterns("*.pt"))
+    (folder / "adopted").touch()
     monkeypatch.setattr(course, "MOST", {"vace": 1, "image": 1})
     monkeypatch.setattr(course, "_FIRST", 1)
     monkeypatch.setattr(course, "BUDGETS", {"vace": 5.0})
@@ -127,6 +128,10 @@ def test_save_that_fails_leaves_the_old_model_whole(work, tmp_path):
     model.save_pretrained = lambda partial: (partial.mkdir(), 1 / 0)
     with pytest.raises(ZeroDivisionError):
         transformer.save_whole(model, place)
+    assert (place / "diffusion_pytorch_model.safetensors").read_bytes() == before
+    Stage("vace", torch.nn.Linear(4, 4), tmp_path, 1.0, 1e-3).save()  # beside what was left
+    place.replace(tmp_path / "vace.old")  # killed between the two renames
+    transformer.restore(place)
     assert (place / "diffusion_pytorch_model.safetensors").read_bytes() == before
 
 

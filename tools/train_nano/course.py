@@ -38,8 +38,9 @@ def train_course(
     clips, which goes to `figures.json`.
     """
     end = time.monotonic() + 60 * minutes * (2 / 3 if share else 1)
-    if not (folder / "vace").is_dir():
+    if not (folder / "adopted").exists():
         adopt(folder)
+        (folder / "adopted").touch()
     done = False
     for name, budget in BUDGETS.items():
         done = _train(name, folder, budget * scale, end, helpers)

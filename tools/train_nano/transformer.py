@@ -214,6 +214,7 @@ def train_variant(
     Stops after `wall_minutes`, to go on when it is called again; True when `minutes` are spent.
     """
     spent = {"helpers": helpers, "wall_minutes": wall_minutes}
+    restore(folder / name)
     if name == "vace":
         adopted = (folder / name).is_dir()
         kind = WanVACETransformer3DModel
@@ -249,15 +250,29 @@ def train_variant(
 
 
 def save_whole(model: torch.nn.Module, place: Path) -> None:
-    """`save_pretrained` that a kill at any moment leaves whole, old or new."""
-    partial, old = place.with_name(f"{place.name}.partial"), place.with_name(f"{place.name}.old")
-    for rest in (partial, old):
-        shutil.rmtree(rest, ignore_errors=True)
-    model.save_pretrained(partial)
+    """`save_pretrained` that a kill at any moment leaves whole, old or new.
+
+    Folders cannot be exchanged in one step: between the two renames there is only `.old`, from
+    which `restore` makes good.
+    """
+    new, old = place.with_name(f"{place.name}.new"), place.with_name(f"{place.name}.old")
+    restore(place)
+    shutil.rmtree(new, ignore_errors=True)
+    model.save_pretrained(new)
     if place.is_dir():
         place.replace(old)
-    partial.replace(place)
+    new.replace(place)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(place: Path) -> None:
+    """Undo what a kill left of `save_whole`."""
+    old = place.with_name(f"{place.name}.old")
+    if old.is_dir():
+        if place.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.replace(place)
 
 
 def image_from_vace(start: WanVACETransformer3DModel) -> WanTransformer3DModel:
