@@ -110,15 +110,14 @@ def structure(
         for rank, (what, value) in enumerate(values.items())
     ]
     near = np.mean([psnr(clip[mask > 0.5], truth[mask > 0.5]) for _, truth, mask, clip in drawn])
+    seam, step = (
+        "seam: step at the mask's edge beyond the wall's own",
+        f"{np.mean(steps):.1f} of 255",
+    )
     return [
         *figures,
         Figure("such walls in the mask, PSNR", f"{near:.1f} dB", "", None),
-        Figure(
-            "seam: step at the mask's edge beyond the wall's own",
-            f"{np.mean(steps):.1f} of 255",
-            "",
-            None,
-        ),
+        Figure(seam, step, "", None),
     ]
 
 

@@ -25,7 +25,7 @@ from .transformer import train_variant
 
 # minutes of work on one core, or on a card
 BUDGETS = {"vace": 60.0, "image": 12.0, "low": 8.0}
-MOST = {"vace": 240, "image": 32}  # chunks of examples
+MOST = {"vace": 600, "image": 96}  # chunks of examples
 _FIRST = 8  # chunks to begin with
 
 

@@ -109,7 +109,7 @@ def random_shape(
 ) -> Shape:
     """A random shape whose motion suits a clip of `frames` frames; fixed words where given.
 
-    A third of those that do not shine have a pattern.
+    Half of those that do not shine have a pattern.
     """
     kind = kind or str(rng.choice(KINDS))
     colour = colour or str(rng.choice(list(HUES)))
@@ -139,15 +139,12 @@ def random_shape(
         rng.uniform(0.82, 1.0),
         rng.uniform(0.80, 1.0),
     )
-    shiny = bool(rng.random() < 0.3)
-    if pattern is None:
-        drawn = str(rng.choice(PATTERNS, p=(0.66, 0.17, 0.17)))
-        pattern = "" if shiny else drawn
+    shiny, pattern = _finish(rng, pattern)
     return Shape(
         kind,
         colour,
         size,
-        shiny and not pattern,
+        shiny,
         float(radius),
         centre,
         travel,
@@ -158,6 +155,15 @@ def random_shape(
         rgb,
         pattern,
     )
+
+
+def _finish(rng: np.random.Generator, pattern: str | None) -> tuple[bool, str]:
+    """Does it shine, and what pattern has it? Never both."""
+    shiny = bool(rng.random() < 0.3)
+    if pattern is None:
+        drawn = str(rng.choice(PATTERNS, p=(0.5, 0.25, 0.25)))
+        pattern = "" if shiny else drawn
+    return shiny and not pattern, pattern
 
 
 def random_scene(rng: np.random.Generator, frames: int) -> Scene:
