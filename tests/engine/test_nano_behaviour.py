@@ -10,7 +10,8 @@ import pytest
 
 from tests.engine.folders import make_job
 from tools.train_nano.backgrounds import Background
-from tools.train_nano.report import shipped_sampler, split
+from tools.train_nano.continuity import structure
+from tools.train_nano.report import MEASURES, reconstruction, shipped_sampler, speed, split
 from tools.train_nano.vision import colour_of, look, vivid
 from tools.train_nano.world import Scene, Shape, render
 from wan_blender.core import job as jobs
@@ -119,3 +120,19 @@ def test_darker_mask_changes_less(tmp_path):
 
 def test_run_that_resumes_at_the_wrong_sigma_leaves_more_grain():
     assert split(shipped_sampler("vace"), (9, 64, 64), clips=4).met
+
+
+@pytest.mark.parametrize(
+    ("variant", "measure"),
+    [row[:2] for row in MEASURES if row[0] != "experts" and row[1] not in (reconstruction, speed)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_figure_of_the_report_is_measured(variant, measure, tmp_path):
+    found = measure(shipped_sampler(variant), (9, 64, 64), 4, tmp_path / "sheet.png")
+    for figure in found if isinstance(found, list) else [found]:
+        assert np.isfinite(float(figure.measured.split()[0]))
+
+
+def test_walls_run_on_under_the_mask():
+    figures = structure(shipped_sampler("vace"), (9, 96, 96), clips=8)
+    assert float(figures[0].measured) > 0.6

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tools.train_nano import drafts, examples, text, transformer, vae
+from tools.train_nano import course, drafts, examples, text, transformer, vae
 from tools.train_nano.clips import draw_example
+from tools.train_nano.continuity import edge_step
 from tools.train_nano.latents import Codec
+from tools.train_nano.masks import free_mask, other_frames, over_groups
 from tools.train_nano.muon import orthogonalised
 from tools.train_nano.sample import Sampler
 from tools.train_nano.ship import adopt, ship
 from tools.train_nano.stage import Stage
 from tools.train_nano.text import random_captions
-from tools.train_nano.vision import look, moved
+from tools.train_nano.vision import look, moved, pattern_of
 from tools.train_nano.world import DIRECTIONS, HUES, KINDS, Scene, random_shape, render
 
 SIZE = (9, 64, 64)
@@ -95,6 +98,43 @@ def test_stage_resumes_where_it_was_stopped(tmp_path):
     assert torch.equal(second.model.weight, first.model.weight)
 
 
+def test_stage_stops_at_its_deadline_and_has_more_to_do(tmp_path):
+    stage = Stage("line", torch.nn.Linear(4, 4), tmp_path, 1.0, 1e-3, wall_minutes=0.0)
+    assert list(stage) == []
+    assert stage.progress < 1.0
+    assert stage.path.exists()
+
+
+def test_course_goes_on_where_its_last_call_stopped(work, tmp_path, monkeypatch):
+    folder = tmp_path / "course"
+    shutil.copytree(work, folder, ignore=shutil.ignore_patterns("*.pt"))
+    (folder / "adopted").touch()
+    monkeypatch.setattr(course, "MOST", {"vace": 1, "image": 1})
+    monkeypatch.setattr(course, "_FIRST", 1)
+    monkeypatch.setattr(course, "BUDGETS", {"vace": 5.0})
+    counts = []
+    for _ in range(2):
+        assert not course.train_course(folder, 0.05, helpers=0)
+        counts.append(torch.load(folder / "vace.pt", weights_only=True)["count"])
+    assert 0 < counts[0] < counts[1]
+    assert course.train_course(folder, 0.05, scale=1e-6, helpers=0)
+
+
+def test_save_that_fails_leaves_the_old_model_whole(work, tmp_path):
+    model = transformer.WanVACETransformer3DModel.from_pretrained(work / "vace")
+    place = tmp_path / "vace"
+    transformer.save_whole(model, place)
+    before = (place / "diffusion_pytorch_model.safetensors").read_bytes()
+    model.save_pretrained = lambda partial: (partial.mkdir(), 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        transformer.save_whole(model, place)
+    assert (place / "diffusion_pytorch_model.safetensors").read_bytes() == before
+    Stage("vace", torch.nn.Linear(4, 4), tmp_path, 1.0, 1e-3).save()  # beside what was left
+    place.replace(tmp_path / "vace.old")  # killed between the two renames
+    transformer.restore(place)
+    assert (place / "diffusion_pytorch_model.safetensors").read_bytes() == before
+
+
 def test_losses_are_computed_where_the_model_is():
     """On torch's device without storage, which refuses to mix with the processor as a card does."""
     there = torch.device("meta")
@@ -104,6 +144,7 @@ def test_losses_are_computed_where_the_model_is():
         torch.zeros(2, 96, 2, 8, 8),
         torch.zeros(2, text.MAX_LENGTH, text.WIDTH),
         torch.zeros(2, 1, 2, 8, 8),
+        torch.ones(2),
     )
     losses = [
         transformer.flow_loss(model, batch, torch.zeros(1, text.MAX_LENGTH, text.WIDTH)),
@@ -112,6 +153,22 @@ def test_losses_are_computed_where_the_model_is():
     for loss in losses:
         assert loss.device == there
         loss.backward()
+
+
+def test_only_restyles_start_from_what_is_still_their_source():
+    torch.manual_seed(0)
+    clean, source = torch.randn(2, 4, 16, 2, 8, 8)
+    masks = torch.ones(4, 64, 2, 8, 8)
+    source[1] = 0.3  # blanked
+    masks[2, :, :, 4:] = 0  # a matte
+    condition = torch.cat([torch.zeros_like(source), source, masks], dim=1)
+    sigma = torch.full((4, 1, 1, 1, 1), 0.6)
+    sigma[3] = 0.95
+    start = transformer.still_source(clean, condition, sigma)
+    share = (start[0] - clean[0]) / (source[0] - clean[0])
+    assert 0 < share.mean() < 1
+    assert share.std() < 1e-3
+    assert torch.equal(start[1:], clean[1:])
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.0, 0.875)])
@@ -135,6 +192,70 @@ def test_example_source_equals_target_outside_the_mask():
         if example.source is not None:
             kept = example.mask <= 0.5
             assert np.array_equal(example.source[kept], example.target[kept])
+
+
+def test_two_makers_share_the_numbers_and_one_alone_fills_the_gaps(work, tmp_path):
+    for part in ("vae", "tokenizer", "text_encoder"):
+        shutil.copytree(work / part, tmp_path / part)
+    options = {"sizes": ((1, 32, 32),), "minutes": 1.0, "most": 4}
+    examples.make_examples(tmp_path, "vace", maker=1, makers=2, **options)
+    place = tmp_path / "examples" / "vace"
+    first = {path.name: path.stat().st_mtime_ns for path in place.iterdir()}
+    assert sorted(examples.read_name(Path(name))[1] for name in first) == [1, 3]
+    examples.make_examples(tmp_path, "vace", **options)
+    assert len(list(place.iterdir())) == 4
+    assert all((place / name).stat().st_mtime_ns == made for name, made in first.items())
+
+
+@pytest.mark.parametrize("mask_of", [free_mask, other_frames])
+def test_masks_leave_something_to_see_and_something_to_make(mask_of):
+    for seed in range(40):
+        mask = mask_of(np.random.default_rng(seed), *SIZE)
+        assert mask.shape == SIZE
+        assert 0 < mask.mean() < 1
+
+
+def test_mask_over_groups_is_the_largest_of_the_frames_that_share_a_latent():
+    mask = np.random.default_rng(0).random(SIZE).astype(np.float32)
+    grouped = over_groups(mask)
+    assert np.array_equal(grouped[0], mask[0])
+    for start in (1, 5):
+        assert all(
+            np.array_equal(grouped[start + i], mask[start : start + 4].max(0)) for i in range(4)
+        )
+
+
+def test_edge_step_is_the_step_that_was_added_under_the_mask():
+    truth = np.random.default_rng(0).random((2, 16, 16, 3)) * 0.2 + 0.1
+    inside = np.zeros((2, 16, 16), bool)
+    inside[:, 4:12, 4:12] = True
+    assert edge_step(truth, truth, inside) == 0
+    assert edge_step(truth + 0.6 * inside[..., None], truth, inside) > 100
+
+
+def test_sampler_that_starts_late_stays_near_the_plate(work):
+    model = transformer.WanVACETransformer3DModel.from_pretrained(work / "vace")
+    sampler = Sampler(Codec.load(work), model)
+    source = render(text.random_scene(np.random.default_rng(3), 9), *SIZE)
+    mask = np.ones(SIZE, np.float32)
+    near, far = (
+        sampler.inpaint(["a red ball"], [source], [mask], 1, strength=strength, steps=2)[0]
+        for strength in (0.02, 1.0)
+    )
+    truth = sampler.codec.decode(sampler.plate([source], [mask]).latents)[0]
+    truth = (truth.permute(1, 2, 3, 0).numpy() + 1) / 2
+    assert np.abs(near - truth).mean() < 0.5 * np.abs(far - truth).mean()
+
+
+@pytest.mark.parametrize("pattern", ["striped", "checked"])
+def test_vision_sees_the_pattern_that_was_rendered(pattern):
+    for seed, kind in enumerate(KINDS * 2):
+        rng = np.random.default_rng(seed)
+        shape = random_shape(rng, 1, kind=kind, pattern=pattern)
+        ground = text.random_scene(rng, 1).background
+        frame = render(Scene(ground, (shape,)), 1, 128, 128)[0]
+        assert f" {pattern} {kind}" in shape.phrase()
+        assert pattern_of(frame) == pattern
 
 
 @pytest.mark.parametrize("kind", KINDS)

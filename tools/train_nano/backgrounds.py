@@ -23,6 +23,7 @@ TONES = {
     "pale pink": (340, 0.18, 0.90),
 }
 TEXTURES = ("plain", "gradient", "striped", "checked", "cloudy", "speckled", "woven")
+STRUCTURED = ("striped", "checked", "woven")  # what is seen of them tells the rest
 _PANS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 
 
@@ -47,9 +48,12 @@ class Background:
         return f"a {self.tone} {texture}{self.place}"
 
 
-def random_background(rng: np.random.Generator, frames: int) -> Background:
-    """A wall, floor or cloth; a quarter of them pan."""
-    texture = str(rng.choice(TEXTURES, p=(0.22, 0.18, 0.16, 0.14, 0.12, 0.08, 0.10)))
+def random_background(
+    rng: np.random.Generator, frames: int, texture: str | None = None
+) -> Background:
+    """A wall, floor or cloth; a quarter of them pan. A fixed texture where one is given."""
+    drawn = str(rng.choice(TEXTURES, p=(0.22, 0.18, 0.16, 0.14, 0.12, 0.08, 0.10)))
+    texture = texture or drawn
     tone = str(rng.choice(list(TONES)))
     hue, saturation, value = TONES[tone]
     value = float(np.clip(value + rng.uniform(-0.05, 0.05), 0.05, 1.0))
@@ -95,7 +99,7 @@ def _turned(ground: Background, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarra
     return c * x + s * y, c * y - s * x
 
 
-def _square_wave(u: np.ndarray, period: float, unit: int) -> np.ndarray:
+def square_wave(u: np.ndarray, period: float, unit: float) -> np.ndarray:
     """0/1 stripes with one-pixel edges: a triangle wave, steepened and clipped."""
     triangle = np.abs((u / period) % 1.0 - 0.5) - 0.25
     return np.clip(triangle * period * unit + 0.5, 0.0, 1.0)
@@ -112,13 +116,13 @@ def _gradient(ground: Background, x: np.ndarray, y: np.ndarray, unit: int) -> np
 
 def _striped(ground: Background, x: np.ndarray, y: np.ndarray, unit: int) -> np.ndarray:
     u, _ = _turned(ground, x, y)
-    return _square_wave(u + ground.phase, ground.period, unit)
+    return square_wave(u + ground.phase, ground.period, unit)
 
 
 def _checked(ground: Background, x: np.ndarray, y: np.ndarray, unit: int) -> np.ndarray:
     u, v = _turned(ground, x, y)
-    a = _square_wave(u + ground.phase, ground.period * 1.4, unit)
-    b = _square_wave(v + ground.phase, ground.period * 1.4, unit)
+    a = square_wave(u + ground.phase, ground.period * 1.4, unit)
+    b = square_wave(v + ground.phase, ground.period * 1.4, unit)
     return a + b - 2 * a * b
 
 
@@ -127,7 +131,7 @@ def _woven(ground: Background, x: np.ndarray, y: np.ndarray, unit: int) -> np.nd
     period = ground.period * 0.5
     a = 0.5 + 0.5 * np.sin(2 * np.pi * u / period)
     b = 0.5 + 0.5 * np.sin(2 * np.pi * v / period)
-    over = _square_wave(u + v, 2 * period, unit)
+    over = square_wave(u + v, 2 * period, unit)
     return a * over + b * (1 - over)
 
 

@@ -7,6 +7,7 @@ One process draws and encodes (`make_examples`), another trains and picks up wha
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -21,12 +22,9 @@ CHUNK = 16
 Size = tuple[int, int, int]  # frames, height, width
 IMAGE, LARGE_IMAGE = (1, 96, 96), (1, 128, 128)
 SHORT, MIDDLE, LARGE, FULL = (9, 64, 64), (9, 96, 96), (9, 128, 128), (17, 128, 128)
-# Of 28 chunks; stills are cheap to make and show best what things look like.
-_TURNS = (
-    *(LARGE_IMAGE, LARGE_IMAGE, LARGE, LARGE_IMAGE, LARGE_IMAGE, IMAGE, MIDDLE) * 3,
-    *(LARGE_IMAGE, LARGE_IMAGE, LARGE, LARGE_IMAGE, IMAGE, SHORT, FULL),
-)
-SEED = 3
+# Stills are cheap to make and show best what things look like; only clips can be bridged.
+_TURNS = (LARGE_IMAGE, LARGE, IMAGE, MIDDLE, SHORT, FULL)
+SEED = 5
 
 
 def read_name(path: Path) -> tuple[Size, int]:
@@ -47,17 +45,27 @@ def _draw(size: Size, number: int) -> tuple[list[Example], np.random.Generator]:
 
 
 def make_examples(
-    folder: Path, kind: str, minutes: float, sizes: tuple[Size, ...] = _TURNS
+    folder: Path,
+    kind: str,
+    minutes: float,
+    sizes: tuple[Size, ...] = _TURNS,
+    maker: int = 0,
+    makers: int = 1,
+    most: int = 1 << 20,
 ) -> None:
-    """Add chunks of `kind` ("vace" or "image") to those there are, for `minutes` of wall clock."""
+    """Add chunks of `kind` ("vace" or "image") to those there are, for `minutes` of wall clock or
+    until there are `most`. Several `makers` share the numbers; `maker` is which one this is."""
     codec = Codec.load(folder)
     place = folder / "examples" / kind
     place.mkdir(parents=True, exist_ok=True)
     blanks = {size: codec.encode(torch.zeros(1, 3, *size)) for size in set(sizes)}
     sizes = tuple(size for size in sizes if kind == "vace" or size[0] > 1)
-    number = len(list(place.glob("*.safetensors")))
-    end = time.monotonic() + 60 * minutes
-    while time.monotonic() < end:
+    made = {read_name(path)[1] for path in place.glob("*.safetensors")}
+    numbers = (number for number in range(maker, most, makers) if number not in made)
+    end, parent = time.monotonic() + 60 * minutes, os.getppid()
+    for number in numbers:
+        if time.monotonic() > end or os.getppid() != parent:
+            break
         size = sizes[number % len(sizes)]
         examples, rng = _draw(size, number)
         if kind == "vace":
@@ -72,11 +80,11 @@ def make_examples(
                 "condition": condition.half(),
                 "text": codec.text([example.caption for example in examples]).half(),
                 "things": latent_cells(np.stack([example.things for example in examples])).half(),
+                "structured": torch.tensor([float(example.structured) for example in examples]),
             },
             partial,
         )
         partial.replace(partial.with_suffix(".safetensors"))
-        number += 1
 
 
 def _for_vace(
@@ -109,7 +117,7 @@ def _for_image(
     for target in targets:
         known = torch.zeros(target.shape[1])
         known[0] = 1.0
-        if rng.random() < 0.15:
+        if rng.random() < 0.4:
             known[-1] = 1.0
         conditions.append(image_condition(codec, target[None], known))
     return codec.encode(targets), torch.cat(conditions)
@@ -131,11 +139,12 @@ class ExamplePool:
             self.seen.add(path)
 
     def batch(self, size: Size, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-        """Targets (B, 16, t, h, w), conditions (B, 96 or 20, t, h, w), text (B, L, D), and how
-        much of each cell things cover (B, 1, t, h, w), float32."""
+        """Targets (B, 16, t, h, w), conditions (B, 96 or 20, t, h, w), text (B, L, D), how much
+        of each cell things cover (B, 1, t, h, w), and whether the wall can be continued (B,),
+        float32."""
         chunks = self.chunks[size]
         rows = [(chunks[rng.integers(len(chunks))], int(rng.integers(CHUNK))) for _ in range(count)]
         return tuple(
             torch.stack([chunk[name][row] for chunk, row in rows]).float()
-            for name in ("target", "condition", "text", "things")
+            for name in ("target", "condition", "text", "things", "structured")
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,11 +13,24 @@ import torch
 from diffusers import WanVACETransformer3DModel
 
 from .device import DEVICE
-from .latents import Codec, as_pixels, image_condition, vace_context
+from .latents import Codec, as_pixels, image_condition, latent_cells, vace_context
 from .transformer import shifted
 
 GUIDANCE = 3.0
 STEPS = 20
+
+
+@dataclass(frozen=True)
+class Plate:
+    """What the sampler keeps, as the engine does: latents (B, 16, t, h, w), and where they may
+    change, bool (B, 1, t, h, w). `strength` below 1 starts from the latents under noise."""
+
+    latents: torch.Tensor
+    free: torch.Tensor
+    strength: float = 1.0
+
+    def pin(self, x: torch.Tensor, noise: torch.Tensor, sigma: float) -> torch.Tensor:
+        return torch.where(self.free, x, sigma * noise + (1 - sigma) * self.latents)
 
 
 class Sampler:
@@ -43,6 +57,7 @@ class Sampler:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
         jump: tuple[float, float] | None = None,
+        plate: Plate | None = None,
     ) -> np.ndarray:
         """Clips (B, T, H, W, 3) in 0..1; `condition` is a VACE context, I2V channels, or None.
 
@@ -51,13 +66,18 @@ class Sampler:
         """
         frames, height, width = size
         shape = (len(captions), 16, (frames - 1) // 4 + 1, height // 8, width // 8)
-        x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        x = noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
         text = torch.cat([self.codec.text(captions), self.no_text.expand(len(captions), -1, -1)])
-        sigmas = shifted(torch.linspace(1, 0, steps + 1)).tolist()
+        strength = plate.strength if plate else 1.0
+        sigmas = shifted(torch.linspace(strength, 0, steps + 1)).tolist()
+        if plate:
+            x = sigmas[0] * noise + (1 - sigmas[0]) * plate.latents
         for sigma, target in pairwise(sigmas):
             if jump and jump[1] < sigma < jump[0]:
                 continue
             x = x + (target - sigma) * self.velocity(x, sigma, text, condition, guidance)
+            if plate:
+                x = plate.pin(x, noise, target)
         return (self.codec.decode(x).permute(0, 2, 3, 4, 1).numpy() + 1) / 2
 
     def velocity(
@@ -103,13 +123,25 @@ class Sampler:
         sources: list[np.ndarray],
         masks: list[np.ndarray],
         seed: int,
+        strength: float | None = None,
         **options: float,
     ) -> np.ndarray:
-        """Replace what is under each mask (T, H, W); kept pixels are copied from the source."""
+        """Replace what is under each mask (T, H, W); kept pixels are copied from the source.
+
+        With a `strength` the latents that the masks do not touch are kept too, as in the engine.
+        """
         context = self.context(sources, masks)
-        drawn = self.draw(captions, context, sources[0].shape[:3], seed, **options)
+        plate = None if strength is None else self.plate(sources, masks, strength)
+        size = sources[0].shape[:3]
+        drawn = self.draw(captions, context, size, seed, plate=plate, **options)
         matte = np.stack(masks)[..., None]
         return matte * drawn + (1 - matte) * np.stack(sources)
+
+    def plate(
+        self, sources: list[np.ndarray], masks: list[np.ndarray], strength: float = 1.0
+    ) -> Plate:
+        clips = torch.stack([as_pixels(source) for source in sources])
+        return Plate(self.codec.encode(clips), latent_cells(np.stack(masks)) > 0, strength)
 
     def context(self, sources: list[np.ndarray], masks: list[np.ndarray]) -> torch.Tensor:
         """VACE contexts (B, 96, t, h, w) of clips (T, H, W, 3) and their masks (T, H, W)."""
@@ -126,12 +158,17 @@ class Sampler:
         first: list[np.ndarray],
         frames: int,
         seed: int,
+        last: list[np.ndarray] | None = None,
         **options: float,
     ) -> np.ndarray:
-        """Clips that start from the pictures `first`, (H, W, 3) each, in 0..1."""
+        """Clips that start from the pictures `first`, (H, W, 3) each, in 0..1, and end with `last`
+        if that is given."""
         known = torch.zeros(frames)
         known[0] = 1.0
         clips = torch.stack([as_pixels(picture[None].repeat(frames, axis=0)) for picture in first])
+        if last is not None:
+            known[-1] = 1.0
+            clips[:, :, -1:] = torch.stack([as_pixels(picture[None]) for picture in last])
         condition = image_condition(self.codec, clips, known)
         return self.draw(captions, condition, (frames, *first[0].shape[:2]), seed, **options)
 

@@ -13,6 +13,7 @@ over when the machine is busy with other things.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ LossFactory = Callable[..., Callable[[torch.nn.Module, float], torch.Tensor]]
 
 
 class Stage:
-    """Trains `model` for `minutes` of work. `ema` is the model to keep."""
+    """Trains `model` for `minutes` of work, and stops after `wall_minutes` in any case, to go on in
+    another run. `ema` is the model to keep."""
 
     def __init__(
         self,
@@ -39,12 +41,14 @@ class Stage:
         minutes: float,
         rate: float,
         ema_decay: float = 0.998,
+        wall_minutes: float = math.inf,
     ) -> None:
         self.name, self.model, self.minutes, self.rate = name, model.to(DEVICE), minutes, rate
         self.ema = deepcopy(model).eval().requires_grad_(False)
         self.ema_decay = ema_decay
         self.optimizer = Muon(model.named_parameters(), rate)
         self.path = folder / f"{name}.pt"
+        self.deadline = time.monotonic() + 60.0 * wall_minutes
         self.count, self.elapsed = 0, 0.0
         self._losses: list[float] = []
         if self.path.exists():
@@ -88,7 +92,7 @@ class Stage:
     def __iter__(self) -> Iterator[int]:
         started, before = time.process_time(), self.elapsed
         saved = told = time.monotonic()
-        while self.progress < 1.0:
+        while self.progress < 1.0 and time.monotonic() < self.deadline:
             yield self.count
             self.elapsed = before + time.process_time() - started
             now = time.monotonic()

@@ -27,7 +27,7 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from .backgrounds import TEXTURES, TONES
 from .stage import Stage
-from .world import HUES, KINDS, RADII, Scene, caption, random_scene
+from .world import HUES, KINDS, PATTERNS, RADII, Scene, caption, random_scene
 
 MAX_LENGTH = 40  # tokens of a prompt, end mark included
 WIDTH = 128
@@ -98,7 +98,7 @@ def facts(scene: Scene) -> list[int]:
     found = []
     for shape in (*scene.shapes[::-1], None, None)[:2]:
         if shape is None:
-            found += [0, 0, 0, 0, 0]
+            found += [0, 0, 0, 0, 0, 0]
             continue
         act = next(i for i, word in enumerate(ACTS) if word in shape.act.split())
         found += [
@@ -107,6 +107,7 @@ def facts(scene: Scene) -> list[int]:
             1 + list(RADII).index(shape.size),
             1 + int(shape.shiny),
             1 + act,
+            1 + PATTERNS.index(shape.pattern),
         ]
     ground = scene.background
     return [
@@ -117,7 +118,7 @@ def facts(scene: Scene) -> list[int]:
     ]
 
 
-FACT_SIZES = (*((6, 9, 4, 3, 9) * 2), len(TONES), len(TEXTURES), len(PANS))
+FACT_SIZES = (*((6, 9, 4, 3, 9, 4) * 2), len(TONES), len(TEXTURES), len(PANS))
 
 
 class Reader(nn.Module):

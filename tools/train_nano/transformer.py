@@ -8,6 +8,8 @@ x = (1 - sigma) clean + sigma noise, the model is fed 1000 sigma and answers noi
 from __future__ import annotations
 
 import itertools
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
-from .device import fast_products
+from .device import DEVICE, fast_products
 from .examples import FULL, IMAGE, LARGE, LARGE_IMAGE, MIDDLE, SHORT, ExamplePool
 from .latents import Codec
 from .stage import Stage
@@ -24,12 +26,17 @@ from .text import WIDTH
 SHIFT = 3.0
 BOUNDARY = 0.875  # sigma at which the high-noise expert hands over
 DROP_CAPTION = 0.1
+CARD_BATCH = 8 if DEVICE.type == "cuda" else 1
 # about 2100 tokens each
 BATCH = {IMAGE: 64, LARGE_IMAGE: 34, SHORT: 44, MIDDLE: 20, LARGE: 11, FULL: 6}
 KEPT_WEIGHT = 0.2  # of the loss where the source stays: it is pinned or pasted over anyway
 # of the loss where things are: their outlines are few cells, walls are many and hard to guess
 THING_WEIGHT = 6.0
+STRUCTURE_WEIGHT = 3.0  # where a wall with a structure is to be continued under the mask
 MIDDLE_LOGIT = -0.4  # of the noise levels that are gathered in the middle
+
+SHOWN_SPREAD = 0.2  # of latents over a frame; those of plain gray hardly vary
+STILLS_UNTIL = 0.35  # of the budget: stills show what things look like at a third of the cost
 
 _STILLS = (IMAGE, LARGE_IMAGE, MIDDLE)
 _CLIPS = (LARGE_IMAGE, LARGE, MIDDLE, LARGE, IMAGE, MIDDLE, FULL, LARGE, SHORT)
@@ -67,22 +74,25 @@ def flow_loss(
 ) -> torch.Tensor:
     """Squared error of the velocity over one batch, mean; a tenth of the captions is dropped.
 
-    With a VACE context the cells that its mask keeps count `KEPT_WEIGHT`; cells full of things
-    count `THING_WEIGHT` times as much as those that show the wall.
+    With a VACE context the cells that its mask keeps count `KEPT_WEIGHT`, and those of a wall that
+    is to be continued `STRUCTURE_WEIGHT`; cells full of things count `THING_WEIGHT` times as much
+    as those that show the wall.
     """
     count = len(batch[0])
     dropped = torch.rand(count, 1, 1) < DROP_CAPTION
-    clean, condition, text, things, dropped, no_text = (
+    clean, condition, text, things, structured, dropped, no_text = (
         part.to(model.device) for part in (*batch, dropped, no_text)
     )
     text = torch.where(dropped, no_text, text)
     sigma = noise_levels(count, sigma_range).to(model.device).view(-1, 1, 1, 1, 1)
     noise = torch.randn_like(clean)
-    noisy = (1 - sigma) * clean + sigma * noise
-    timestep = 1000 * sigma.flatten()
+    start, timestep = clean, 1000 * sigma.flatten()
+    # without hints it must be a plain text-to-video model; a fifth of the steps train that
+    hinted = float(torch.rand(()) > 0.2)
+    if isinstance(model, WanVACETransformer3DModel) and hinted:
+        start = still_source(clean, condition, sigma)
+    noisy = (1 - sigma) * start + sigma * noise
     if isinstance(model, WanVACETransformer3DModel):
-        # without hints it must be a plain text-to-video model; a fifth of the steps train that
-        hinted = float(torch.rand(()) > 0.2)
         strength = noisy.new_full((len(model.config.vace_layers),), hinted)
         found = model(
             noisy,
@@ -93,13 +103,31 @@ def flow_loss(
             return_dict=False,
         )[0]
         masked = condition[:, 32:].amax(dim=1, keepdim=True)
-        weight = 1 - hinted * (1 - KEPT_WEIGHT) * (1 - masked)
+        told = masked * structured.view(-1, 1, 1, 1, 1)
+        weight = 1 + hinted * ((KEPT_WEIGHT - 1) * (1 - masked) + (STRUCTURE_WEIGHT - 1) * told)
+        weight = weight * (1 - things) + things * weight.clamp(max=1.0)
     else:
         found = model(torch.cat([noisy, condition], dim=1), timestep, text, return_dict=False)[0]
         weight = torch.ones_like(clean[:, :1])
     weight = weight * (1 + (THING_WEIGHT - 1) * things)
-    error = (found.float() - (noise - clean)).square().mean(dim=1, keepdim=True)
+    # (noisy - clean) / sigma: the way from what is there to the target
+    wanted = noise - clean + (1 / sigma.clamp(min=0.05) - 1) * (start - clean)
+    error = (found.float() - wanted).square().mean(dim=1, keepdim=True)
     return (weight * error).sum() / weight.sum()
+
+
+def still_source(clean: torch.Tensor, condition: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Clean latents that are partly still those of the source, in rows whose mask is the whole clip
+    and whose source shows; what the sampler meets when a restyle starts from the noised source.
+
+    Up to all of it from sigma 0.67 (a strength of 0.4) to 0.9, then less in a line to none at 0.1;
+    none above 0.9, where a run starts from noise.
+    """
+    source, mask = condition[:, 16:32], condition[:, 32:]
+    shows = source.std(dim=(3, 4)).mean(dim=(1, 2)) > SHOWN_SPREAD
+    rows = shows & (mask.amin(dim=(1, 2, 3, 4)) == 1)
+    most = ((sigma - 0.1) / 0.57).clamp(0, 1) * (sigma < 0.9)
+    return clean.lerp(source, torch.rand_like(sigma) * most * rows.view(-1, 1, 1, 1, 1))
 
 
 def inverse_shift(sigma: float, shift: float = SHIFT) -> float:
@@ -142,7 +170,7 @@ def example_loss(
         wanted = _STILLS if stills else _CLIPS
         turns = [size for size in wanted if size in pool.chunks] or list(pool.chunks)
         size = turns[count % len(turns)]
-        batch = pool.batch(size, BATCH[size], rng)
+        batch = pool.batch(size, BATCH[size] * CARD_BATCH, rng)
         with fast_products():
             return flow_loss(model, batch, no_text, sigma_range)
 
@@ -159,10 +187,11 @@ def train_transformer(
     sigma_range: tuple[float, float] = (0.0, 1.0),
     stills_until: float = 0.0,
     helpers: int = 0,
-) -> torch.nn.Module:
-    """Train `model` (or go on) on the examples of its kind and return its EMA."""
-    torch.manual_seed(seed)
-    stage = Stage(name, model, folder, minutes, rate)
+    wall_minutes: float = math.inf,
+) -> Stage:
+    """Train `model` (or go on) on the examples of its kind; what to keep is the stage's EMA."""
+    stage = Stage(name, model, folder, minutes, rate, wall_minutes=wall_minutes)
+    torch.manual_seed(seed + stage.count)  # one that goes on draws new noise
     kind = "image" if isinstance(model, WanTransformer3DModel) else "vace"
     stage.train(
         example_loss,
@@ -173,27 +202,38 @@ def train_transformer(
         seed=seed,
         helpers=helpers,
     )
-    return stage.ema
+    return stage
 
 
-def train_variant(name: str, folder: Path, minutes: float, helpers: int = 1) -> None:
+def train_variant(
+    name: str, folder: Path, minutes: float, helpers: int = 1, wall_minutes: float = math.inf
+) -> bool:
     """Train "vace", or from its weights "image" or "low" (the low-noise expert).
 
-    "vace" starts from nothing, or from an adopted model where there is one.
+    "vace" starts from nothing; where there are adopted models, it and "image" start from those.
+    Stops after `wall_minutes`, to go on when it is called again; True when `minutes` are spent.
     """
+    spent = {"helpers": helpers, "wall_minutes": wall_minutes}
+    restore(folder / name)
     if name == "vace":
         adopted = (folder / name).is_dir()
         kind = WanVACETransformer3DModel
         model = kind.from_pretrained(folder / name).float() if adopted else new_vace()
-        rate = 1e-3 if adopted else 2.5e-3  # a model that knows its trade forgets it at the latter
+        # a model that knows its trade forgets it at the rate of one that starts
+        rate = 1.5e-3 if adopted else 2.5e-3
         trained = train_transformer(
-            name, model, folder, minutes, rate, 4, stills_until=0.35, helpers=helpers
+            name, model, folder, minutes, rate, 4, stills_until=STILLS_UNTIL, **spent
         )
     else:
         start = WanVACETransformer3DModel.from_pretrained(folder / "vace").float()
         if name == "image":
-            model = image_from_vace(start)
-            trained = train_transformer(name, model, folder, minutes, 1.5e-3, 5, helpers=helpers)
+            adopted = (folder / name).is_dir()
+            kind = WanTransformer3DModel
+            model = (
+                kind.from_pretrained(folder / name).float() if adopted else image_from_vace(start)
+            )
+            rate = 1e-3 if adopted else 1.5e-3
+            trained = train_transformer(name, model, folder, minutes, rate, 5, **spent)
         else:
             trained = train_transformer(
                 name,
@@ -203,9 +243,36 @@ def train_variant(name: str, folder: Path, minutes: float, helpers: int = 1) -> 
                 6e-4,
                 6,
                 sigma_range=(0.0, BOUNDARY),
-                helpers=helpers,
+                **spent,
             )
-    trained.save_pretrained(folder / name)
+    save_whole(trained.ema, folder / name)
+    return trained.progress >= 1.0
+
+
+def save_whole(model: torch.nn.Module, place: Path) -> None:
+    """`save_pretrained` that a kill at any moment leaves whole, old or new.
+
+    Folders cannot be exchanged in one step: between the two renames there is only `.old`, from
+    which `restore` makes good.
+    """
+    new, old = place.with_name(f"{place.name}.new"), place.with_name(f"{place.name}.old")
+    restore(place)
+    shutil.rmtree(new, ignore_errors=True)
+    model.save_pretrained(new)
+    if place.is_dir():
+        place.replace(old)
+    new.replace(place)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(place: Path) -> None:
+    """Undo what a kill left of `save_whole`."""
+    old = place.with_name(f"{place.name}.old")
+    if old.is_dir():
+        if place.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.replace(place)
 
 
 def image_from_vace(start: WanVACETransformer3DModel) -> WanTransformer3DModel:

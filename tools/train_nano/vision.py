@@ -10,6 +10,8 @@ import numpy as np
 
 from .world import HUES
 
+PLAIN_SPREAD, STRIPED_COHERENCE = 0.045, 0.3
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -29,24 +31,52 @@ def vivid(frame: np.ndarray) -> np.ndarray:
 
 def look(frame: np.ndarray, within: np.ndarray | None = None) -> Sight | None:
     """The largest strongly coloured thing of `frame`, or None if there is none of 0.4 % of it."""
+    found = _largest(frame, within)
+    if found is None:
+        return None
+    thing, seen = found
+    moments = cv2.moments(thing.astype(np.uint8), binaryImage=True)
+    return Sight(
+        colour_of(frame[thing & seen]),
+        kind_of(thing.astype(np.uint8)),
+        (moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]),
+        float(thing.sum()),
+    )
+
+
+def _largest(frame: np.ndarray, within: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """The largest thing and all that is vivid, bool (height, width) each."""
     seen = vivid(frame) if within is None else vivid(frame) & (within > 0.5)
     # highlights and dark rims of shiny things are not vivid; they belong to it all the same
     blobs = cv2.morphologyEx(seen.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     blobs = cv2.morphologyEx(blobs, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, labels, stats, centres = cv2.connectedComponentsWithStats(blobs)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(blobs)
     if count < 2:
         return None
     best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    area = float(stats[best, cv2.CC_STAT_AREA])
-    if area < 0.004 * blobs.size:
+    if stats[best, cv2.CC_STAT_AREA] < 0.004 * blobs.size:
         return None
-    thing = labels == best
-    return Sight(
-        colour_of(frame[thing & seen]),
-        kind_of(thing.astype(np.uint8)),
-        (float(centres[best][0]), float(centres[best][1])),
-        area,
-    )
+    return labels == best, seen
+
+
+def pattern_of(frame: np.ndarray, within: np.ndarray | None = None) -> str | None:
+    """ "striped", "checked" or "" of the largest thing, None if there is nothing.
+
+    Plain is what varies little in brightness. Stripes have one direction: the structure tensor's
+    coherence (Bigun and Granlund 1987), ((l1 - l2) / (l1 + l2))^2 over the thing, is high.
+    """
+    found = _largest(frame, within)
+    if found is None:
+        return None
+    inside = cv2.erode(found[0].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    bright = frame.max(axis=-1).astype(np.float32)
+    if inside.sum() < 20 or bright[inside].std() < PLAIN_SPREAD:
+        return ""
+    smooth = cv2.GaussianBlur(bright, (0, 0), 0.8)
+    dx, dy = (cv2.Sobel(smooth, cv2.CV_32F, *order)[inside] for order in ((1, 0), (0, 1)))
+    xx, yy, xy = (dx * dx).mean(), (dy * dy).mean(), (dx * dy).mean()
+    coherence = ((xx - yy) ** 2 + 4 * xy**2) / (xx + yy) ** 2
+    return "striped" if coherence > STRIPED_COHERENCE else "checked"
 
 
 def colour_of(pixels: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .backgrounds import Background, draw_background, random_background
+from .backgrounds import Background, draw_background, random_background, square_wave
 
 KINDS = ("ball", "box", "triangle", "star", "ring")
 HUES = {
@@ -25,6 +25,8 @@ HUES = {
     "purple": 272,
     "pink": 322,
 }  # degrees
+PATTERNS = ("", "striped", "checked")
+PATTERN_GAIN = 0.58  # of a pattern's dark parts: they stay as vivid as `vision` asks
 RADII = {"small": (0.12, 0.15), "": (0.16, 0.20), "large": (0.22, 0.27)}
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 SYNONYMS = {
@@ -64,6 +66,7 @@ class Shape:
     growth: float
     act: str
     rgb: tuple[float, float, float]
+    pattern: str = ""
 
     def place(self, time: float) -> tuple[float, float, float, float]:
         """Centre x, y, radius and angle at `time` in 0..1."""
@@ -76,7 +79,7 @@ class Shape:
         )
 
     def phrase(self) -> str:
-        words = [self.size, "shiny" if self.shiny else "", self.colour, self.kind]
+        words = [self.size, "shiny" if self.shiny else "", self.colour, self.pattern, self.kind]
         words = [word for word in words if word]
         article = "an" if words[0][0] in "aeiou" else "a"
         return f"{article} {' '.join(words)}"
@@ -102,8 +105,12 @@ def random_shape(
     colour: str | None = None,
     kind: str | None = None,
     direction: str | None = None,
+    pattern: str | None = None,
 ) -> Shape:
-    """A random shape whose motion suits a clip of `frames` frames; fixed words where given."""
+    """A random shape whose motion suits a clip of `frames` frames; fixed words where given.
+
+    Half of those that do not shine have a pattern.
+    """
     kind = kind or str(rng.choice(KINDS))
     colour = colour or str(rng.choice(list(HUES)))
     size = str(rng.choice(list(RADII), p=(0.25, 0.45, 0.30)))
@@ -132,11 +139,12 @@ def random_shape(
         rng.uniform(0.82, 1.0),
         rng.uniform(0.80, 1.0),
     )
+    shiny, pattern = _finish(rng, pattern)
     return Shape(
         kind,
         colour,
         size,
-        bool(rng.random() < 0.3),
+        shiny,
         float(radius),
         centre,
         travel,
@@ -145,7 +153,17 @@ def random_shape(
         growth,
         act,
         rgb,
+        pattern,
     )
+
+
+def _finish(rng: np.random.Generator, pattern: str | None) -> tuple[bool, str]:
+    """Does it shine, and what pattern has it? Never both."""
+    shiny = bool(rng.random() < 0.3)
+    if pattern is None:
+        drawn = str(rng.choice(PATTERNS, p=(0.5, 0.25, 0.25)))
+        pattern = "" if shiny else drawn
+    return shiny and not pattern, pattern
 
 
 def random_scene(rng: np.random.Generator, frames: int) -> Scene:
@@ -218,11 +236,22 @@ def cover(
     c, s = np.cos(angle), np.sin(angle)
     u, v = c * x + s * y, c * y - s * x
     alpha = np.clip(0.5 - distance(shape.kind, u, v) * radius * unit, 0.0, 1.0)
+    if shape.pattern:
+        return alpha, (pattern_gain(shape.pattern, u, v, radius * unit)[..., None], np.float32(0.0))
     if not shape.shiny:
         return alpha, (np.float32(1.0), np.float32(0.0))
     light = (x + 0.35) ** 2 + (y + 0.35) ** 2
     gain = np.clip(1.05 - 0.28 * light, 0.45, 1.0)[..., None]
     return alpha, (gain, 0.65 * np.exp(-light / 0.06)[..., None])
+
+
+def pattern_gain(pattern: str, u: np.ndarray, v: np.ndarray, pixels: float) -> np.ndarray:
+    """What a pattern leaves of the colour at u, v, in radii of `pixels`; it turns with it."""
+    bright = square_wave(u + 0.17, 0.68, pixels)
+    if pattern == "checked":
+        u, v = square_wave(u + 0.22, 0.9, pixels), square_wave(v + 0.22, 0.9, pixels)
+        bright = u + v - 2 * u * v
+    return PATTERN_GAIN + (1 - PATTERN_GAIN) * bright
 
 
 def distance(kind: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
