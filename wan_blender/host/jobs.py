@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import console, job, protocol, schema
-from ..core.errors import BadRequest, InvalidJob, UserError, WanError, from_os_error
+from ..core.errors import BadRequest, Cancelled, InvalidJob, UserError, WanError, from_os_error
 from ..core.files import data_folder, read_json, write_json
 from ..core.job_pictures import locate_pictures, take_pictures
 from ..core.lock import Claim
@@ -117,6 +117,11 @@ class LocalJob:
         take a while to delete."""
         threading.Thread(target=_discard, args=(self.exporter, self.folder, self.claim)).start()
         self.request = self.exporter = self.claim = None
+
+
+def phase_after(error: WanError) -> Phase:
+    """What a job is that ended with ``error``."""
+    return Phase.CANCELLED if isinstance(error, Cancelled) else Phase.FAILED
 
 
 def _discard(exporter: BackgroundExport | None, folder: Path, claim: Claim) -> None:

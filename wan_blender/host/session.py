@@ -41,7 +41,7 @@ from ..timeline.shot import ShotRequest
 from . import pump
 from .found import FoundJobs, open_ends
 from .interface import in_a_window, in_the_middle_of, push_undo, redraw_sidebar
-from .jobs import LocalJob, Phase, begin, read_folder
+from .jobs import LocalJob, Phase, begin, phase_after, read_folder
 from .placing import place_result, require_result
 
 TICK_S = 0.1
@@ -330,10 +330,8 @@ class Session(Task):
 
         try:
             self._exported(local, export(local.request, local.folder, on_frame, should_cancel))
-        except Cancelled as error:
-            self._end(local, Phase.CANCELLED, error)
         except WanError as error:
-            self._end(local, Phase.FAILED, error)
+            self._end(local, phase_after(error), error)
 
     def _report_export(self, local: LocalJob, fraction: float) -> None:
         frames = local.request.frame_count
@@ -374,7 +372,7 @@ class Session(Task):
                 self._end(local, Phase.DONE)
             case protocol.Failed() if local:
                 error = from_dict(message.error)
-                self._end(local, self._phase_after(error), error)
+                self._end(local, phase_after(error), error)
             case protocol.Heartbeat():
                 return
         self._changed()
@@ -385,12 +383,8 @@ class Session(Task):
         phases = (Phase.RUNNING,) if self.engine.hello else (Phase.RUNNING, Phase.QUEUED)
         for phase in phases:
             for local in self._in(phase):
-                self._end(local, self._phase_after(self.engine.error), self.engine.error)
+                self._end(local, phase_after(self.engine.error), self.engine.error)
                 job.append_state(local.folder, local.phase.value, **self.engine.error.to_dict())
-
-    @staticmethod
-    def _phase_after(error: WanError) -> Phase:
-        return Phase.CANCELLED if isinstance(error, Cancelled) else Phase.FAILED
 
     def _end(self, local: LocalJob, phase: Phase, error: WanError | None = None) -> None:
         local.phase, local.error, local.cancelling = phase, error, False
