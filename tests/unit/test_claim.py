@@ -50,3 +50,13 @@ def test_claim_dies_with_its_owner(holder, tmp_path):
 def test_one_process_cannot_claim_twice(tmp_path):
     with Claim(tmp_path), pytest.raises(JobBusy, match=str(os.getpid())):
         Claim(tmp_path)
+
+
+def test_claim_that_was_given_to_another_is_noticed(tmp_path):
+    with Claim(tmp_path) as claim:
+        claim.check()
+        # A file server that lost touch with this machine lets another one lock the file.
+        (tmp_path / "lock").write_text("Process 7 on elsewhere\nother\n")
+        assert not claim.holds()
+        with pytest.raises(JobBusy, match="was given to another process"):
+            claim.check()

@@ -2,7 +2,9 @@
 """One process at a time: works in a job folder, or fetches a file. stdlib only.
 
 A claim is a lock of the operating system on a file: it ends with the process that holds it,
-however that ends. The file ``lock`` of a job folder stays and means nothing.
+however that ends. The file ``lock`` of a job folder stays and means nothing by itself; but a file
+server that heard nothing from a stopped machine gives its lock to another process, which then
+writes other words into it.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import errno
 import os
 import socket
 import sys
+import uuid
 from pathlib import Path
 from typing import IO
 
 from .errors import InvalidJob, JobBusy, from_os_error
-from .files import find_link, open_file
+from .files import find_link, open_file, read_bytes
 
 LOCK = "lock"
+OWNER_BYTES = 1000
 FAR = 1 << 30  # Windows locks bytes, and a locked byte cannot be read: one far behind the words
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
@@ -40,6 +44,24 @@ class Claim:
         except BaseException:
             self.close()
             raise
+        self._path, self._words = folder / LOCK, _read(self._file)
+
+    def holds(self) -> bool:
+        """Whether the claim is still this one's: a process that was stopped for long may wake to
+        find that its job was given to another."""
+        try:
+            return read_bytes(self._path, OWNER_BYTES).decode() == self._words
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def check(self) -> None:
+        """Raise JobBusy where the claim was lost."""
+        if not self.holds():
+            raise JobBusy(
+                f"The job in {self._path.parent} was given to another process while this one was "
+                "stopped or cut off.",
+                "Nothing is lost: leave it to the other one.",
+            )
 
     def close(self) -> None:
         self._file.close()
@@ -72,7 +94,7 @@ def hold(path: Path) -> IO[str]:
     try:
         _lock(file)
         file.truncate(0)
-        file.write(f"Process {os.getpid()} on {socket.gethostname()}")
+        file.write(f"Process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4().hex}\n")
         file.flush()
     except OSError as error:
         owner = _read_owner(file)
@@ -115,6 +137,10 @@ def _lock(file: IO[str]) -> None:
             raise
 
 
-def _read_owner(file: IO[str]) -> str:
+def _read(file: IO[str]) -> str:
     file.seek(0)
-    return file.read(200).strip() or "Another process"
+    return file.read(OWNER_BYTES)
+
+
+def _read_owner(file: IO[str]) -> str:
+    return _read(file).partition("\n")[0].strip() or "Another process"

@@ -25,7 +25,7 @@ def run_once(
     from .pipeline import generate_claimed
 
     jobs.read(folder)  # a folder that holds no job is left as it is
-    with Claim(folder):
+    with Claim(folder) as watch.claim:
         if forget_cancel:
             jobs.clear_cancel(folder)
         if not again and (result := find_result(folder)):

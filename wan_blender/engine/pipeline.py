@@ -49,7 +49,7 @@ def generate(folder: Path, watch: Watch) -> dict[str, Any]:
     Raises a WanError; then no result and no half-written file is left.
     """
     jobs.read(folder)  # a folder that holds no job is left as it is
-    with Claim(folder):
+    with Claim(folder) as watch.claim:
         return generate_claimed(folder, watch)
 
 
@@ -105,7 +105,8 @@ def generate_claimed(folder: Path, watch: Watch) -> dict[str, Any]:
         publish(folder)
         jobs.append_state(folder, "done")
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if watch.is_ours:
+            shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(folder / BORROWED, ignore_errors=True)
     return report
 

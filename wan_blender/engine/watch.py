@@ -14,6 +14,7 @@ import torch
 
 from ..core import job as jobs
 from ..core.errors import Cancelled
+from ..core.lock import Claim
 from ..core.protocol import Progress
 
 # Share of a typical run on a small GPU; only the progress bar depends on it.
@@ -38,6 +39,7 @@ class Watch:
         cancelled: threading.Event | None = None,
     ) -> None:
         self.folder, self._emit = folder, emit
+        self.claim: Claim | None = None  # of the folder, while the job runs
         self._cancelled = cancelled or threading.Event()
         self.seconds: dict[str, float] = {}
         self._phase, self._steps, self._done, self._began = "", 0, 0, time.monotonic()
@@ -113,6 +115,14 @@ class Watch:
             else:
                 self.taken_gb = max(0.0, self.peak_memory_gb * 2**30 - before) / 1e9
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether no other process has been given the job."""
+        return self.claim is None or self.claim.holds()
+
     def check(self) -> None:
+        """Raise Cancelled when asked to stop, JobBusy when another process has the job now."""
+        if self.claim:
+            self.claim.check()
         if self._cancelled.is_set() or jobs.cancel_requested(self.folder):
             raise Cancelled()

@@ -18,6 +18,8 @@ from wan_blender.core.errors import Cancelled, DiskFull, EngineError, InvalidJob
 from wan_blender.core.lock import Claim
 from wan_blender.engine.cli import batch
 from wan_blender.engine.cli.batch import Batch
+from wan_blender.engine.once import run_once
+from wan_blender.engine.watch import Watch
 
 REPO = Path(__file__).parents[3]
 
@@ -118,6 +120,24 @@ def test_sigterm_ends_the_batch_with_130_and_leaves_the_rest(tmp_path):
     assert child.returncode == 130
     assert [json.loads(line)["outcome"] for line in out.splitlines()] == ["cancelled"]
     assert "reading" not in jobs.read_events(tmp_path / "b" / "1")
+
+
+def test_stopped_worker_that_wakes_after_its_job_was_given_away_stands_back(tmp_path):
+    job = tiny(tmp_path / "job")
+    given = []
+
+    def give_away(progress):
+        if progress.phase == "decoding" and not given:
+            given.append((job / "lock").write_text("Process 7 on elsewhere\nother\n"))
+            (job / "result.part").mkdir(exist_ok=True)
+            (job / "result.part" / "theirs").write_text("x")
+
+    with pytest.raises(JobBusy, match="given to another"):
+        run_once(job, Watch(job, give_away))
+    assert given
+    assert (job / "result.part" / "theirs").exists()
+    assert not (job / "result").exists()
+    assert jobs.read_events(job)[-1] != "done"
 
 
 # -- the order of things, without an engine
