@@ -74,7 +74,7 @@ class Borrowing:
             else:
                 mask = np.where(seen.mask(index) > 0, 0, mask)
             alpha = matte(mask, mask > 0, output)
-            files = [patch(plate, to_model(picture), alpha)]
+            files = [patch(plate, to_model(picture), alpha, self.job.shot.alpha)]
             if output.full_frames:
                 files.append(over(plate, to_model(picture), alpha))
             for kind, file in zip(folders, files):

@@ -34,9 +34,9 @@ def write_frames(
         plate = plan.shot.plate(index)
         alpha = matte_on_canvas(plan.shot, plan.region, plan.masks, plan.job.output, index)
         name = jobs.frame_name(index)
-        write_png(part / jobs.PATCH / name, patch(plate, generated, alpha))
+        write_png(part / jobs.PATCH / name, patch(plate, generated, alpha, plan.job.shot.alpha))
         if plan.job.output.full_frames:
-            write_png(part / jobs.FRAMES / name, over(plate, generated, alpha))
+            write_png(part / jobs.FRAMES / name, over(plate, generated, alpha, plan.job.shot.alpha))
         watch.step(index + 1)
     return lambda check: _measure(plan, part, check)
 

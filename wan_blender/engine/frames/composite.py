@@ -28,10 +28,14 @@ def matte_on_canvas(
     return alpha
 
 
-def over(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def over(
+    plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray, where_clear: str = "fill"
+) -> np.ndarray:
     """Integer RGB of ``generated`` (float, [-1, 1]) over ``plate`` (integer) with ``alpha``
     (H, W); pixels with alpha 0 are the plate's own values. A plate with alpha gets the union of
-    both: 1 - (1 - a)(1 - b), straight."""
+    both: 1 - (1 - a)(1 - b), straight; or keeps its own, see ``patch``."""
+    if plate.shape[2] == 4 and where_clear != "fill":
+        return _atop(plate, generated, alpha)
     picture = from_model(generated, plate.dtype)
     a = alpha[..., None].astype(np.float64)
     mixed = np.rint(a * picture + (1 - a) * plate[..., :3]).astype(plate.dtype)
@@ -50,9 +54,19 @@ def _union(below, a, picture, plate, mixed) -> np.ndarray:
     return np.rint(total * peak).astype(plate.dtype)
 
 
-def patch(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def patch(
+    plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray, where_clear: str = "fill"
+) -> np.ndarray:
     """RGBA frame to lay over the plate: the generated picture where alpha > 0. Around it the
-    plate's own colours stay, so that a scaled patch does not bleed black; far from it zeros."""
+    plate's own colours stay, so that a scaled patch does not bleed black; far from it zeros.
+
+    ``where_clear`` is what happens where the plate is transparent, see ``alpha`` of Shot: the patch
+    fills it, or is as transparent; to "replace", the frame is whole and shown instead of the plate.
+    """
+    if plate.shape[2] == 4 and where_clear == "replace":
+        return _atop(plate, generated, alpha)
+    if plate.shape[2] == 4 and where_clear == "keep":
+        alpha = alpha * (plate[..., 3] / np.iinfo(plate.dtype).max)
     peak = np.iinfo(plate.dtype).max
     rgba = np.zeros((*plate.shape[:2], 4), plate.dtype)
     covered = alpha > 0
@@ -67,6 +81,16 @@ def patch(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.nda
     rgba[..., :3][covered] = from_model(generated, plate.dtype)[covered]
     rgba[..., 3] = np.rint(alpha * peak).astype(plate.dtype)
     return rgba
+
+
+def _atop(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """``generated`` over the colours of ``plate``, whose alpha stays (Porter and Duff's "atop",
+    with straight alpha)."""
+    a = alpha[..., None].astype(np.float64)
+    picture = from_model(generated, plate.dtype)
+    whole = plate.copy()
+    whole[..., :3] = np.rint(a * picture + (1 - a) * plate[..., :3])
+    return whole
 
 
 def difference_outside(plate: np.ndarray, alpha: np.ndarray, files: list[np.ndarray]) -> int:
