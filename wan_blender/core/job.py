@@ -41,6 +41,7 @@ from . import schema
 from .errors import InvalidJob, LengthMismatch, from_os_error
 from .files import JOURNAL_BYTES, append, read_bytes, read_json, replacing, write_json
 from .job_pictures import END, PICTURES, REFERENCES, START
+from .moved_paths import move_paths
 from .result import EARLIER, PART, RESULT
 from .settings import Job, MadeWith
 
@@ -80,7 +81,8 @@ def new_folder(root: Path, strip: str) -> Path:
 
 
 def read(folder: Path) -> Job:
-    """Read and validate job.json. Raises InvalidJob that names the field or the file."""
+    """Read and validate job.json, its paths as this machine calls them (moved_paths.py). Raises
+    InvalidJob that names the field or the file."""
     path = folder / "job.json"
     try:
         data = read_json(path)
@@ -103,7 +105,7 @@ def read(folder: Path) -> Job:
             f"{path} has schema version {schema.show(version)}; this version reads {SCHEMA}.",
             "Export the shot again, or run the job with the version that wrote it.",
         )
-    return schema.from_dict(Job, data, "job.json")
+    return move_paths(schema.from_dict(Job, data, "job.json"))
 
 
 def frame_files(folder: Path, job: Job) -> tuple[list[Path], list[Path]]:

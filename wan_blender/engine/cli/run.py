@@ -14,7 +14,10 @@ from ...core.errors import BadRequest, from_os_error
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", type=job_folder, nargs="*", metavar="JOB", help="folder of a job")
     parser.add_argument(
-        "--list", type=Path, metavar="FILE", help="a file with a folder on each line; - is stdin"
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="a file with a folder on each line, relative to the file; - is stdin",
     )
     parser.add_argument("--batch", type=Path, metavar="DIR", help="a folder of job folders")
     parser.add_argument(
@@ -68,7 +71,8 @@ def _listed(file: Path | None) -> Iterable[Path]:
         if isinstance(error, OSError):
             raise from_os_error(error, "reading the list of jobs") from error
         raise BadRequest(f"{file} is not text: {error}.", "Write one folder on a line.") from error
-    return [job_folder(line.strip()) for line in text.splitlines() if line.strip()]
+    base = Path.cwd() if str(file) == "-" else file.parent
+    return [job_folder(str(base / line.strip())) for line in text.splitlines() if line.strip()]
 
 
 def _in_batch(folder: Path | None) -> Iterable[Path]:
