@@ -19,6 +19,7 @@
         patch/          RGBA frames, alpha = composite matte
         frames/         full frames, on request
         takes.png       both takes, where there is one to compare with
+        insight/        maps of what was measured, where the job asks for it
         report.json
 
 All paths inside are relative, so the folder can be moved to another machine and run there.
@@ -52,6 +53,7 @@ RADIUS, START_RADIUS, BLUR_MATTE = "radius.png", "start_radius.png", "blur_matte
 COMPARE_WITH = "compare_with"
 JOURNAL, LOG, CANCEL = "state.jsonl", "log.txt", "cancel"
 PATCH, FRAMES, TAKES = "patch", "frames", "takes.png"
+SETTLEDNESS, DECISIONS = "insight/settledness", "insight/decisions"
 
 
 def create(folder: Path, job: Job) -> Path:

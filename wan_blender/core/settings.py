@@ -239,6 +239,15 @@ class Fill:
 
 
 @dataclass
+class Insight:
+    """What is measured of a run beside its frames; none of it changes a pixel. docs/attention.md"""
+
+    settledness: bool = schema.flag(
+        False, "Measure whether fine detail sticks to its surface from frame to frame"
+    )
+
+
+@dataclass
 class LoraUse:
     file: str = schema.text("", "LoRA file, .safetensors", "file")
     weight: float = schema.number(1.0, "How strongly it is applied", -10, 10)
@@ -292,6 +301,7 @@ class Job:
     region: RegionSettings = field(default_factory=RegionSettings)
     output: Output = field(default_factory=Output)
     fill: Fill = field(default_factory=Fill)
+    insight: Insight = field(default_factory=Insight)
     loras: list[LoraUse] = schema.many(LoraUse, "LoRAs of the whole run")
     stages: list[Stage] = schema.many(Stage, "Stages; none: one for each expert of the model")
     made_with: MadeWith = field(default_factory=MadeWith, compare=False)

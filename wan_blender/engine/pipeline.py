@@ -28,6 +28,7 @@ from .finite import require_finite
 from .fitting import Fitting
 from .frames import vae as codec
 from .hygiene.measure.takes import compare_with
+from .insight.result import describe_settledness
 from .models.bundle import Bundle
 from .output import write_frames
 from .plan import Plan, make_plan
@@ -89,6 +90,7 @@ def generate_claimed(folder: Path, watch: Watch) -> dict[str, Any]:
             if borrowing is not None:
                 found |= borrowing.write(part, watch)
             found |= compare_with(folder, part, watch.check)
+            found |= describe_settledness(plan, part)
             found["max_latent_diff_kept"] = largest_kept_difference(latents, source)
         report = make_report(plan, watch) | found
         report["memory"] |= {

@@ -106,28 +106,52 @@ def _refine(now: np.ndarray, after: np.ndarray, flow: np.ndarray) -> np.ndarray:
     return flow
 
 
-def _crawl(now: np.ndarray, after: np.ndarray, flow: np.ndarray) -> tuple[float, float]:
-    """(mean squared fine change off the flow, mean squared fine detail) where the flow holds."""
+@dataclass(frozen=True)
+class FineChange:
+    """The fine bands of one frame and of another brought along the flow; (H, W) maps."""
+
+    fine: np.ndarray  # of the frame
+    brought: np.ndarray  # of the other one
+    rigid: np.ndarray  # of the frame itself, moved rigidly and brought back as the other one
+    flow: np.ndarray  # (H, W, 2) pixels from the frame to the other one
+    inside: np.ndarray  # bool: the flow ends inside of the other frame
+    held: np.ndarray  # bool: and from there leads back
+
+
+def fine_change(now: np.ndarray, after: np.ndarray, flow: np.ndarray | None = None) -> FineChange:
+    """Planes (H, W) in 0..1; the maps lie as ``now`` does. ``flow`` from ``now`` to ``after``
+    where it is known already."""
+    flow = optical_flow(now, after) if flow is None else flow
     back = optical_flow(after, now)
     at = _grid(now.shape) + flow
     closes = np.hypot(*np.moveaxis(flow + _sample(back, at, cv2.INTER_LINEAR), -1, 0)) < CLOSED_LOOP
     inside = ((at >= 0) & (at < np.array(now.shape[::-1]) - 1)).all(-1)
-    held = closes & inside
-    if not held.any():
-        held = inside
     moved = _move(now, flow)
+    rigid = _bring(moved, optical_flow(now, moved))
+    return FineChange(_fine(now), _bring(after, flow), rigid, flow, inside, closes & inside)
+
+
+def along_flow(maps: np.ndarray, flow: np.ndarray, taps: int) -> np.ndarray:
+    """Each pixel of ``maps`` (H, W, C) as the mean along its ``flow``, centred on it."""
+    grid = _grid(flow.shape[:2])
+    shares = ((np.arange(taps) + 0.5) / taps - 0.5).tolist()
+    return sum(_sample(maps, grid + t * flow, cv2.INTER_LINEAR) for t in shares) / taps
+
+
+def _crawl(now: np.ndarray, after: np.ndarray, flow: np.ndarray) -> tuple[float, float]:
+    """(mean squared fine change off the flow, mean squared fine detail) where the flow holds."""
+    found = fine_change(now, after, flow)
+    held = found.held if found.held.any() else found.inside
     change, rigid = (
-        cv2.blur(_left(now, other, way), (NEAR, NEAR))
-        for other, way in ((after, flow), (moved, optical_flow(now, moved)))
+        cv2.blur((bands - found.fine) ** 2, (NEAR, NEAR)) for bands in (found.brought, found.rigid)
     )
     crawl = np.maximum(change - RIGID * rigid, 0)
-    return float(crawl[held].mean()), float((_fine(now)[held] ** 2).mean())
+    return float(crawl[held].mean()), float((found.fine[held] ** 2).mean())
 
 
-def _left(now: np.ndarray, after: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """(H, W): squared fine change from ``now`` to ``after`` brought back along ``flow``."""
-    brought = _sample(after, _grid(now.shape) + flow, cv2.INTER_LANCZOS4)
-    return (_fine(brought) - _fine(now)) ** 2
+def _bring(after: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """(H, W): the fine bands of ``after``, brought back along ``flow``."""
+    return _fine(_sample(after, _grid(after.shape) + flow, cv2.INTER_LANCZOS4))
 
 
 def _fine(plane: np.ndarray) -> np.ndarray:

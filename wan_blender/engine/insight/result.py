@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settledness of a run's result, from the frames that it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core import job as jobs
+from ..frames.composite import matte_on_canvas
+from ..frames.files import read_png, write_png
+from ..frames.seams import ring_around
+from ..plan import Plan
+from .settledness import RING, Regions, Settledness, measure
+
+MASK = "mask"
+RING_PX = 24  # of the picture the model saw
+CONTEXT_PX = 48  # around mask and ring, for the flow
+
+
+def describe_settledness(plan: Plan, part: Path) -> dict[str, Any]:
+    """The report's ``settledness``, a ``Settledness`` as JSON, and its maps in ``part``; {} where
+    the job does not ask for it.
+
+    Measured at the size the model saw, where all detail it made is to be found. Each map is the
+    picture of a frame with a pixel for each cell: gray is s, alpha is 0 where it cannot be said.
+    """
+    if not plan.job.insight.settledness:
+        return {}
+    if len(plan.shot) < 2:
+        said = ("Settledness: cannot say; it takes two frames, and the clip has one.",)
+        return {"settledness": asdict(Settledness(1, (), 0.0, said))}
+    found, maps = measure(_frames(plan, part), plan.job.shot.frame_start)
+    folder = part / jobs.SETTLEDNESS
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, cells in enumerate(maps, 1):
+        write_png(folder / jobs.frame_name(index), _picture(cells))
+    return {"settledness": asdict(replace(found, box=_plate_box(plan)))}
+
+
+def _frames(plan: Plan, part: Path) -> Iterator[tuple[np.ndarray, Regions]]:
+    """What the result looks like, cut to the mask and what is near it, with its regions."""
+    x0, y0, x1, y1 = _box(plan)
+    for index in range(len(plan.shot)):
+        plate = plan.shot.plate(index)
+        peak = np.iinfo(plate.dtype).max
+        patch = read_png(part / jobs.PATCH / jobs.frame_name(index)).astype(np.float32) / peak
+        alpha = patch[..., 3:]
+        shown = alpha * patch[..., :3] + (1 - alpha) * (plate[..., :3].astype(np.float32) / peak)
+        matte = matte_on_canvas(plan.shot, plan.region, plan.masks, plan.job.output, index)
+        mask = plan.region.crop(matte) > 0
+        regions = {MASK: mask, RING: ring_around(mask, RING_PX)}
+        cut = np.s_[y0:y1, x0:x1]
+        yield plan.region.crop(shown)[cut], {name: area[cut] for name, area in regions.items()}
+
+
+def _box(plan: Plan) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 in the picture the model saw: the mask on all frames and what is near it."""
+    region, grid = plan.region, plan.region.grid
+    spread = (grid.width / region.width, grid.height / region.height) * 2
+    box = (
+        (side - at) * scale
+        for side, at, scale in zip(plan.masks.extent.box, (region.x, region.y) * 2, spread)
+    )
+    x0, y0, x1, y1 = (round(side) for side in box)
+    near = RING_PX + CONTEXT_PX + plan.job.mask.grow_px
+    return (
+        max(x0 - near, 0),
+        max(y0 - near, 0),
+        min(x1 + near, grid.width),
+        min(y1 + near, grid.height),
+    )
+
+
+def _plate_box(plan: Plan) -> tuple[int, int, int, int]:
+    """x, y, width, height of what the maps cover, in plate pixels."""
+    x0, y0, x1, y1 = _box(plan)
+    region, grid = plan.region, plan.region.grid
+    wide, high = region.width / grid.width, region.height / grid.height
+    corner = (round(region.x + x0 * wide), round(region.y + y0 * high))
+    return (*corner, round((x1 - x0) * wide), round((y1 - y0) * high))
+
+
+def _picture(cells: np.ndarray) -> np.ndarray:
+    """(rows, columns, 4) uint8 of a map of s with NaN."""
+    known = np.isfinite(cells)
+    grey = np.where(known, 255 * cells, 0).round().astype(np.uint8)
+    return np.dstack([grey] * 3 + [(255 * known).astype(np.uint8)])
