@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -286,8 +287,9 @@ def test_model_and_commands_are_shown_the_same(tmp_path):
     for picture in (path, upright):
         folder = make_job(
             tmp_path / picture.stem, noise_plate(5, 48, 64), moving_square(5, 48, 64),
-            model_mask__start_image=str(picture), model_mask__references=str(picture),
+            model_mask__start_image=picture.name, model_mask__references=picture.name,
         )  # fmt: skip
+        shutil.copy(picture, folder)
         job = jobs.read(folder)
         shot = ShotFrames(folder, job)
         crop = plan_crop(5, (64, 48), (0, 0, 64, 48), job.region, ModelSizes())

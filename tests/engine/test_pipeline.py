@@ -96,6 +96,7 @@ def test_outside_and_seam_are_measured_at_the_matte_that_is_used(tmp_path, monke
     mask = np.zeros((1, 64, 64), np.uint16)
     mask[:, 20:44, 20:44] = 20000
     settings = {"output__matte": matte, "sampling__steps": 1, "region__mode": "whole"}
+    settings["mask__gray"] = "opacity"
     make_job(tmp_path, plate, mask, output__feather_px=0.0, **settings)
     blank = [np.full((1, 64, 64, 3), 1, np.float32)]
     monkeypatch.setattr(codec, "decode", lambda *_: iter(blank))

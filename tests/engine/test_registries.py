@@ -18,6 +18,7 @@ from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
 from wan_blender.engine.sample.release import LAWS, make_law
 from wan_blender.engine.sample.solvers import SOLVERS
 from wan_blender.masks.crop import Crop
+from wan_blender.masks.gray import GRAYS
 from wan_blender.masks.grid import Grid
 from wan_blender.masks.reduce import REDUCERS, reduce_space, reduce_time
 from wan_blender.model_info.traits import KINDS
@@ -29,6 +30,7 @@ OFFERED = {
     "schedules": (Sampling, "schedule", SCHEDULES),
     "reductions": (Mask, "reduction", REDUCERS),
     "laws": (Mask, "law", LAWS),
+    "meanings of gray": (Mask, "gray", GRAYS),
 }
 
 

@@ -58,6 +58,17 @@ class Mask:
     token_snap: bool = schema.flag(
         False, "Give all four cells of a model token the largest value among them"
     )
+    gray: str = schema.choice(
+        "amount",
+        "What gray parts of the mask mean",
+        {
+            "amount": "How much is made new: half gray keeps half of what was there. The patch "
+            "covers the mask whole, feathered at its edge",
+            "opacity": "How opaque the patch is: all of the mask is made new, and the clip shows "
+            "through where it is gray",
+            "both": "Both at once, so that gray parts come out fainter than drawn",
+        },
+    )
     law: str = schema.choice(
         "release",
         "What soft mask values mean during sampling",
@@ -195,7 +206,7 @@ class Output:
         "mask",
         "Which pixels the patch covers",
         {
-            "mask": "The mask itself, soft values included",
+            "mask": "The mask itself; mask.gray says how opaque its gray parts are",
             "solid": "Every masked pixel fully",
             "footprint": "Every pixel of a generated latent cell, also beyond the mask",
         },

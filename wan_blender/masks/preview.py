@@ -15,6 +15,7 @@ from ..core.mask_settings import Mask, RegionSettings
 from ..model_info.traits import ModelSizes
 from . import grid as latent_grid
 from .crop import Crop, bounds, grown, plan_crop, union
+from .gray import find_gray
 from .grid import Grid
 from .notes import mask_notes
 from .reduce import reduce_space, reduce_time
@@ -32,9 +33,9 @@ def settled(mask: np.ndarray) -> np.ndarray:
 def frame_cells(frames: Iterable[np.ndarray], crop: Crop, settings: Mask) -> np.ndarray:
     """Mask frames (H, W) of the canvas, in 0..1, one at a time -> cells (T, h, w) of each frame.
     Growth in time is of cells."""
-    grid, rows = crop.grid, []
+    grid, rows, gray = crop.grid, [], find_gray(settings.gray)
     for frame in frames:
-        seen = crop.mask_as_seen(frame, settings.reduction, settings.grow_px)
+        seen = crop.mask_as_seen(gray.sampler(frame), settings.reduction, settings.grow_px)
         rows.append(reduce_space(seen[None], grid, settings.reduction)[0])
     return latent_grid.grow_time(np.stack(rows), settings.grow_before, settings.grow_after)
 

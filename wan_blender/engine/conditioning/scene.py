@@ -58,7 +58,7 @@ class Scene:
         if self.settings.shape == "own":
             mask = self.shot.model_mask(index)
         else:
-            mask = _reshape(self.shot.mask(index), self.settings.shape)
+            mask = _reshape(self.shot.made_mask(index), self.settings.shape)
         return self.region.mask_as_seen(mask, grow_px=self.settings.grow_px)
 
     def given(self, name: str) -> np.ndarray | None:

@@ -24,7 +24,7 @@ def matte_on_canvas(
     shown = frame_footprint(plan.latent, region.grid, index)
     cells[region.window] = region.restore_cells(shown)
     alpha = np.zeros((shot.height, shot.width), np.float32)
-    alpha[region.window] = matte(shot.mask(index), cells, output)[region.window]
+    alpha[region.window] = matte(shot.shown_mask(index), cells, output)[region.window]
     return alpha
 
 

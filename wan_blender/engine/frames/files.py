@@ -20,6 +20,7 @@ from ...core.errors import InvalidJob, SizeMismatch, from_os_error
 from ...core.files import open_file, read_bytes
 from ...core.frame_ranges import frames_in
 from ...core.settings import Job
+from ...masks.gray import find_gray
 from ...masks.preview import settled
 
 PICTURE_BYTES = 4 << 30
@@ -40,6 +41,7 @@ class ShotFrames:
         first = job.shot.frame_start
         self._chosen = frames_in(job.mask.frames, first, first + len(self) - 1)
         self.first_frame = first
+        self._meaning = find_gray(job.mask.gray)
 
     def __len__(self) -> int:
         return len(self.plate_files)
@@ -72,6 +74,14 @@ class ShotFrames:
         if self._chosen is not None and self.first_frame + index not in self._chosen:
             return np.zeros((self.height, self.width), np.float32)
         return self._gray(self.mask_files[index])
+
+    def made_mask(self, index: int) -> np.ndarray:
+        """As ``mask``: how much of each pixel is made new."""
+        return self._meaning.sampler(self.mask(index))
+
+    def shown_mask(self, index: int) -> np.ndarray:
+        """As ``mask``: how much of what is made shows."""
+        return self._meaning.patch(self.mask(index))
 
     def model_mask(self, index: int) -> np.ndarray:
         """As ``mask``, from the job's own model_mask folder."""
