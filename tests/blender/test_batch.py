@@ -171,7 +171,7 @@ def test_strips_are_named_on_the_command_line(command, blend, part, tmp_path):
     assert (job.sampling.steps, job.prompt.text) == (3, "a kite")
     for name in ("generate", "check"):
         code, answer, _ = command("--strip", "plate", "--strip", "matte", name=name)
-        assert (code, "2 strips are named" in answer["error"]["message"]) == (2, True)
+        assert (code, "'matte' is a mask strip" in answer["error"]["message"]) == (2, True)
     code, answer, _ = command("--out", tmp_path / "b", name="export")
     assert (code, answer["error"]["message"]) == (2, "No shot is named.")
 

@@ -519,3 +519,57 @@ def test_ctrl_c_cancels_exits_130_and_leaves_no_process(start, tmp_path):
     folders = [p.parent for p in (tmp_path / "wan_jobs").glob("*/job.json")]
     assert len(folders) == 1
     assert not (folders[0] / "result").exists()
+
+
+@pytest.fixture
+def two_plates(scene, part):
+    """A second clip beside the first, with a matte of its own over it."""
+    compat, strips = part("timeline.compat"), scene.sequence_editor.strips
+    other = compat.new_effect(strips, "other", "COLOR", 5, 31, 3)
+    other.color = (0.5, 0.1, 0.1)
+    mask = strips.new_mask(name="its matte", mask=strips["matte"].mask, channel=6, frame_start=31)
+    compat.set_length(mask, 3)
+    return other
+
+
+def test_every_strip_that_is_named_is_run_and_placed(command, addon, two_plates, tmp_path):
+    saved, out = tmp_path / "done.blend", tmp_path / "jobs here"
+    code, answer, _ = command(
+        "--strip", "plate", "--strip", "other", "--strip", "plate", "--out", out, "--save", saved
+    )
+    assert (code, answer["saved"]) == (0, str(saved))
+    assert [job["strip"] for job in answer["jobs"]] == ["plate", "other"]
+    assert [Path(job["job"]) for job in answer["jobs"]] == [out / "plate", out / "other"]
+    addon.ops.wm.open_mainfile(filepath=str(saved))
+    strips = addon.context.scene.sequence_editor.strips_all
+    assert len([s for s in strips if s.type == "IMAGE"]) == 2
+
+
+def test_a_strip_that_cannot_be_run_is_told_before_any_runs(command, two_plates, tmp_path):
+    for name in ("generate", "check"):
+        code, answer, _ = command(
+            "--strip", "plate", "--strip", "nowhere", "--out", tmp_path / "jobs", name=name
+        )
+        assert (code, answer["error"]["code"]) == (2, "NothingSelected")
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_strips_whose_folders_would_be_one_are_refused(command, two_plates, tmp_path):
+    two_plates.name = "plate."
+    code, answer, _ = command("--strip", "plate", "--strip", "plate.", "--out", tmp_path / "jobs")
+    assert (code, answer["error"]["code"]) == (2, "BadRequest")
+    assert "plate, plate." in answer["error"]["message"]
+
+
+def test_check_tells_of_each_strip(check, two_plates):
+    code, answer, _ = check("--strip", "plate", "--strip", "other")
+    assert code == 0, answer
+    assert [job["check"]["size"]["model_frames"] for job in answer["jobs"]] == [9, 5]
+
+
+def test_check_refuses_where_nothing_could_be_saved(command, tmp_path):
+    nowhere = tmp_path / "nowhere" / "a.blend"
+    answers = [
+        command("--strip", "plate", "--save", nowhere, name=n)[1] for n in ("check", "generate")
+    ]
+    assert answers[0]["error"] == answers[1]["error"]

@@ -78,8 +78,12 @@ def note_weights(folder: Path, made_with: MadeWith) -> None:
 
 def new_folder(root: Path, strip: str) -> Path:
     """A folder name that sorts by time, says the strip and cannot collide."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", strip).strip("-")[:32] or "shot"
-    return root / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}-{uuid.uuid4().hex[:6]}"
+    return root / f"{time.strftime('%Y%m%d-%H%M%S')}-{folder_slug(strip)}-{uuid.uuid4().hex[:6]}"
+
+
+def folder_slug(strip: str) -> str:
+    """The part of a strip's name that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", strip).strip("-")[:32] or "shot"
 
 
 def read(folder: Path) -> Job:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -22,8 +21,8 @@ from typing import Any, NoReturn
 
 import bpy
 
-from ..core import console
-from ..core.errors import BadRequest, UserError, WanError
+from ..core import console, job
+from ..core.errors import BadRequest, Cancelled, UserError, WanError
 from ..core.result import RESULT
 from ..hygiene.maps import folder_without
 from ..process.call import EngineCall
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="blender FILE.blend --command wan_blender")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, about in (
-        (generate, "generate the masked part of one strip"),
+        (generate, "generate the masked part of strips, one after the other"),
         (check, "say what generate would do: sizes, mask, schedule, memory, notes"),
     ):
         run = commands.add_parser(command.__name__, help=about, description=about)
@@ -79,7 +78,8 @@ def _add_options(run: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         help="folder to make the job in: new, empty, or with an unfinished job, which is "
-        "replaced; check keeps none unless it is named",
+        "replaced; of several strips the folder of their folders; check keeps none unless it is "
+        "named",
     )
     run.add_argument(
         "--with-and-without",
@@ -92,34 +92,62 @@ def _add_options(run: argparse.ArgumentParser) -> None:
 
 
 def generate(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the shot that ``options`` name, to its end. Raises WanError."""
+    """Run the shots that ``options`` name, each to its end. Raises WanError; of several shots that
+    of the first that failed, after all others ran."""
     save = options.save.absolute() if options.save else None
     if save:
         _check_savable(save)
-    asked = _read(options)
-    folder = options.out.absolute() if options.out else None
-    local = request.submit(asked, folder, places=save is not None)
-    if save:
-        _save(local, save)
-    return {
-        **local.answer,
-        "without": str(folder_without(local.folder)) if asked.without else None,
-        "saved": str(save) if save else None,
-    }
+    asked = _read_all(options)  # before the first run all are known to be good
+    folders = _folders(options.out, asked)
+    told, failed, last = [], [], None
+    for one, folder in zip(asked, folders, strict=True):
+        try:
+            last = request.submit(one, folder, places=save is not None)
+        except Cancelled:
+            raise
+        except WanError as error:
+            failed.append(error)
+            print(f"wan_blender: {one.shot.strip}: {error}", file=sys.stderr)
+        else:
+            without = str(folder_without(last.folder)) if one.without else None
+            told.append({"strip": one.shot.strip, **last.answer, "without": without})
+    if save and last:
+        _save(last, save)
+    if failed:
+        raise failed[0]
+    saved = {"saved": str(save) if save else None}
+    return told[0] | saved if len(told) == 1 else {"jobs": told} | saved
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
-    """What the engine's ``check`` says of the shot that ``options`` name. Raises the WanError that
-    running it would raise."""
-    asked, python = _read(options), preferences.engine_python()
-    scratch = Path(tempfile.mkdtemp(prefix="wan-check-"))
-    try:
-        folder = (options.out or scratch / "job").absolute()
-        request.export(asked, folder)
-        plan = _ask(EngineCall(python, "check", str(folder)))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return {"job": str(folder) if options.out else None, "check": plan}
+    """What the engine's ``check`` says of the shots that ``options`` name. Raises the WanError that
+    running them would raise."""
+    asked, python = _read_all(options), preferences.engine_python()
+    if options.save:
+        _check_savable(options.save.absolute())
+    told = []
+    with tempfile.TemporaryDirectory(prefix="wan-check-", ignore_cleanup_errors=True) as scratch:
+        for one, folder in zip(asked, _folders(options.out, asked), strict=True):
+            made = folder or Path(scratch) / f"job {len(told)}"
+            request.export(one, made)
+            plan = _ask(EngineCall(python, "check", str(made)))
+            told.append({"job": str(made) if folder else None, "check": plan})
+    return told[0] if len(told) == 1 else {"jobs": told}
+
+
+def _folders(out: Path | None, asked: list[request.JobRequest]) -> list[Path | None]:
+    """Where the jobs are made; None leaves it open. Raises BadRequest for names that, as names of
+    folders, would be one."""
+    if out is None or len(asked) == 1:
+        return [out.absolute() if out else None] * len(asked)
+    names = [job.folder_slug(one.shot.strip) for one in asked]
+    if len(set(names)) < len(names):
+        raise BadRequest(
+            f"The strips {', '.join(one.shot.strip for one in asked)} would share a folder in "
+            f"{out}.",
+            "Rename one, or run each with an --out of its own.",
+        )
+    return [out.absolute() / name for name in names]
 
 
 def _ask(call: EngineCall) -> Any:
@@ -132,16 +160,18 @@ def _ask(call: EngineCall) -> Any:
     return call.result()
 
 
-def _read(options: argparse.Namespace) -> request.JobRequest:
-    """The job that ``options`` ask for. Raises WanError."""
-    if len(options.strip or []) != 1:
-        raise BadRequest(
-            f"{len(options.strip or [])} strips are named with --strip; this command takes one.",
-            "Name one, or use export or batch for several.",
-        )
-    scene, strip = shot.find_scene(options.scene), options.strip[0]
+def _read_all(options: argparse.Namespace) -> list[request.JobRequest]:
+    """The jobs that ``options`` ask for, each strip once. Raises WanError."""
+    if not options.strip:
+        raise BadRequest("No strip is named.", "Name one or several with --strip.")
+    scene = shot.find_scene(options.scene)
     if options.engine:
         preferences.get().python = options.engine
+    return [_read(scene, strip, options) for strip in dict.fromkeys(options.strip)]
+
+
+def _read(scene: bpy.types.Scene, strip: str, options: argparse.Namespace) -> request.JobRequest:
+    """The job that ``options`` ask for on one strip. Raises WanError."""
     if options.task:
         tasks.set_up(scene, shot.find_plate(scene, strip), options.task)
     named = (

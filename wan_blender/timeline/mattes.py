@@ -160,22 +160,22 @@ def resolve(
 
 
 def read_choice(scene: bpy.types.Scene, strip: bpy.types.Strip, text: str) -> MatteChoice:
-    """What NAME[:channel][:operation] chooses for the plate ``strip``, NAME being an id or a label;
-    it may hold colons itself. Raises BadRequest."""
-    rest = {}
+    """What NAME[:channel][:operation] chooses for the plate ``strip``, NAME being an id or a label.
+    A name may hold colons itself: the longest one that there is counts. Raises BadRequest."""
+    known = {name for matte in list_mattes(scene, strip) for name in (matte.id, matte.label)}
+    name, rest = text, {}
     for key, allowed in (("operation", OPERATIONS), ("channel", CHANNELS)):
-        name, colon, last = text.rpartition(":")
-        if colon and last in allowed:
-            text, rest[key] = name, last
-    return MatteChoice(find_matte(scene, strip, text).id, **rest)
+        shorter, colon, last = name.rpartition(":")
+        if name not in known and colon and last in allowed:
+            name, rest[key] = shorter, last
+    return MatteChoice(find_matte(scene, strip, name).id, **rest)
 
 
 def find_matte(scene: bpy.types.Scene, strip: bpy.types.Strip, name: str) -> Matte:
     """The matte with the id or label ``name``. Raises BadRequest that lists what there is."""
     known = list_mattes(scene, strip)
-    for matte in known:
-        if name in (matte.id, matte.label):
-            return matte
+    for matte in (*(m for m in known if m.id == name), *(m for m in known if m.label == name)):
+        return matte
     raise BadRequest(
         f"There is no matte {name!r} for strip {strip.name!r}.",
         f"There are: {', '.join(m.id for m in known) or 'none'}.",

@@ -6,6 +6,7 @@ import pytest
 
 from tests.blender import media
 from wan_blender.timeline import compat
+from wan_blender.timeline.mattes import MatteChoice
 
 
 @pytest.fixture
@@ -259,3 +260,30 @@ def test_half_resolution_render_gives_half_size_frames(timeline, clip):
     shot, plate, mask = timeline.export(strip)
     assert (shot.width, shot.height) == (32, 24)
     assert (plate[0].shape[:2], mask[0].shape) == ((24, 32), (24, 32))
+
+
+@pytest.mark.parametrize("odd", range(6))
+def test_one_picture_with_alpha_among_others_keeps_it(timeline, odd):
+    paths = media.write_sequence(timeline.folder / "s", 6)
+    alpha = np.tile(np.arange(0, 256, 4, np.uint8), (48, 1))
+    media.write_png(paths[odd], np.dstack([media.frame(odd), alpha]))
+    strip = timeline.add_image(paths)
+    timeline.add_mask(channel=9, length=6)
+    shot, plate, _ = timeline.export(strip)
+    assert plate[odd].shape[2] == 4
+    np.testing.assert_array_equal(plate[odd][..., 3], alpha)
+    empty = timeline.export(strip, [MatteChoice("empty")])[2]
+    np.testing.assert_allclose(empty[odd], 1 - alpha / 255, atol=1e-4)
+    assert shot.alpha == "replace"
+
+
+@pytest.mark.parametrize("odd", range(6))
+def test_one_deep_picture_among_others_makes_the_plate_deep(timeline, odd):
+    paths = media.write_sequence(timeline.folder / "s", 6)
+    media.write_png(paths[odd], media.frame(odd, bits=16))
+    strip = timeline.add_image(paths)
+    timeline.add_mask(channel=9, length=6)
+    shot, plate, _ = timeline.export(strip)
+    assert shot.bit_depth == 16
+    # Blender rounds 16 bits once on their way through its float picture.
+    assert abs(plate[odd].astype(int) - media.frame(odd, bits=16)).max() <= 1

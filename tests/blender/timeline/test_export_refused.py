@@ -307,3 +307,53 @@ def test_export_again_replaces_what_a_killed_one_left(timeline, plate):
     media.write_png(stale, np.zeros((48, 64, 3), np.uint8))
     shot, plates, _ = timeline.export(plate)
     assert shot.frame_count == len(plates) == 4
+
+
+def test_file_that_is_trimmed_away_may_be_missing(timeline):
+    paths = media.write_sequence(timeline.folder / "s", 6)
+    strip = timeline.add_image(paths)
+    timeline.add_mask(length=6)
+    paths[0].unlink()
+    with pytest.raises(UnsupportedClip, match=r"misses its media.*shot_0000"):
+        timeline.export(strip)
+    compat.trim(strip, 1, 0)
+    assert len(timeline.export(strip)[1]) == 5
+
+
+def test_file_that_is_trimmed_away_may_be_missing_backwards(timeline):
+    paths = media.write_sequence(timeline.folder / "s", 6)
+    strip = timeline.add_image(paths)
+    strip.use_reverse_frames = True
+    timeline.add_mask(length=6)
+    compat.trim(strip, 1, 0)
+    paths[5].unlink()  # the first that is shown, and the one that is trimmed away
+    plate = timeline.export(strip)[1]
+    np.testing.assert_array_equal(plate[0], media.frame(4))
+    paths[4].unlink()
+    with pytest.raises(UnsupportedClip, match="shot_0004"):
+        timeline.export(strip)
+
+
+@pytest.mark.parametrize("hide", ["channel", "strip", "time"])
+def test_file_that_nobody_sees_in_a_meta_strip_may_be_missing(timeline, hide):
+    there = timeline.add_image(media.write_sequence(timeline.folder / "s", 6), channel=1)
+    gone = timeline.add_image(media.write_sequence(timeline.folder / "gone", 6), channel=2)
+    meta = timeline.strips.new_meta("meta", 3, 1)
+    there.move_to_meta(meta)
+    gone.move_to_meta(meta)
+    compat.measure_content(meta)
+    compat.set_frames(meta, range(1, 7))
+    timeline.add_mask(length=6)
+    for path in (timeline.folder / "gone").iterdir():
+        path.unlink()
+    with pytest.raises(UnsupportedClip, match="gone"):
+        timeline.export(meta)
+    if hide == "channel":
+        meta.channels[gone.channel].mute = True
+    elif hide == "strip":
+        gone.mute = True
+    else:
+        compat.set_start(gone, 4)
+        compat.set_frames(meta, range(1, 4))
+    plate = timeline.export(meta)[1]
+    np.testing.assert_array_equal(plate[0][..., :3], media.frame(0))

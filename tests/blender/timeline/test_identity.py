@@ -331,12 +331,6 @@ def retimed(stage):
 
 
 def double_speed(stage, clip: Any) -> None:
-    if compat.NEW_TIMES:
-        clip.retiming_keys.add(timeline_frame=3)
-        clip.retiming_keys.add(timeline_frame=15)
-        last = max(clip.retiming_keys, key=lambda key: key.timeline_frame)
-        last.timeline_frame = 9
-        return
     clip.select, stage.scene.sequence_editor.active_strip = True, clip
     with stage.timeline.editor_area("SEQUENCE_EDITOR"):
         stage.timeline.bpy.ops.sequencer.retiming_segment_speed_set(speed=200.0)

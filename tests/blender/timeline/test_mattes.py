@@ -7,7 +7,7 @@ import pytest
 from tests.blender import media
 from wan_blender.core.errors import BadRequest, EmptyMask, UnsupportedClip
 from wan_blender.timeline import compat, mattes
-from wan_blender.timeline.mattes import MatteChoice
+from wan_blender.timeline.mattes import MatteChoice, read_choice
 from wan_blender.timeline.shot import read_shot
 
 LEFT = ((0, 0), (0.5, 0), (0.5, 1), (0, 1))
@@ -461,3 +461,22 @@ def test_mask_strip_inside_a_meta_strip_serves_a_clip_outside(timeline, plate):
     for frame, value in zip(masks, (0, 0.25, 0.5, 0.75, 0), strict=True):  # the meta hides the last
         assert abs(frame[:, :32] - 0.3 * value).max() <= 1e-4
         assert frame[:, 32:].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"),
+    [
+        ("Mask:add", "Mask:add", ("luma", "add")),
+        ("Mask:add", "strip:Mask:add", ("luma", "add")),
+        ("Mask:subtract", "Mask:subtract", ("luma", "add")),
+        ("Mask:add", "Mask:add:alpha:subtract", ("alpha", "subtract")),
+        ("Mask:luma", "Mask:luma:intersect", ("luma", "intersect")),
+        ("Mask", "Mask:alpha", ("alpha", "add")),
+        ("Mask:alpha", "Mask:alpha:alpha", ("alpha", "add")),
+    ],
+)
+def test_names_are_found_exactly_before_their_ends_mean_something(timeline, name, text, wanted):
+    plate = timeline.add_effect("COLOR")
+    timeline.add_mask(channel=2).name = name
+    choice = read_choice(timeline.scene, plate, text)
+    assert (choice.id, choice.channel, choice.operation) == (f"strip:{name}", *wanted)
