@@ -50,6 +50,9 @@ class Shot:
     with_modifiers: bool = schema.flag(
         True, "The plate has the strip's modifiers in it; else they are put on the meta strip"
     )
+    notes: list[str] = schema.many(
+        str, "What is to be known of the plate and of where the result goes"
+    )
     alpha: str = schema.choice(
         "fill",
         "What the patch does where the plate is transparent",

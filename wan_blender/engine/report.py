@@ -52,6 +52,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "fingerprint": plan.bundle.fingerprint,
             "notes": plan.weights_notes,
         },
+        "shot": {"notes": plan.job.shot.notes},
         "size": {
             "box": [region.x, region.y, region.width, region.height],
             "model_pixels": [grid.padded_width, grid.padded_height],

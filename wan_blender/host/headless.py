@@ -181,7 +181,10 @@ def _read(scene: bpy.types.Scene, strip: str, options: argparse.Namespace) -> re
     )
     settings = [(path, value) for path, value in named if value is not None]
     overrides = request.Overrides([*settings, *assignments(options.set)], options.matte or ())
-    return request.read(scene, strip, overrides, pair=options.with_and_without)
+    asked = request.read(scene, strip, overrides, pair=options.with_and_without)
+    for note in asked.shot.notes:
+        print(f"Note: {note}", file=sys.stderr)
+    return asked
 
 
 def _check_savable(path: Path) -> None:

@@ -70,7 +70,10 @@ class WAN_OT_generate(PlateOperator, bpy.types.Operator):
         settings = [("prompt.text", self.prompt)] if self.prompt else []
         overrides = request.Overrides(settings, self.matte.splitlines())
         folder = Path(bpy.path.abspath(self.out)).absolute() if self.out else None
-        return request.submit(request.read(scene, self.strip or None, overrides), folder)
+        asked = request.read(scene, self.strip or None, overrides)
+        for note in asked.shot.notes:
+            self.report({"WARNING"}, note)
+        return request.submit(asked, folder)
 
 
 class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):

@@ -134,6 +134,15 @@ def write_images(scene: Any) -> None:
         settings.media_type = "IMAGE"
 
 
+def write_rec709(scene: Any) -> None:
+    """Let float images be written in linear Rec.709; since 5.0 the file's working space, which they
+    are written in by default, may be another."""
+    settings = scene.render.image_settings
+    if getattr(bpy.data, "colorspace", None) is not None:
+        settings.color_management = "OVERRIDE"
+        settings.linear_colorspace_settings.name = "Linear Rec.709"
+
+
 def sequencer_scene(context: Any) -> Any:
     """The scene whose timeline is edited; since 5.0 it need not be the window's scene."""
     return getattr(context, "sequencer_scene", None) or context.scene

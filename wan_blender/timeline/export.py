@@ -50,8 +50,10 @@ def export(
             _export_mask(scene, plate, request, [MatteChoice(matte)], other, watch)
         depth = _export_plate(scene, request, plate_folder, watch)
         alpha = _alpha(scene, plate, request, plate_folder)
+        clipped = _clipped(scene, request, plate_folder) if depth > 8 else []
     in_place = request.place == "in_place" or (alpha == "replace" and holder(plate) == plate)
     shared = {f.name: getattr(request, f.name) for f in fields(Shot) if hasattr(request, f.name)}
+    shared["notes"] = [*request.notes, *clipped]
     return Shot(**shared, bit_depth=depth, in_place=in_place, alpha=alpha)
 
 
@@ -210,6 +212,24 @@ def _alpha(
         if np.any(levels < 1):
             kept = "keep"
     return kept
+
+
+def _clipped(scene: bpy.types.Scene, request: ShotRequest, folder: Path) -> list[str]:
+    """A note of how much of the plate is cut at white, where a source may be brighter."""
+    strips = scene.sequence_editor.strips_all
+    bright = [part for part in request.parts if sources.is_float(strips[part.strip], part.frames)]
+    shares = [
+        picture_file.share_of_white(folder / job.frame_name(frame - request.frame_start))
+        for part in bright
+        for frame in part.frames
+    ]
+    share = sum(shares) / max(len(shares), 1)
+    if share == 0:
+        return []
+    return [
+        f"{share:.2%} of the pixels of strip {bright[0].strip!r} are white or brighter and cut at "
+        "white: a patch over them looks different under exposure or another view than Standard."
+    ]
 
 
 def _hold_pictures(request: ShotRequest, folder: Path, watch: _Watch) -> None:

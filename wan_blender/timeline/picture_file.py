@@ -21,6 +21,7 @@ from . import exr
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 GRAY_ALPHA, RGB_ALPHA = 4, 6
+WHITE = 1 - 1e-5  # 65534 of 65535 is 3.5e-5 below 1 in linear light
 FRAMES_OF_JPEG = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
 
 
@@ -81,14 +82,30 @@ def _ask_blender(path: str, is_exr: bool) -> PictureFile:
         return PictureFile(size, is_float, depth not in gray_or_rgb)
 
 
+def is_png(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(PNG)) == PNG
+
+
 def read_alpha(path: Path) -> np.ndarray:
     """The alpha of a PNG file, one float32 in 0..1 for each pixel; a single 1 where it has none."""
     if not look(str(path)).has_alpha:
         return np.ones(1, np.float32)
+    return _pixels(path)[:, 3]
+
+
+def share_of_white(path: Path) -> float:
+    """The share of pixels in a 16-bit PNG file of which a channel has the largest value."""
+    white = (_pixels(path)[:, :3] > WHITE).any(axis=1)
+    return float(white.mean())
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """(pixels, 4) float32, scene-linear where the file has 16 bits."""
     with opened(str(path)) as image:
         pixels = np.empty(4 * image.size[0] * image.size[1], np.float32)
         image.pixels.foreach_get(pixels)
-    return pixels[3::4]
+    return pixels.reshape(-1, 4)
 
 
 @contextmanager

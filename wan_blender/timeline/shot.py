@@ -35,7 +35,8 @@ class ShotRequest:
     ``model_matte`` is the id of the matte that the model sees instead of ``mattes``, or "";
     ``blur_matte`` of the one inside of which it sees the plate softened, or "".
     ``place`` is where the result goes, as the setting ``output.place`` says; "auto" is left only
-    where the result may lie above. ``with_modifiers``: see Shot in settings.py.
+    where the result may lie above. ``with_modifiers`` and ``notes``: see Shot in
+    settings.py.
     ``strip_start`` and ``strip_count`` are the plate's, to follow it when it is moved.
     """
 
@@ -60,6 +61,7 @@ class ShotRequest:
     hold: int = 0
     place: str = "auto"
     with_modifiers: bool = True
+    notes: list[str] = field(default_factory=list)
 
     @property
     def frames(self) -> range:
@@ -154,7 +156,20 @@ def read_shot(
         hold=layout.hold,
         place=place,
         with_modifiers=place != "in_place" or of_modifiers,
+        notes=_notes(scene, plate, layout, place),
     )
+
+
+def _notes(scene: bpy.types.Scene, plate: bpy.types.Strip, layout: Layout, place: str) -> list[str]:
+    """What the result will be like that the user may not expect."""
+    outer = holder(plate)
+    level = outer.parent_meta() or scene.sequence_editor
+    if outer.mute or level.channels[outer.channel].mute:
+        return [f"Strip {plate.name!r} is muted, and so will be its result."]
+    reasons = reasons_to_stand_in(scene, plate, layout.result) if place == "above" else []
+    if not reasons or len(layout.parts) > 1:
+        return []
+    return [f"The result lies above {plate.name!r} and will look unlike it: {', '.join(reasons)}."]
 
 
 def _place(

@@ -154,8 +154,10 @@ def write_png(scene: bpy.types.Scene, mode: str, depth: int) -> None:
 
 
 def write_exr(scene: bpy.types.Scene) -> None:
-    """Let ``render`` write what ``exr.read`` reads: RGBA, linear floats, alpha multiplied in."""
+    """Let ``render`` write what ``exr.read`` reads: RGBA, linear Rec.709 floats, alpha multiplied
+    in."""
     _image_format(scene, "OPEN_EXR", "RGBA", 32)
+    compat.write_rec709(scene)
     scene.render.image_settings.exr_codec = "NONE"
 
 
@@ -164,6 +166,7 @@ def write_mask(scene: bpy.types.Scene) -> None:
     opacity. With a linear timeline no colour conversion comes near them."""
     scene.sequencer_colorspace_settings.name = "Linear Rec.709"
     _image_format(scene, "OPEN_EXR", "BW", 32)
+    compat.write_rec709(scene)
     scene.render.image_settings.exr_codec = "NONE"
 
 

@@ -206,6 +206,18 @@ def bit_depth(strip: bpy.types.Strip, frames: range | None = None) -> int:
     return 16 if any(_is_deep(part, shown) for part, shown in _seen(strip, frames)) else 8
 
 
+def is_float(strip: bpy.types.Strip, frames: range) -> bool:
+    """Whether any source or step of the strip's picture may be brighter than white."""
+    return any(_may_be_bright(part, shown) for part, shown in _seen(strip, frames))
+
+
+def _may_be_bright(strip: bpy.types.Strip, frames: range) -> bool:
+    if not _is_deep(strip, frames):
+        return False
+    paths = _shown_files(strip, frames)
+    return not paths or any(not picture_file.is_png(path) for path in paths)
+
+
 def _is_deep(strip: bpy.types.Strip, frames: range) -> bool:
     if strip.use_float or any(m.type in DEEP_MODIFIERS for m in strip.modifiers if not m.mute):
         return True

@@ -14,7 +14,8 @@ from tests.blender import media
 from tests.blender.timeline import identity
 from wan_blender.core.errors import BadRequest
 from wan_blender.timeline import compat
-from wan_blender.timeline.shot import find_plate
+from wan_blender.timeline.mattes import MatteChoice
+from wan_blender.timeline.shot import find_plate, read_shot
 from wan_blender.timeline.span import Span
 from wan_blender.timeline.takes import read_recipe
 
@@ -648,3 +649,31 @@ def test_bridge_that_would_look_different_is_refused_by_name(timeline, build, wo
     build(Stage(timeline))
     with pytest.raises(BadRequest, match=words):
         identity.run(timeline, "clip", span=Span("bridge", cut=2, context=2), matte="empty")
+
+
+def test_muted_clips_and_strips_above_are_told_of_before_the_run(timeline):
+    stage = Stage(timeline)
+    choice = [MatteChoice("whole")]
+    assert read_shot(timeline.scene, stage.clip, choice).notes == []
+    grade(stage, 3)
+    assert read_shot(timeline.scene, stage.clip, choice).notes == []
+    (note,) = read_shot(timeline.scene, stage.clip, choice, place="above").notes
+    assert "'clip'" in note
+    assert "'adjustment' lies over it" in note
+    stage.clip.mute = True
+    (note,) = read_shot(timeline.scene, stage.clip, choice).notes
+    assert "'clip' is muted" in note
+
+
+def test_share_of_pixels_that_are_cut_at_white_is_told(timeline, bpy):
+    picture = bpy.data.images.new("bright", 64, 48, float_buffer=True)
+    values = np.zeros((48, 64, 4), np.float32)
+    values[..., 3], values[:12, :, :3] = 1, 3.0
+    picture.pixels.foreach_set(values.ravel())
+    picture.file_format, picture.filepath_raw = "OPEN_EXR", str(timeline.folder / "bright.exr")
+    picture.save()
+    clip = timeline.add_image([timeline.folder / "bright.exr"], length=2)
+    (note,) = timeline.export(clip, [MatteChoice("whole")])[0].notes
+    assert note.startswith("25.00% of the pixels of strip 'plate'")
+    dark = timeline.add_image(media.write_sequence(timeline.folder / "d", 2, bits=16), 3)
+    assert timeline.export(dark, [MatteChoice("whole")])[0].notes == []

@@ -480,3 +480,39 @@ def test_names_are_found_exactly_before_their_ends_mean_something(timeline, name
     timeline.add_mask(channel=2).name = name
     choice = read_choice(timeline.scene, plate, text)
     assert (choice.id, choice.channel, choice.operation) == (f"strip:{name}", *wanted)
+
+
+SPACES = ["Linear Rec.709", "Linear Rec.2020", "ACEScg"]
+
+
+@pytest.fixture(params=SPACES)
+def working_space(request, bpy):
+    """Of the open file; 4.5 knows Rec.709 only."""
+    if not compat.NODE_GROUP and request.param != SPACES[0]:
+        pytest.skip("4.5 has one working space")
+    if compat.NODE_GROUP:
+        bpy.ops.wm.set_working_color_space(working_space=request.param)
+    yield request.param
+    if compat.NODE_GROUP:
+        bpy.ops.wm.set_working_color_space(working_space=SPACES[0])
+
+
+@pytest.mark.parametrize(
+    ("colour", "luma"),
+    [((255, 0, 0), 0.2126), ((0, 255, 0), 0.7152), ((0, 0, 255), 0.0722), ((128,) * 3, 128 / 255)],
+)
+def test_luma_is_that_of_rec709_in_every_working_space(timeline, working_space, colour, luma):
+    plate = timeline.add_image(media.write_sequence(timeline.folder / "s", 2), first=1)
+    picture = np.full((48, 64, 3), colour, np.uint8)
+    matte = timeline.add_image([media.write_png(timeline.folder / "m.png", picture)], 2, length=2)
+    matte.name = "matte"
+    _, frames, mask = timeline.export(plate, [MatteChoice("strip:matte")])
+    np.testing.assert_allclose(mask[0], luma, atol=2e-4)
+    np.testing.assert_array_equal(frames[0], media.frame(0))
+
+
+def test_mask_strips_keep_their_values_in_every_working_space(timeline, working_space):
+    plate = timeline.add_image(media.write_sequence(timeline.folder / "s", 2), first=1)
+    timeline.add_mask(channel=2, length=2).blend_alpha = 0.25
+    _, _, mask = timeline.export(plate)
+    np.testing.assert_allclose(mask[0], 0.25, atol=1e-3)
