@@ -210,3 +210,25 @@ def test_dry_run_says_jobs_sizes_and_memory_and_writes_nothing(export, engine, t
     assert [cell["sampling.seed"] for cell in answer["cells"]] == [1, 2]
     assert 0 < answer["disk_gb_at_most"] < 0.01
     assert not (tmp_path / "b").exists()
+
+
+def test_examples_of_the_documentation_run(engine, blend, part, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "batch.toml").write_text(TWO_SEEDS + "settings.sampling.steps = 1\n")
+    text = (REPO / "docs" / "batches.md").read_text(encoding="utf-8")
+    examples = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    assert len(examples) == 2
+    names = {"batch": part("batch")}
+    for example in examples:
+        exec(example, names)
+    assert set(names["outcomes"].values()) == {"done"}
+    assert Path(names["batch"].report("b1")["page"]).exists()
+
+
+def test_manifest_of_the_documentation_is_valid(part, tmp_path):
+    text = (REPO / "docs" / "batches.md").read_text(encoding="utf-8")
+    block = text.partition("## batch.toml\n")[2].partition("\n\nPaths are")[0]
+    (tmp_path / "harbour.blend").touch()
+    manifest = part("farm.manifest")
+    plan = manifest.parse(block.replace("\n    ", "\n").strip(), tmp_path / "batch.toml")
+    assert len(plan.cells) == 2 * 2 * 2 * 2

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A real child process that speaks the protocol without torch. STUB_ENGINE says how it starts,
-the job's name or prompt what it does: die, noise, mute, stuck, fail, slow,
-talk; others are done."""
+the job's name or prompt what it does: die, noise, mute, stuck, fail, slow, talk, work (claims the
+job and takes a while, as an engine does); others are done."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from wan_blender.core import errors, files, protocol, result
+from wan_blender.core import errors, files, lock, protocol, result
 from wan_blender.core import job as jobs
 
 MODE = os.environ.get("STUB_ENGINE", "")
@@ -42,6 +42,8 @@ def run(name: str) -> None:
         say(protocol.Failed(name, errors.OutOfMemory("Needs 80 GB.", "Buy.").to_dict()))
     elif task == "slow" and not slowly(name):
         say(protocol.Failed(name, errors.Cancelled().to_dict()))
+    elif task == "work":
+        work(name)
     else:
         if task == "talk":
             print("talked", file=sys.stderr, flush=True)
@@ -49,6 +51,23 @@ def run(name: str) -> None:
         if described:
             finish(folder)
         say(protocol.Done(name, name + "/result", {"seed": 1}))
+
+
+def work(name: str) -> None:
+    """Once, inside a claim; the file ``finished`` gets a line for each time it was done."""
+    folder = Path(name)
+    try:
+        with lock.Claim(folder):
+            if not result.find_result(folder):
+                time.sleep(0.3)
+                shutil.rmtree(folder / result.PART, ignore_errors=True)
+                finish(folder)
+                with open(folder / "finished", "a", encoding="utf-8") as file:
+                    file.write(f"{os.getpid()}\n")
+    except errors.JobBusy as error:
+        say(protocol.Failed(name, error.to_dict()))
+        return
+    say(protocol.Done(name, name + "/result", {"seed": 1}))
 
 
 def slowly(name: str) -> bool:

@@ -22,6 +22,7 @@ LAYERS = {
     "farm": RAY,
     "timeline": BPY,
     "host": BPY,
+    "batch": BPY,
     "matrix_view": BPY,
     "operators": BPY,
     "panels": BPY,

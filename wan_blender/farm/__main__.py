@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.farm plan|run|status|cancel|report: a batch on several engines
+"""python -m wan_blender.farm plan|run|status|cancel|report|template: a batch on several engines
 
 plan FILE      what batch.toml asks for, without opening a .blend
 run DIR        the jobs of an exported batch, on this machine's engines or those of a Ray cluster
 status DIR     how its jobs are;  cancel DIR  stop and drop those that are not done
 report DIR     a page, CSV and JSON lines (by the engine)
+template DIR   files for somebody else's farm: OpenJD or Flamenco
 
 Exit codes: 0 done, 1 failed, 2 bad request, 75 busy, 130 cancelled. ``run`` prints a line of JSON
 for each job as it ends, and how far the engines are on stderr.
@@ -23,9 +24,10 @@ from typing import Any
 from ..core import job as jobs
 from ..core.console import interrupts
 from ..core.errors import WanError, from_os_error
+from ..core.moved_paths import read_moves
 from ..process.call import EngineCall
 from ..process.engine import find_python
-from . import driver, manifest
+from . import driver, manifest, templates
 from .engines import start_local
 from .status import count, list_jobs, read_status
 
@@ -53,12 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("manifest", type=Path)
     plan.set_defaults(command=_plan)
     for command, about in ((_run, "run the jobs of a batch"), (_status, "how its jobs are"),
-                           (_cancel, "stop a batch"), (_report, "write its report")):  # fmt: skip
+                           (_cancel, "stop a batch"), (_report, "write its report"),
+                           (_template, "make it a job of OpenJD or Flamenco")):  # fmt: skip
         one = commands.add_parser(command.__name__[1:], help=about)
         one.add_argument("batch", type=Path, help="folder of the batch")
         one.set_defaults(command=command)
         if command in (_run, _report):
             one.add_argument("--python", default="", help="Python of the engine's environment")
+        if command is _template:
+            _add_template_options(one)
         if command is _run:
             one.add_argument("--engines", type=int, default=1, help="of this machine; 1 by default")
             one.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster that runs")
@@ -70,6 +75,26 @@ def _parser() -> argparse.ArgumentParser:
                 help="how long to wait for a node while there is none",
             )  # fmt: skip
     return parser
+
+
+def _add_template_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--to", choices=list(templates.KINDS), required=True)
+    parser.add_argument("--jobs", type=int, default=8, help="of one model in a task; 8 by default")
+    parser.add_argument("--python", default="python", help="the engine's, on the workers")
+    parser.add_argument("--package", default="", help="folder that holds wan_blender on workers")
+    parser.add_argument("--paths", default="", help="FROM=TO;FROM=TO for paths inside the jobs")
+    parser.add_argument("--gpus", type=int, default=0, help="that a worker must have (OpenJD)")
+    parser.add_argument("--gpu-gb", type=float, default=0.0, help="memory of each (OpenJD)")
+
+
+def _template(options: argparse.Namespace) -> int:
+    read_moves(options.paths)
+    machine = templates.Machine(
+        options.python, options.package, options.paths, options.gpus, options.gpu_gb
+    )
+    return _print(
+        templates.write_template(options.batch, options.to, machine, max(1, options.jobs))
+    )
 
 
 def _plan(options: argparse.Namespace) -> int:

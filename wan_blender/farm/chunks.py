@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is unfinished in a batch, cut into lists of one model each, for schedulers that start a
+process for each task: ``engine run --list`` then loads a model once for a list. stdlib only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import BadRequest, WanError, from_os_error
+from ..core.result import find_result
+from .driver import read_work
+from .order import Work
+from .status import list_jobs
+
+FOLDER = ".chunks"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Jobs of one model. ``file`` lists their folders, relative to itself."""
+
+    file: Path
+    jobs: tuple[str, ...]
+    priority: int
+
+
+def write_chunks(batch: Path, jobs_each: int = 8) -> list[Chunk]:
+    """Write the lists of a batch; those of an earlier call go. The highest priority comes first,
+    then what takes longest. Raises BadRequest where nothing is unfinished, DiskFull."""
+    folder = batch / FOLDER
+    groups = _groups([path for path in list_jobs(batch) if not find_result(path)])
+    if not groups:
+        raise BadRequest(f"{batch} has no unfinished job that can be run.", "Look at its report.")
+    chunks: list[Chunk] = []
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for works in _cut(groups, jobs_each):
+            file = folder / f"{len(chunks) + 1:05d}.txt"
+            names = tuple(Path(work.folder).name for work in works)
+            lines = "".join(f"..{os.sep}{name}\n" for name in names).replace("\\", "/")
+            file.write_text(lines, encoding="utf-8")
+            chunks.append(Chunk(file, names, works[0].priority))
+    except OSError as error:
+        raise from_os_error(error, "writing the lists of the batch") from error
+    return chunks
+
+
+def _groups(folders: list[Path]) -> list[list[Work]]:
+    """Work of one priority and model; what cannot be read is left to `status`."""
+    groups: dict[tuple[int, str], list[Work]] = defaultdict(list)
+    for path in folders:
+        try:
+            work = read_work(path)
+        except WanError:
+            continue
+        groups[work.priority, work.model].append(work)
+    return list(groups.values())
+
+
+def _cut(groups: list[list[Work]], jobs_each: int) -> list[list[Work]]:
+    """Seeds of one shot stay together where they can."""
+    cut = []
+    for works in groups:
+        works.sort(key=lambda work: (work.shot, -work.cost_s, work.folder))
+        cut += [works[n : n + jobs_each] for n in range(0, len(works), jobs_each)]
+    return sorted(cut, key=lambda works: (-works[0].priority, -sum(work.cost_s for work in works)))
