@@ -573,3 +573,36 @@ def test_check_refuses_where_nothing_could_be_saved(command, tmp_path):
         command("--strip", "plate", "--save", nowhere, name=n)[1] for n in ("check", "generate")
     ]
     assert answers[0]["error"] == answers[1]["error"]
+
+
+def test_saved_timeline_looks_as_before_when_the_engine_hands_the_plate_back(
+    command, addon, scene, part, tmp_path
+):
+    compat, strips = part("timeline.compat"), scene.sequence_editor.strips
+    strips["matte"].mute, strips["plate"].blend_type = True, "SCREEN"
+    for frame, opacity in ((11, 1.0), (16, 0.2)):
+        strips["plate"].blend_alpha = opacity
+        strips["plate"].keyframe_insert("blend_alpha", frame=frame)
+    compat.new_effect(strips, "ground", "COLOR", 1, 11, 6).color = (0.4, 0.1, 0.2)
+    layer = compat.new_effect(strips, "grade", "ADJUSTMENT", 5, 11, 6)
+    layer.modifiers.new("grade", "BRIGHT_CONTRAST").contrast = 30
+    before = _rendered(addon.context.scene, compat, tmp_path / "before")
+    saved = tmp_path / "done.blend"
+    assert command("--strip", "plate", "--save", saved)[0] == 0
+    addon.ops.wm.open_mainfile(filepath=str(saved))
+    scene = addon.context.scene
+    assert scene.sequence_editor.strips_all["plate"].parent_meta() is not None
+    assert _rendered(scene, compat, tmp_path / "after") == before
+    assert len(set(before)) == 6
+
+
+def _rendered(scene, compat, folder: Path) -> list[bytes]:
+    """The frames of the timeline, as files without dates."""
+    import bpy
+
+    compat.write_images(scene)
+    scene.render.image_settings.file_format = "BMP"
+    scene.render.dither_intensity, scene.frame_start, scene.frame_end = 0, 11, 16
+    scene.render.filepath = str(folder / "######")
+    bpy.ops.render.render(animation=True)
+    return [path.read_bytes() for path in sorted(folder.iterdir())]

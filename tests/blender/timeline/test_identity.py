@@ -45,6 +45,7 @@ class Stage:
 
     def __init__(self, timeline: Any) -> None:
         self.timeline, self.scene, self.strips = timeline, timeline.scene, timeline.strips
+        self.name = "clip"
         self.files = media.write_sequence(timeline.folder / "s", 12)
         self.ground = self.image("ground", 1, 1, self.files[::-1])
         self.clip = self.image("clip", 2, 3, self.files[:8])
@@ -323,6 +324,96 @@ def scene_strip(stage):
 
 
 @case
+def one_picture_held(stage):
+    stage.strips.remove(stage.clip)
+    stage.clip = stage.image("clip", 2, 3, stage.files[4:5])
+    compat.set_frames(stage.clip, range(3, 11))
+    stage.key(stage.clip, blend_alpha={3: 0.0, 6: 1.0, 10: 0.3})
+
+
+@case
+def last_picture_held(stage):
+    compat.set_frames(stage.clip, range(5, 12))
+    stage.clip.blend_type = "OVERLAY"
+
+
+@case
+def a_meta_strip_itself(stage):
+    stage.clip.name = "inside"
+    outer = stage.meta("clip", 3, stage.clip)
+    grade(stage, 5, outer.strips)
+    outer.blend_type, outer.blend_alpha = "HARD_LIGHT", 0.8
+    stage.effect("GAUSSIAN_BLUR", 6, outer).size_x = 3
+
+
+@case
+def dissolves_at_both_ends(stage):
+    before = stage.image("first", 3, 1, stage.files[4:8])
+    after = stage.image("last", 4, 8, stage.files[2:7])
+    stage.effect("CROSS", 5, before, stage.clip)
+    stage.effect("GAMMA_CROSS", 6, stage.clip, after)
+
+
+@case
+def both_inputs_of_one_effect(stage):
+    stage.effect("ADD", 3, stage.clip, stage.clip)
+
+
+@case
+def colours_crop_and_flip(stage):
+    clip = stage.clip
+    clip.color_saturation, clip.color_multiply, clip.use_flip_x = 0.4, 1.3, True
+    clip.crop.min_x, clip.crop.max_y, clip.transform.offset_y = 9, 5, -4
+    clip.blend_type = "LIGHTEN"
+
+
+@case
+def rotated_and_scaled(stage):
+    stage.clip.transform.rotation, stage.clip.transform.scale_x = 0.4, 0.7
+    stage.clip.blend_alpha = 0.6
+    grade(stage, 3)
+
+
+@case
+def linear_timeline(stage):
+    stage.scene.sequencer_colorspace_settings.name = "Linear Rec.709"
+    stage.clip.blend_alpha = 0.5
+
+
+@case
+def colour_strip(stage):
+    stage.strips.remove(stage.clip)
+    colour = stage.effect("COLOR", 2)
+    colour.name, colour.color, colour.blend_type = "clip", (0.2, 0.6, 0.4), "MULTIPLY"
+    stage.effect("GLOW", 3, colour)
+
+
+@case
+def movie_with_an_unusual_name(stage):
+    movie = media.encode(stage.timeline.bpy, stage.files[:8], stage.timeline.folder / "c.mkv")
+    stage.strips.remove(stage.clip)
+    clip = stage.strips.new_movie('a "b\\c" [1].blend_alpha', str(movie), 2, 3)
+    stage.key(clip, blend_alpha={3: 1.0, 10: 0.1})
+    clip.blend_type, stage.clip = "SCREEN", clip
+    stage.name = clip.name
+
+
+@case
+def compositor_modifier(stage):
+    if not compat.NODE_GROUP:
+        pytest.skip("4.5 has no compositor modifier")
+    tree = stage.timeline.bpy.data.node_groups.new("invert", "CompositorNodeTree")
+    tree.interface.new_socket("Image", in_out="INPUT", socket_type="NodeSocketColor")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    source, target = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    invert = tree.nodes.new("CompositorNodeInvert")
+    tree.links.new(source.outputs[0], invert.inputs["Color"])
+    tree.links.new(invert.outputs[0], target.inputs[0])
+    stage.clip.modifiers.new("nodes", "COMPOSITOR").node_group = tree
+    stage.clip.blend_alpha = 0.7
+
+
+@case
 def retimed(stage):
     stage.strips.remove(stage.clip)
     movie = media.encode(stage.timeline.bpy, stage.files, stage.timeline.folder / "clip.mkv")
@@ -422,9 +513,10 @@ def effect_kinds(stage) -> list[str]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_timeline_looks_the_same_after_a_run(timeline, name):
-    CASES[name](Stage(timeline))
+    stage = Stage(timeline)
+    CASES[name](stage)
     before = identity.render(timeline, FRAMES, "before")
-    identity.run(timeline, "clip")
+    identity.run(timeline, stage.name)
     after = identity.render(timeline, FRAMES, "after")
     different = np.abs(after.astype(int) - before)
     if compat.MASK_LACKS_LAST_PIXEL:
