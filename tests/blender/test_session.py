@@ -606,6 +606,10 @@ def test_interrupted_job_is_told_when_the_tab_is_drawn(addon, scene, session, pa
     session.jobs.clear()
     scene.sequence_editor.strips.remove(result_strips(scene)[0])
     generate_panel = part("panels").WAN_PT_generate
+    Drawn(generate_panel)  # which begins to look, on a thread
+    deadline = time.monotonic() + 20
+    while not session.jobs and time.monotonic() < deadline:
+        part("host.pump").tick()
     run = Drawn(generate_panel).operators["Run"]
     assert run.folder == str(local.folder)
     assert gone.folder not in {found.folder for found in session.jobs}
