@@ -4,6 +4,7 @@ every frame looks as before."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -545,7 +546,8 @@ def snapshot(owner: Any, depth: int = 0) -> Any:
     told = {}
     for rna in owner.bl_rna.properties:
         name = rna.identifier
-        value = getattr(owner, name, None)
+        with warnings.catch_warnings(action="ignore"):  # 5.2 calls the names of 4.5 deprecated
+            value = getattr(owner, name, None)
         if rna.type == "COLLECTION":
             told[name] = [snapshot(item, depth + 1) for item in value] if depth < 6 else len(value)
         elif rna.type == "POINTER":
