@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.borrow.clips import RECIPES, make_clip, short
 from tests.engine.folders import make_job
-from wan_blender.core import job as jobs
+from wan_blender.core.result import find_result
 from wan_blender.engine import pipeline
 from wan_blender.engine.frames.files import read_png
 from wan_blender.engine.pipeline import generate
@@ -91,4 +91,4 @@ def test_a_cancelled_run_leaves_nothing(tmp_path, clip):
     with pytest.raises(Exception, match="Cancel"):
         generate(tmp_path, Watch(tmp_path))
     assert not (tmp_path / "borrowed.part").exists()
-    assert jobs.result_folder(tmp_path) is None
+    assert find_result(tmp_path) is None

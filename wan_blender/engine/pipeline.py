@@ -100,12 +100,7 @@ def generate_claimed(folder: Path, watch: Watch) -> dict[str, Any]:
         if plan.passes:
             report["compute"] = fitting.passes.describe()
         report["loras_skipped"] = fitting.models.skipped
-        keep_promise(report, part, len(plan.shot))
-        report["files"] = list_files(part)
-        write_json(part / REPORT, report)
-        watch.check()
-        publish(folder)
-        jobs.append_state(folder, "done")
+        finish(folder, report, len(plan.shot), watch)
     finally:
         if watch.is_ours:
             shutil.rmtree(part, ignore_errors=True)
@@ -119,9 +114,19 @@ def _finish_without_model(
     with watch.phase("writing"):
         found = borrowing.write(part, watch)
     report = borrowing.report(watch) | found
-    write_json(part / jobs.REPORT, report)
-    publish(folder, part)
+    finish(folder, report, len(borrowing.shot), watch)
     return report
+
+
+def finish(folder: Path, report: dict[str, Any], frames: int, watch: Watch) -> None:
+    """Check, list and publish what was written of the job in ``folder``: then it is done."""
+    part = folder / PART
+    keep_promise(report, part, frames)
+    report["files"] = list_files(part)
+    write_json(part / REPORT, report)
+    watch.check()
+    publish(folder)
+    jobs.append_state(folder, "done")
 
 
 def note_weights(plan: Plan) -> None:
@@ -282,7 +287,7 @@ def largest_kept_difference(latents: Tensor, source: MaskedSource) -> float:
 def keep_promise(report: dict[str, Any], part: Path, frames: int) -> None:
     """What is true of every result, looked up before it is called done. Raises BrokenPromise."""
     for name in ("max_diff_outside", "max_latent_diff_kept"):
-        if report[name] != 0:  # nor NaN
+        if report.get(name, 0) != 0:  # nor NaN; without a model there are no latents
             raise BrokenPromise(
                 f"The result is not exact: {name} is {report[name]}, and has to be 0.",
                 "This is a bug: please report it with the job's log.",
