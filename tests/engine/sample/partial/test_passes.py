@@ -121,7 +121,7 @@ def test_result_is_near_the_dense_one(solver, at_once):
         assert said["passes"][ROWS] > 0
         assert 0 < _change(x, dense, source) < limit
         assert 0 < said["staleness"]["mean"] <= said["staleness"]["max"] < 2
-        assert 0 < said["actual_ratio"] < 2
+        assert said["actual_ratio"] > 0  # a timing: measured, not judged
 
 
 def test_passes_are_counted_for_each_branch_and_window():
