@@ -18,11 +18,12 @@ import json
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..core import job as jobs
-from ..core.console import interrupts
+from ..core.console import claim_stdout, interrupts
 from ..core.errors import WanError, from_os_error
 from ..core.moved_paths import read_moves
 from ..process.call import EngineCall
@@ -109,22 +110,26 @@ def _plan(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     folder = options.batch.absolute()
     list_jobs(folder)
+    out = claim_stdout()  # Ray prints of nodes that die
+    tell = partial(_tell, out)
     with driver.hold_batch(folder), interrupts() as stop:
         if options.ray:
-            return _run_on_ray(folder, options, stop)
+            return _run_on_ray(folder, options, tell, stop)
         engines = start_local(max(1, options.engines), find_python(options.python), folder / LOGS)
         try:
-            return _drive(driver.Driver(folder, engines, _tell), stop)
+            return _drive(driver.Driver(folder, engines, tell), stop)
         finally:
             for engine in engines:
                 engine.stop()
 
 
-def _run_on_ray(folder: Path, options: argparse.Namespace, stop: threading.Event) -> int:
+def _run_on_ray(
+    folder: Path, options: argparse.Namespace, tell: driver.Tell, stop: threading.Event
+) -> int:
     from .ray_engines import Cluster  # Ray lives in an environment of its own
 
     with Cluster(options.ray, folder, options.python, max(1, options.cpus)) as cluster:
-        drive = driver.Driver(folder, [], _tell, cluster.look_for_more, options.patience)
+        drive = driver.Driver(folder, [], tell, cluster.look_for_more, options.patience)
         return _drive(drive, stop)
 
 
@@ -156,9 +161,9 @@ def _show_once(drive: driver.Driver) -> None:
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
-def _tell(folder: str, outcome: str, error: dict[str, str]) -> None:
+def _tell(out: TextIO, folder: str, outcome: str, error: dict[str, str]) -> None:
     told: dict[str, Any] = {"job": folder, "outcome": outcome, "time": round(time.time(), 3)}
-    print(json.dumps(told | ({"error": error} if error else {})), flush=True)
+    print(json.dumps(told | ({"error": error} if error else {})), file=out, flush=True)
 
 
 def _status(options: argparse.Namespace) -> int:

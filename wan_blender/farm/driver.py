@@ -39,7 +39,7 @@ from .exports import check_frames, read_note
 from .order import Failures, Queue, Verdict, Warmth, Work
 from .status import list_jobs
 
-TICK_S = 0.02
+TICK_S = 0.005
 LATER_S = 5.0  # before a job that another process works on is looked at again
 MORE_MEMORY = 1.25  # than where it failed
 WORST_FIRST = (Cancelled.exit_code, 1, 2, JobBusy.exit_code)

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,12 +40,13 @@ from .engines import Event, LocalEngine
 
 LOOK_S = 2.0  # between two looks for nodes
 KNOCK_S = 5.0
-POLL_S = 0.1  # between two questions to an actor
+LISTEN_S = 1.0  # an actor's answer comes with the first event, or after that
+TICK_S = 0.005
 LOGS = ".logs"
 
 
 class Host:
-    """The actor: an engine process on its node."""
+    """The actor: an engine process on its node. ``poll`` listens on a thread while others call."""
 
     def __init__(self, folder: str, python: str, number: int, module: str) -> None:
         self.name = f"{socket.gethostname()} {number}"
@@ -52,6 +54,7 @@ class Host:
         log = Path(folder) / LOGS / f"{socket.gethostname()}-{os.getpid()}.log"
         self._engine: LocalEngine | None = None
         self._error: dict[str, str] = {}
+        self._lock = threading.Lock()
         try:
             if self._locks:
                 self._engine = LocalEngine(self.name, find_python(python), log, module)
@@ -64,21 +67,32 @@ class Host:
         return self.name
 
     def give(self, folder: str) -> None:
-        if self._engine:
-            self._engine.give(folder)
+        with self._lock:
+            if self._engine:
+                self._engine.give(folder)
 
     def cancel(self, folder: str) -> None:
-        if self._engine:
-            self._engine.cancel(folder)
+        with self._lock:
+            if self._engine:
+                self._engine.cancel(folder)
 
     def poll(self) -> list[Event]:
-        if self._engine is None:
-            return [Event("gone", error=self._error)]
-        return list(self._engine.poll())
+        """What happened, as soon as something does; [] after LISTEN_S without."""
+        until = time.monotonic() + LISTEN_S
+        while time.monotonic() < until:
+            with self._lock:
+                if self._engine is None:
+                    return [Event("gone", error=self._error)]
+                if events := list(self._engine.poll()):
+                    return events
+            time.sleep(TICK_S)
+        return []
 
     def stop(self) -> None:
-        if self._engine:
-            self._engine.stop()
+        with self._lock:
+            if self._engine:
+                self._engine.stop()
+                self._engine, self._error = None, {}
 
 
 class RayEngine:
@@ -88,7 +102,7 @@ class RayEngine:
 
     def __init__(self, actor: Any, name: str) -> None:
         self.name, self.offered = name, False
-        self._actor, self._asked_at = actor, 0.0
+        self._actor = actor
         self._described = actor.describe.remote()
         self._asked: Any = None
         self._folder, self._gone = "", False
@@ -124,12 +138,10 @@ class RayEngine:
             if not _is_there(self._described):
                 return
             self.name, self.offered = ray.get(self._described), True
-        now = time.monotonic()
-        if self._asked is None and now - self._asked_at >= POLL_S:
-            self._asked, self._asked_at = self._actor.poll.remote(), now
-        if self._asked is None or not _is_there(self._asked):
+        self._asked = self._asked or self._actor.poll.remote()
+        if not _is_there(self._asked):
             return
-        asked, self._asked = self._asked, None
+        asked, self._asked = self._asked, self._actor.poll.remote()
         for event in ray.get(asked):
             self._gone = self._gone or event.kind == "gone"
             yield event
@@ -213,6 +225,7 @@ class Cluster:
             **wanted,
             max_restarts=0,
             max_task_retries=0,
+            max_concurrency=4,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         )
         name = f"{node['NodeManagerHostname']} {number}"
