@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import bpy
 
@@ -40,8 +39,10 @@ def enclose(
     # Effects take their length from their inputs: the meta strip has its own before they read it.
     measure = compat.new_effect(meta.strips, "measure", "COLOR", 128, frames.start, len(frames))
     compat.set_frames(meta, frames)
+    connected = list(getattr(clip, "connections", ()))  # 4.5 does not tell
     if with_modifiers and len(clip.modifiers):
-        _hand_over_modifiers(editor, clip, meta, outer)
+        with _ready(editor, outer, clip, [meta]):  # with curves and nodes, which only this copies
+            bpy.ops.sequencer.strip_modifier_copy(type="REPLACE")
     _hand_over(scene, clip, meta, with_modifiers)
     for reader, name in readers(scene, clip):
         setattr(reader, name, meta)
@@ -54,6 +55,9 @@ def enclose(
         part.channel = number  # an effect stays above its inputs
     compat.set_frames(meta, frames)
     meta.channel = channel
+    if connected:
+        with _ready(editor, outer, meta, [meta, *connected]):
+            bpy.ops.sequencer.connect(toggle=False)
     meta.select, editor.active_strip = selected, meta if active == clip else active
     clip.select = False
     return meta
@@ -84,47 +88,34 @@ def _hand_over(
         clip.modifiers.clear()
 
 
-def _hand_over_modifiers(
+@contextmanager
+def _ready(
     editor: bpy.types.SequenceEditor,
-    clip: bpy.types.Strip,
-    meta: bpy.types.Strip,
-    outer: bpy.types.MetaStrip | None,
-) -> None:
-    """Copy them, with their curves and nodes, which only the operator can."""
-    with _displayed(editor, outer), _chosen(editor, clip, meta):
-        scene = editor.id_data
-        with bpy.context.temp_override(**compat.sequencer_context(scene)):
-            bpy.ops.sequencer.strip_modifier_copy(type="REPLACE")
-
-
-@contextmanager
-def _displayed(editor: bpy.types.SequenceEditor, meta: Any) -> Iterator[None]:
-    """Let operators work inside ``meta``; None is the timeline."""
-    before = editor.meta_stack[-1] if editor.meta_stack else None
-    editor.display_stack(meta)
-    try:
-        yield
-    finally:
-        editor.display_stack(before)
-
-
-@contextmanager
-def _chosen(
-    editor: bpy.types.SequenceEditor, source: bpy.types.Strip, target: bpy.types.Strip
+    level: bpy.types.MetaStrip | None,
+    active: bpy.types.Strip,
+    selected: list[bpy.types.Strip],
 ) -> Iterator[None]:
-    """Make ``source`` active and ``target`` alone selected."""
-    selected = [strip for strip in editor.strips_all if strip.select]
-    active, editor.active_strip = editor.active_strip, source
-    for strip in selected:
-        strip.select = False
-    target.select = True
+    """Let operators work inside ``level``, None being the timeline, on these strips."""
+    displayed = editor.meta_stack[-1] if editor.meta_stack else None
+    before = editor.active_strip, [strip for strip in editor.strips_all if strip.select]
+    editor.display_stack(level)
+    _select(editor, active, selected)
     try:
-        yield
+        with bpy.context.temp_override(**compat.sequencer_context(editor.id_data)):
+            yield
     finally:
-        target.select = False
-        for strip in selected:
-            strip.select = True
-        editor.active_strip = active
+        _select(editor, *before)
+        editor.display_stack(displayed)
+
+
+def _select(
+    editor: bpy.types.SequenceEditor,
+    active: bpy.types.Strip | None,
+    selected: list[bpy.types.Strip],
+) -> None:
+    for strip in editor.strips_all:
+        strip.select = strip in selected
+    editor.active_strip = active
 
 
 def _open(clip: bpy.types.Strip) -> None:

@@ -15,6 +15,7 @@ from tests.blender import media
 from tests.blender.timeline import identity
 from wan_blender.core.errors import BadRequest
 from wan_blender.timeline import compat
+from wan_blender.timeline.in_place import _ready
 from wan_blender.timeline.mattes import MatteChoice
 from wan_blender.timeline.shot import find_plate, read_shot
 from wan_blender.timeline.span import Span
@@ -614,6 +615,22 @@ def test_takes_have_what_the_clip_had(timeline):
     assert takes.select
     assert find_plate(timeline.scene).name == "clip"
     assert read_recipe(takes)["job"]["shot"]["strip"] == "clip"
+
+
+@pytest.mark.skipif("not compat.NEW_TIMES", reason="4.5 does not tell what is connected")
+@pytest.mark.parametrize("inside", [False, True])
+def test_takes_stay_connected_to_the_sound(timeline, bpy, inside):
+    stage = Stage(timeline)
+    grade(stage, 5)
+    sound = stage.strips.new_sound("sound", str(media.write_tone(timeline.folder / "a.wav")), 3, 3)
+    outer = stage.meta("outer", 7, stage.clip, sound) if inside else None
+    stage.clip.blend_alpha = 0.5
+    with _ready(timeline.scene.sequence_editor, outer, sound, [stage.clip, sound]):
+        bpy.ops.sequencer.connect(toggle=False)
+    takes = identity.run(timeline, "clip").parent_meta()
+    assert takes.parent_meta() == outer
+    assert [strip.name for strip in takes.connections] == ["sound"]
+    assert [strip.name for strip in sound.connections] == [takes.name]
 
 
 def test_handles_of_the_takes_bring_hidden_frames_back(timeline):
