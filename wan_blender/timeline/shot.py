@@ -110,22 +110,7 @@ def read_shot(
     plate, span = find_plate(scene, strip), span or Span()
     sources.check_kind(plate)
     width, height = canvas_size(scene)
-    if min(width, height) < SMALLEST_CANVAS:
-        raise SizeMismatch(
-            f"The canvas is {width} x {height} px; the smallest side may be {SMALLEST_CANVAS} px.",
-            "Raise the resolution in Output Properties.",
-        )
-    if not shown_frames(plate):
-        raise UnsupportedClip(f"Strip {plate.name!r} has no frames.", "Make it longer.")
-    layout = lay_out(scene, plate, span)
-    for part in layout.parts:
-        sources.check(scene.sequence_editor.strips_all[part.strip], part.frames)
-    if layout.frames.start < 0:
-        raise UnsupportedClip(
-            f"The shot of strip {plate.name!r} starts at frame {layout.frames.start}; Blender "
-            "renders from frame 0 on.",
-            "Move or trim the strip.",
-        )
+    layout = _lay_out(scene, plate, span)
     rate = frame_rate(scene)
     choices = resolve(scene, plate, mattes)
     trim_start, trim_end = _trim(scene, plate, layout, span, choices)
@@ -158,6 +143,28 @@ def read_shot(
         with_modifiers=place != "in_place" or of_modifiers,
         notes=_notes(scene, plate, layout, place),
     )
+
+
+def _lay_out(scene: bpy.types.Scene, plate: bpy.types.Strip, span: Span) -> Layout:
+    """What the shot shows. Raises as ``read_shot`` where it has no size, no frames or no media."""
+    width, height = canvas_size(scene)
+    if min(width, height) < SMALLEST_CANVAS:
+        raise SizeMismatch(
+            f"The canvas is {width} x {height} px; the smallest side may be {SMALLEST_CANVAS} px.",
+            "Raise the resolution in Output Properties.",
+        )
+    if not shown_frames(plate):
+        raise UnsupportedClip(f"Strip {plate.name!r} has no frames.", "Make it longer.")
+    layout = lay_out(scene, plate, span)
+    for part in layout.parts:
+        sources.check(scene.sequence_editor.strips_all[part.strip], part.frames)
+    if layout.frames.start < 0:
+        raise UnsupportedClip(
+            f"The shot of strip {plate.name!r} starts at frame {layout.frames.start}; Blender "
+            "renders from frame 0 on.",
+            "Move or trim the strip.",
+        )
+    return layout
 
 
 def _notes(scene: bpy.types.Scene, plate: bpy.types.Strip, layout: Layout, place: str) -> list[str]:
