@@ -15,6 +15,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -108,7 +109,7 @@ def _fault(result: Path, name: str, noted: Any, hashes: bool) -> str:
     if not (isinstance(noted, list) and len(noted) == 2 and isinstance(noted[0], int)):
         return "is not described"
     try:
-        size, digest = _measure(result / path, hashed=hashes)
+        size, digest = _measure(result / path) if hashes else (_size(result / path), "")
     except OSError as error:
         return "is missing" if error.errno == errno.ENOENT else f"cannot be read ({error})"
     if size != noted[0]:
@@ -116,7 +117,15 @@ def _fault(result: Path, name: str, noted: Any, hashes: bool) -> str:
     return "is not what was written" if hashes and digest != noted[1] else ""
 
 
-def _measure(path: Path, sync: bool = False, hashed: bool = True) -> list[int | str]:
+def _size(path: Path) -> int:
+    """Of a regular file, without opening it: thousands are looked at while Blender waits."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.ELOOP, "is no regular file", str(path))
+    return found.st_size
+
+
+def _measure(path: Path, sync: bool = False) -> list[int | str]:
     """[size, SHA-256] of a regular file, which is written to the disk with ``sync``."""
     flags = os.O_RDWR if sync else os.O_RDONLY
     descriptor = open_file(path, flags)
@@ -124,9 +133,9 @@ def _measure(path: Path, sync: bool = False, hashed: bool = True) -> list[int | 
         if sync:
             os.fsync(descriptor)
         size, digest = os.fstat(descriptor).st_size, hashlib.sha256()
-        while hashed and (block := file.read(_BLOCK)):
+        while block := file.read(_BLOCK):
             digest.update(block)
-    return [size, digest.hexdigest() if hashed else ""]
+    return [size, digest.hexdigest()]
 
 
 def _keep_others(earlier: Path, result: Path) -> None:

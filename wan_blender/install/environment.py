@@ -16,8 +16,6 @@ recipe's ``offline`` folder nothing is fetched. stdlib only; Blender calls it fr
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import shutil
 import subprocess
@@ -29,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.errors import DiskFull, EngineMissing, UserError, from_os_error
+from ..core.files import read_json, write_json
 from ..core.programs import find_program
 from ..process.child import child_environment, home_of
 from . import offline
@@ -103,7 +102,7 @@ def install(
         kept = _install_packages(uv, python, home, recipe, run, tell, cancelled)
         tell("Checking the environment")
         run([python, "-c", f"import {', '.join(recipe.imports)}"])
-        _write_json(folder / "done.json", {"digest": recipe.digest, "made": time.time()})
+        write_json(folder / "done.json", {"digest": recipe.digest, "made": time.time()})
     except BaseException as error:
         discard(folder)
         if isinstance(error, OSError):
@@ -226,16 +225,10 @@ def _read(home: Path) -> dict[str, str]:
 
 def _read_json(path: Path) -> dict[str, str]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _write_json(path: Path, data: dict[str, object]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
 
 
 def _use(home: Path, name: str, recipe: Recipe) -> None:
@@ -244,7 +237,7 @@ def _use(home: Path, name: str, recipe: Recipe) -> None:
     others = [n for n in (names.get("current"), names.get("previous")) if n and n != name]
     working = (n for n in others if not _fault(python_in(_engines(home) / n), recipe))
     before = next(working, "")
-    _write_json(_engines(home) / "current.json", {"current": name, "previous": before})
+    write_json(_engines(home) / "current.json", {"current": name, "previous": before})
     for folder in _engines(home).glob("env-*"):
         if folder.name not in (name, before):
             discard(folder)

@@ -65,16 +65,14 @@ def choose(
     hidden: np.ndarray,
     around: np.ndarray,
     candidates: list[Candidate],
-    previous: np.ndarray | None = None,
 ) -> Choice:
     """``plate`` (h, w, C) in 0..1, ``hidden`` what is to be filled and ``around`` what both show,
-    (h, w) bool. ``previous`` (n, h, w) are the shares of the frame before, moved to this one."""
+    (h, w) bool."""
     layers = 1 + max(c.layer for c in candidates)
     donors = 1 + max(c.donor for c in candidates)
     lights = [_light(plate, around, [c for c in candidates if c.donor == d]) for d in range(donors)]
     lit = [_lit(c, lights[c.donor]) for c in candidates]
     least = min(light.error for light in lights)
-    noise = max(LEVEL, least)
     wrong = _seen_errors(plate, around, candidates, lit, layers)
     deviation, telling = _deviations(candidates, lit)
     layer = _pick_layer(candidates, deviation, telling, wrong, around, layers)
@@ -85,8 +83,6 @@ def choose(
         cost = cost + NEAR_WORTH * np.log2(1 + candidate.away)
         cost = cost + DRIFT * candidate.away * candidate.followed
         cost = cost + 0.5 * (light.error - least) + 2 * LEVEL * np.abs(np.log2(light.gain)).mean()
-        if previous is not None:
-            cost = cost - noise * previous[i]
         ok = candidate.valid & (layer == candidate.layer) & hidden
         costs[i] = np.where(ok, cv2.blur(cost.astype(np.float32), (5, 5)), np.inf)
     chosen = _most_around(costs)

@@ -24,8 +24,8 @@ from ....core import job_pictures
 from ....core.errors import BadRequest, InvalidJob, LengthMismatch, from_os_error
 from ....core.files import read_bytes, read_json
 from ....core.job_pictures import START
-from ....core.lock import refuse_links
-from ....core.result import REPORT, REPORT_BYTES, RESULT, find_result
+from ....core.lock import LOCK, refuse_links
+from ....core.result import PART, REPORT, REPORT_BYTES, RESULT, find_result
 from ....core.settings import Job
 from ....hygiene.bands import resize
 from ....hygiene.maps import folder_without, without_hygiene
@@ -37,7 +37,7 @@ from .report import Drawing, draw_text, draw_tile
 
 SHOWN = 6  # frames of each take on the sheet
 TILE, INK = 240, (230, 230, 230)
-OWN = (RESULT, "result.part", "job.json", "state.jsonl", "log.txt", "lock", "cancel")
+OWN = (RESULT, PART, "job.json", jobs.JOURNAL, jobs.LOG, LOCK, jobs.CANCEL)
 MEASURES = {
     "motion": "motion, px/frame",
     "moving": "part that moves",
