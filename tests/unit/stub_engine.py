@@ -106,5 +106,6 @@ if MODE == "grandchild":
     print("grandchild", child.pid, file=sys.stderr, flush=True)
 version = protocol.VERSION + 1 if MODE == "newer" else protocol.VERSION
 python = repr(sorted(os.environ)) if MODE == "environment" else sys.version.split()[0]
-say(protocol.Hello(version, "0", python, "", "cpu", os.getpid()))
+say(protocol.Hello(version, "0", python, os.getpid()))
+say(protocol.Ready("", "cpu"))
 listen()

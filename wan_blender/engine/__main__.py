@@ -78,16 +78,24 @@ def _run(options: argparse.Namespace) -> int:
     out = claim_stdout()
     stop = signals.listen()
     again = not (options.unfinished or options.list or options.batch)
+    single = run_command.is_single(options)
+    held = None if single else _hold()
 
     def run(folder: Path, forget_cancel: bool) -> tuple[dict[str, Any], bool]:
-        return _generate(folder, stop, again, forget_cancel)
+        return _generate(folder, stop, again, forget_cancel, held)
 
-    if not run_command.is_single(options):
+    if not single:
         return Batch(folders, run, has_room, out, stop, options.wait)()
     folder = options.job[0]
     if options.with_and_without:
         _make_without(folder, stop)
     return _print(wait_for(lambda: run(folder, True), options.wait, stop)[0], out)
+
+
+def _hold() -> Any:
+    from .models.held import Held
+
+    return Held()
 
 
 def _make_without(folder: Path, stop: threading.Event) -> None:
@@ -97,14 +105,15 @@ def _make_without(folder: Path, stop: threading.Event) -> None:
 
 
 def _generate(
-    folder: Path, stop: threading.Event, again: bool, forget_cancel: bool
+    folder: Path, stop: threading.Event, again: bool, forget_cancel: bool, held: Any = None
 ) -> tuple[dict[str, Any], bool]:
     from . import worker
     from .once import run_once
     from .watch import Watch
 
     try:
-        return run_once(folder, Watch(folder, ProgressPrinter(), stop), again, forget_cancel)
+        watch = Watch(folder, ProgressPrinter(), stop)
+        return run_once(folder, watch, again, forget_cancel, held)
     except Exception as error:
         worker.record_failure(folder, error)
         raise worker.describe(error) from error
