@@ -107,5 +107,7 @@ if MODE == "grandchild":
 version = protocol.VERSION + 1 if MODE == "newer" else protocol.VERSION
 python = repr(sorted(os.environ)) if MODE == "environment" else sys.version.split()[0]
 say(protocol.Hello(version, "0", python, os.getpid()))
+if MODE == "unfit":
+    raise ModuleNotFoundError("No module named 'torch'")
 say(protocol.Ready("", "cpu"))
 listen()

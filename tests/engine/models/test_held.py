@@ -27,10 +27,9 @@ from wan_blender.engine.watch import Watch
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
+def cache(monkeypatch):
     """A cache that finds nothing: every job encodes, so every part is at work in it."""
-    monkeypatch.setattr("wan_blender.engine.pipeline.cached", lambda compute, *key: compute())
-    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("WAN_BLENDER_CACHE_GB", "0")
 
 
 @pytest.fixture
