@@ -74,6 +74,8 @@ def take(folder, kind, path, **settings):
         mask[0] = 0
     make_job(folder, plate, mask, model__path=str(path), sampling__steps=1, **settings)
     if kind == "vace":
+        mask[mask > 0] -= 30000  # soft, and no box
+        mask[:, :20, :12] = 0
         (folder / "references").mkdir(exist_ok=True)
         write_png(folder / "references" / "a.png", plate[0])
     pipeline.generate(folder, Watch(folder))

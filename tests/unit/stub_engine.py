@@ -93,6 +93,8 @@ def listen() -> None:
         match protocol.decode(line):
             case protocol.Run(job=name):
                 threading.Thread(target=run, args=(name,), daemon=True).start()
+            case protocol.FreeMemory():
+                say(protocol.MemoryFreed(0.25))
             case protocol.Shutdown():
                 return
 

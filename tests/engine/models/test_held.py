@@ -144,6 +144,7 @@ def test_lora_leaves_nothing_on_a_held_model(loras, tmp_path, roomy):
     plain = run_shot(Shot(), tmp_path / "a", held)
     changed = run_shot(Shot(loras=((loras[0], 1.0),)), tmp_path / "b", held)
     assert plain != changed
+    assert not any(m._forward_hooks for kept in held._kept.values() for m in kept.model.modules())
     assert run_shot(Shot(), tmp_path / "c", held) == plain
 
 
