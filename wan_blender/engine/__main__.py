@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("job", type=run_command.job_folder)
     forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
     forecast.add_argument("job", help="JSON as in job.json")
+    held = "GB on the device that a warm engine holds and would let go of"
+    forecast.add_argument("--held", type=float, default=0.0, metavar="GB", help=held)
     report = commands.add_parser("report", help="a page, CSV and JSON lines about a batch")
     report.add_argument("batch", type=Path, help="its folder")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
@@ -128,7 +130,7 @@ def _check(options: argparse.Namespace) -> int:
 def _forecast(options: argparse.Namespace) -> int:
     from .forecast import forecast
 
-    return _print(forecast(options.job))
+    return _print(forecast(options.job, options.held))
 
 
 def _report(options: argparse.Namespace) -> int:

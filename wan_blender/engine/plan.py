@@ -162,12 +162,15 @@ def fit_memory(
     windows: list[Window],
     conditions: int = 1,
     kept_tokens: int = 0,
+    elsewhere_gb: float = 0.0,
 ) -> tuple[Machine, Sizes, MemoryPlan]:
     """What the machine has, what the run takes, and how the one is made to fit the other;
     ``conditions`` is how many the run holds, ``kept_tokens`` of how many tokens keys and values
-    are kept between steps. Raises OutOfMemory for a shot whose latents alone do
-    not fit, and WrongModel or WeightsMissing for stages' models and LoRAs that do not."""
+    are kept between steps, ``elsewhere_gb`` what another process holds on the device and would let
+    go of. Raises OutOfMemory for a shot whose latents alone do not fit, and WrongModel or
+    WeightsMissing for stages' models and LoRAs that do not."""
     machine = bundle.held.beside(measure_machine(bundle.device), name_device(bundle.device))
+    machine = replace(machine, device_gb=machine.device_gb + elsewhere_gb)
     latents = _check_length(region, bundle, machine, conditions)
     size = (region.grid.padded_height, region.grid.padded_width)
     tokens = max(tokens_of(region, windows))

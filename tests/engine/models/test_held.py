@@ -89,6 +89,14 @@ def test_ten_jobs_of_one_model_load_each_part_once(tmp_path, loads, roomy):
     assert sorted(loads) == ["text_encoder", "transformer", "transformer_2", "vae"]
 
 
+def test_files_of_an_expert_that_is_held_are_not_read_ahead(tmp_path, monkeypatch, roomy):
+    read, held = [], Held()
+    monkeypatch.setattr("wan_blender.engine.models.stage_models._read_ahead", read.append)
+    for seed in range(2):
+        run_shot(Shot("nano/experts", seed=seed), tmp_path / str(seed), held)
+    assert len(read) == 1
+
+
 def test_process_of_one_job_holds_nothing(tmp_path, loads):
     run_shot(Shot(), tmp_path / "a")
     assert loads == ["text_encoder", "vae", "transformer", "vae"]

@@ -85,6 +85,9 @@ class Held:
             for part in lent:
                 part.unload() if keep else part.drop()
 
+    def holds(self, key: Key) -> bool:
+        return key in self._kept
+
     def lend(self, part: Part, key: Key) -> Kept | None:
         """What is held of ``part``, which owns it until it gives it back; None where it has to be
         loaded. Either way there is room for it then, as far as letting go can make any."""

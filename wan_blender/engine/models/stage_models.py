@@ -64,8 +64,9 @@ class StageModels:
                 other.unload()
         model = part.model
         set_loras(model, [(self._lora(use, part), use.weight) for use in self.loras(span)])
-        if index + 1 < len(self._parts) and self._parts[index + 1] is not part:
-            _read_ahead(self._parts[index + 1].files)
+        coming = self._parts[index + 1 : index + 2]
+        if coming and coming[0] is not part and not self._run.held.holds(coming[0].key):
+            _read_ahead(coming[0].files)
         return model
 
     def fit(self, memory: MemoryPlan) -> None:
