@@ -221,6 +221,21 @@ def test_stages_of_two_precisions_are_both_held(folders, tmp_path, loads, roomy)
     assert sorted(loads) == ["text_encoder", "transformer", "transformer", "vae"]
 
 
+def test_model_that_was_packed_to_fit_is_not_taken_for_the_whole_one(
+    folders, tmp_path, monkeypatch, roomy
+):
+    from wan_blender.engine import plan
+
+    held, shot, whole = Held(), Shot(str(folders["t2v"])), plan.plan_memory
+    fresh = run_shot(shot, tmp_path / "fresh")
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "plan_memory", lambda *a: replace(whole(*a), quantise=True))
+        packed = run_shot(shot, tmp_path / "a", held)
+    assert packed != fresh
+    assert run_shot(shot, tmp_path / "b", held) == fresh
+    assert [key.place[0] for key in held._kept].count("transformer") == 1
+
+
 def test_cancelled_job_leaves_its_parts_held(folders, tmp_path, loads, roomy):
     held = Held()
     folder = Shot(str(folders["t2v"])).write(tmp_path / "a")
