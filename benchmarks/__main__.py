@@ -12,7 +12,7 @@ import platform
 import sys
 from pathlib import Path
 
-from . import compute, denoise, export, generate, latency, length, matrix_view
+from . import compute, denoise, export, generate, latency, length, matrix_view, start
 
 README = Path(__file__).parent / "README.md"
 
@@ -23,6 +23,7 @@ def main(*blender_pythons: str) -> int:
         ("denoise loop", denoise.measure),
         ("passes over rows", compute.measure),
         ("latency and memory", latency.measure),
+        ("start", start.measure),
         ("generate", lambda: generate.measure(blender_pythons[0])),
         ("long shots", length.measure),
         ("matrix view", matrix_view.measure),

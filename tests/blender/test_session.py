@@ -365,6 +365,15 @@ def test_stopping_the_engine_fails_its_jobs_and_frees_it(addon, scene, session):
     assert session.engine_state.value == "stopped"
 
 
+def test_engine_lets_go_of_what_it_holds_when_it_is_asked_to(addon, scene, session):
+    with pytest.raises(RuntimeError, match="poll"):
+        addon.ops.wan.free_memory()
+    generate(addon)
+    addon.ops.wan.free_memory()
+    pump(session, lambda: session.engine.memory_gb == 0.25)
+    assert session.engine_state.value == "ready"
+
+
 def test_engine_that_was_installed_since_takes_the_next_job(
     addon, scene, session, part, monkeypatch, stub_engine
 ):
@@ -553,11 +562,13 @@ def test_generate_panel_says_how_the_engine_is_in_each_state(addon, scene, sessi
     assert set(generate_panel.ENGINE) == set(process.EngineState)
     for state, (sentence, operator, text) in generate_panel.ENGINE.items():
         session.engine = SimpleNamespace(
-            state=state, hello=None, memory_gb=0.0, alive=False, stop=lambda grace_s: None
+            state=state, ready=None, memory_gb=0.0, alive=False, stop=lambda grace_s: None
         )
         drawn = Drawn(generate_panel.WAN_PT_generate)
         assert sentence in drawn.texts
         assert drawn.operators[text].idname == operator
+        offered = [each.idname for each in drawn.operators.values()]
+        assert ("wan.free_memory" in offered) == (state.value == "ready")
 
 
 def test_panels_draw_a_job_in_every_phase(addon, scene, session, part):

@@ -2,7 +2,9 @@
 """What is kept between runs: never another's, never torn, and used."""
 
 import json
+import os
 import shutil
+import time
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tests.engine.untrained import write_untrained
 from wan_blender.core.settings import Prompt
 from wan_blender.engine import cache, pipeline
 from wan_blender.engine.conditioning import Scene
+from wan_blender.engine.frames.files import write_png
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.watch import Watch
@@ -64,18 +67,72 @@ def test_each_plate_has_its_own_latents(model, tmp_path):
     assert torch.equal(encode(tmp_path / "c", plate, model__path=str(model)), first)
 
 
-def test_second_run_encodes_nothing(model, tmp_path, monkeypatch):
-    results = []
-    for name in ("first", "second"):
-        folder = make_job(
-            tmp_path / name, noise_plate(5, 32, 48), moving_square(5, 32, 48, 12),
-            model__path=str(model), sampling__steps=1,
-        )  # fmt: skip
-        pipeline.generate(folder, Watch(folder))
-        results.append((folder / "result" / "patch" / "000000.png").read_bytes())
-        monkeypatch.setattr(pipeline.Bundle, "encode_text", None)
-        monkeypatch.setattr(pipeline.codec, "encode", None)
-    assert results[0] == results[1]
+def take(folder, kind, path, **settings):
+    """A job for a model of ``kind``, with what it needs, and the frames that were made."""
+    plate, mask = noise_plate(5, 32, 48), moving_square(5, 32, 48, 12)
+    if kind == "i2v":
+        mask[0] = 0
+    make_job(folder, plate, mask, model__path=str(path), sampling__steps=1, **settings)
+    if kind == "vace":
+        mask[mask > 0] -= 30000  # soft, and no box
+        mask[:, :20, :12] = 0
+        (folder / "references").mkdir(exist_ok=True)
+        write_png(folder / "references" / "a.png", plate[0])
+    pipeline.generate(folder, Watch(folder))
+    return [p.read_bytes() for p in sorted(folder.glob("result/patch/*.png"))]
+
+
+@pytest.mark.parametrize("kind", ["t2v", "vace", "i2v"])
+def test_second_run_encodes_nothing(tmp_path, monkeypatch, kind):
+    path = write_untrained(tmp_path / "model", kind)
+    first = take(tmp_path / "first", kind, path)
+    monkeypatch.setattr(pipeline.Bundle, "encode_text", None)
+    monkeypatch.setattr(pipeline.codec, "encode", None)
+    monkeypatch.setattr("wan_blender.engine.conditioning.image.encode_images", None)
+    assert take(tmp_path / "second", kind, path) == first
+
+
+def _another_mask(folder):
+    write_png(folder / "mask" / "000001.png", moving_square(1, 32, 48, 16)[0])
+
+
+def _another_reference(folder):
+    write_png(folder / "references" / "a.png", noise_plate(1, 32, 48)[0][::-1].copy())
+
+
+def _set(group, **values):
+    def change(folder):
+        data = json.loads((folder / "job.json").read_text())
+        data[group] = {**data[group], **values}
+        (folder / "job.json").write_text(json.dumps(data))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _another_mask, _another_reference, _set("mask", frames="1-3"), _set("mask", gray="opacity"),
+        _set("model_mask", shape="box"), _set("model_mask", time="frames"),
+        _set("model_mask", grow_px=4), _set("region", context=0.9),
+    ],
+    ids=lambda change: change.__name__,
+)  # fmt: skip
+def test_nothing_stale_is_shown_to_the_model(tmp_path, monkeypatch, change):
+    path = write_untrained(tmp_path / "model", "vace")
+    folder = tmp_path / "job"
+    take(folder, "vace", path)
+    change(folder)
+
+    def conditions():
+        plan = make_plan(folder)
+        scene = Scene(plan.shot, plan.region, plan.job.model_mask)
+        with torch.no_grad():
+            return pipeline.make_conditions(plan, scene)[0].context
+
+    warm = conditions()
+    monkeypatch.setenv("WAN_BLENDER_CACHE_GB", "0")
+    assert torch.equal(warm, conditions())
 
 
 def _retrain_tokenizer(folder):
@@ -133,11 +190,45 @@ def test_cut_file_is_computed_anew_and_mended(kept, keep):
     assert len(calls) == 2
 
 
-def test_oldest_are_dropped_when_the_folder_is_full(kept, monkeypatch):
-    monkeypatch.setattr(cache, "LIMIT_BYTES", 1500)
+@pytest.mark.parametrize(("limit", "left"), [("1.5e-6", range(1, 4)), ("0", [0]), ("x", [4])])
+def test_oldest_are_dropped_when_the_folder_is_full(kept, monkeypatch, limit, left):
+    monkeypatch.setenv("WAN_BLENDER_CACHE_GB", limit)
     for number in range(4):
         cache.cached(lambda: torch.zeros(100), number)
-    assert 1 < len(kept()) < 4
+    assert len(kept()) in left if kept() else left == [0]
     calls = []
     cache.cached(lambda: calls.append(1) or torch.zeros(100), 3)
-    assert not calls
+    assert bool(calls) == (limit == "0")
+
+
+def test_what_cannot_be_kept_is_computed(kept, tmp_path, monkeypatch, small_disk, make_read_only):
+    """A full disk, a folder that takes no writing, one that is a file, one that is gone."""
+    disk = small_disk(64)
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(disk))
+    assert cache.cached(lambda: torch.ones(100_000), "large").sum() == 100_000
+    assert cache.cached(lambda: torch.ones(10), "small").sum() == 10
+    make_read_only(disk)
+    assert cache.cached(lambda: torch.ones(10), "small").sum() == 10
+    assert cache.cached(lambda: torch.ones(20), "other").sum() == 20
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "gone"):
+        monkeypatch.setenv("WAN_BLENDER_CACHE", str(place))
+        assert cache.cached(lambda: torch.ones(10), "small").sum() == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs root")
+def test_entry_of_another_user_is_a_miss(kept):
+    cache.cached(lambda: torch.ones(3), "key")
+    (path,) = kept()
+    os.chown(path, 65534, 65534)
+    assert cache.cached(lambda: torch.zeros(3), "key").sum() == 0
+
+
+def test_half_written_files_of_killed_engines_are_removed(kept):
+    cache.cached(lambda: torch.ones(3), "key")
+    folder = kept()[0].parent
+    for name, age_s in (("old", 2 * cache.ABANDONED_S), ("new", 0)):
+        (folder / f"{name}.part").write_text("")
+        os.utime(folder / f"{name}.part", (time.time() - age_s,) * 2)
+    cache.cached(lambda: torch.ones(3), "another")
+    assert {path.name for path in kept() if path.suffix == ".part"} == {"new.part"}

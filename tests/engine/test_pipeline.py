@@ -465,6 +465,7 @@ def test_models_of_stages_are_loaded_as_the_memory_plan_says(tmp_path, monkeypat
 def test_tensors_of_a_try_that_ran_out_of_memory_are_let_go_before_the_next(monkeypatch):
     monkeypatch.setattr(Fitting, "__init__", lambda self: None)
     monkeypatch.setattr(Fitting, "_step_down", lambda *_: None)
+    monkeypatch.setattr(Fitting, "_announce", lambda *_: None)
     held = []
 
     def work():

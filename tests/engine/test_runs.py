@@ -24,6 +24,7 @@ from wan_blender.engine.conditioning.text import guided_velocity
 from wan_blender.engine.forecast import forecast
 from wan_blender.engine.frames.files import read_png, write_png
 from wan_blender.engine.models.bundle import open_model
+from wan_blender.engine.models.memory import Machine
 from wan_blender.engine.models.stage_models import StageModels
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
@@ -104,6 +105,14 @@ def test_forecast_is_what_check_says_of_the_same_sizes(tmp_path):
     assert told["size"] == [*checked["size"]["model_pixels"], checked["size"]["model_frames"]]
     assert told["predicted_gb"] == checked["memory"]["predicted_gb"]
     assert told["device"]
+
+
+def test_what_a_warm_engine_holds_counts_as_free(monkeypatch):
+    machine = Machine("cpu", 3.0, 3.0)
+    monkeypatch.setattr("wan_blender.engine.plan.measure_machine", lambda device: machine)
+    job = json.dumps({"shot": {"width": 64, "height": 48, "frame_count": 9, "fps_num": 24}})
+    assert forecast(job)["free_gb"] == 3.0
+    assert forecast(job, 1.5)["free_gb"] == 4.5
 
 
 def test_forecast_counts_the_largest_model_of_all_stages(tmp_path):

@@ -93,6 +93,8 @@ def listen() -> None:
         match protocol.decode(line):
             case protocol.Run(job=name):
                 threading.Thread(target=run, args=(name,), daemon=True).start()
+            case protocol.FreeMemory():
+                say(protocol.MemoryFreed(0.25))
             case protocol.Shutdown():
                 return
 
@@ -106,5 +108,8 @@ if MODE == "grandchild":
     print("grandchild", child.pid, file=sys.stderr, flush=True)
 version = protocol.VERSION + 1 if MODE == "newer" else protocol.VERSION
 python = repr(sorted(os.environ)) if MODE == "environment" else sys.version.split()[0]
-say(protocol.Hello(version, "0", python, "", "cpu", os.getpid()))
+say(protocol.Hello(version, "0", python, os.getpid()))
+if MODE == "unfit":
+    raise ModuleNotFoundError("No module named 'torch'")
+say(protocol.Ready("", "cpu"))
 listen()

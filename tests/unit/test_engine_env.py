@@ -46,6 +46,12 @@ def test_installs_into_a_fresh_folder(tmp_path, recipe):
     assert "Checking the environment" in lines
 
 
+def test_all_packages_are_compiled(tmp_path, recipe):
+    python = install(tmp_path / "home", recipe)
+    compiled = {path.name.partition(".")[0] for path in python.parent.parent.rglob("*.pyc")}
+    assert {"alpha", "tinytorch"} <= compiled
+
+
 def test_broken_environment_is_seen_and_repaired(tmp_path, recipe):
     python = install(tmp_path / "home", recipe)
     module = next((python.parent.parent).rglob("alpha.py"))

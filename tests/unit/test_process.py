@@ -119,8 +119,9 @@ def test_death_is_not_told_with_the_words_of_a_job_before(engine):
     assert engine.error.message == "The engine ended by signal 9."
 
 
-def test_death_while_starting_tells_the_import_error(engine, monkeypatch):
-    monkeypatch.setenv("STUB_ENGINE", "broken")
+@pytest.mark.parametrize("mode", ["broken", "unfit"])  # before and after Hello
+def test_death_while_starting_tells_the_import_error(engine, monkeypatch, mode):
+    monkeypatch.setenv("STUB_ENGINE", mode)
     ready(engine)
     assert engine.state is EngineState.MISSING
     assert isinstance(engine.error, EngineMissing)

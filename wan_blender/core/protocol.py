@@ -3,12 +3,12 @@
 
 Both sides import this module, so a message has one definition. ``kind`` is the class name.
 
-    host -> engine   Run  Check  Cancel  Shutdown
-    engine -> host   Hello  Heartbeat  Progress  Done  Checked  Failed
+    host -> engine   Run  Check  Cancel  FreeMemory  Shutdown
+    engine -> host   Hello  Ready  Heartbeat  Progress  Done  Checked  MemoryFreed  Failed
 
-The engine says Hello first; a host that reads another ``protocol`` refuses it. Frames never
-travel in messages, only the paths of job folders do. stdin EOF tells the engine that its host
-is gone.
+The engine says Hello first, before it imports anything large, and Ready once it has; what is sent
+between the two waits. A host that reads another ``protocol`` refuses it. Frames never travel in
+messages, only the paths of job folders do. stdin EOF tells the engine that its host is gone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from .errors import ProtocolError
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class FreeMemory:
+    """Let go of what is held for the next job; after the one that runs."""
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """Finish cleanly and exit."""
 
@@ -57,9 +62,15 @@ class Hello:
     protocol: int
     engine: str  # version of wan_blender
     python: str
-    torch: str
-    device: str  # "cuda", "mps" or "cpu"
     pid: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The engine has imported what it works with."""
+
+    torch: str  # version
+    device: str  # "cuda", "mps" or "cpu"
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Heartbeat:
 
     busy: str = ""  # folder of the running job, or ""
     memory_gb: float = 0.0  # resident memory of the engine process
+    held_gb: float = 0.0  # on its device, let go as soon as a job needs the room; 1e9 bytes
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,13 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class MemoryFreed:
+    """Answer to FreeMemory."""
+
+    memory_gb: float  # resident memory of the engine process now
+
+
+@dataclass(frozen=True)
 class Failed:
     """The job ended without a result; ``error`` is WanError.to_dict()."""
 
@@ -107,7 +126,9 @@ class Failed:
     error: dict[str, str]
 
 
-Message = Run | Check | Cancel | Shutdown | Hello | Heartbeat | Progress | Done | Checked | Failed
+ToEngine = Run | Check | Cancel | FreeMemory | Shutdown
+ToHost = Hello | Ready | Heartbeat | Progress | Done | Checked | MemoryFreed | Failed
+Message = ToEngine | ToHost
 _KINDS: dict[str, type] = {cls.__name__: cls for cls in Message.__args__}
 
 

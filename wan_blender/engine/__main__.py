@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("job", type=run_command.job_folder)
     forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
     forecast.add_argument("job", help="JSON as in job.json")
+    held = "GB on the device that a warm engine holds and would let go of"
+    forecast.add_argument("--held", type=float, default=0.0, metavar="GB", help=held)
     report = commands.add_parser("report", help="a page, CSV and JSON lines about a batch")
     report.add_argument("batch", type=Path, help="its folder")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
@@ -78,16 +80,24 @@ def _run(options: argparse.Namespace) -> int:
     out = claim_stdout()
     stop = signals.listen()
     again = not (options.unfinished or options.list or options.batch)
+    single = run_command.is_single(options)
+    held = None if single else _hold()
 
     def run(folder: Path, forget_cancel: bool) -> tuple[dict[str, Any], bool]:
-        return _generate(folder, stop, again, forget_cancel)
+        return _generate(folder, stop, again, forget_cancel, held)
 
-    if not run_command.is_single(options):
+    if not single:
         return Batch(folders, run, has_room, out, stop, options.wait)()
     folder = options.job[0]
     if options.with_and_without:
         _make_without(folder, stop)
     return _print(wait_for(lambda: run(folder, True), options.wait, stop)[0], out)
+
+
+def _hold() -> Any:
+    from .models.held import Held
+
+    return Held()
 
 
 def _make_without(folder: Path, stop: threading.Event) -> None:
@@ -97,14 +107,15 @@ def _make_without(folder: Path, stop: threading.Event) -> None:
 
 
 def _generate(
-    folder: Path, stop: threading.Event, again: bool, forget_cancel: bool
+    folder: Path, stop: threading.Event, again: bool, forget_cancel: bool, held: Any = None
 ) -> tuple[dict[str, Any], bool]:
     from . import worker
     from .once import run_once
     from .watch import Watch
 
     try:
-        return run_once(folder, Watch(folder, ProgressPrinter(), stop), again, forget_cancel)
+        watch = Watch(folder, ProgressPrinter(), stop)
+        return run_once(folder, watch, again, forget_cancel, held)
     except Exception as error:
         worker.record_failure(folder, error)
         raise worker.describe(error) from error
@@ -119,7 +130,7 @@ def _check(options: argparse.Namespace) -> int:
 def _forecast(options: argparse.Namespace) -> int:
     from .forecast import forecast
 
-    return _print(forecast(options.job))
+    return _print(forecast(options.job, options.held))
 
 
 def _report(options: argparse.Namespace) -> int:

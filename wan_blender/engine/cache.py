@@ -2,23 +2,31 @@
 """Tensors that are dear to compute and small to keep: prompt embeddings, source latents.
 
 Files are named by the content that made them, so a hit is always right and a stale entry cannot
-exist. The oldest are dropped when the folder grows past its limit.
+exist. The oldest are dropped when the folder grows past its limit, which the variable
+WAN_BLENDER_CACHE_GB sets; 0 keeps nothing. Files of other users are passed over: what they hold is
+not known to be what their names say.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import os
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
-LIMIT_BYTES = 2 * 1024**3
+from ..core.files import open_file
+
+LIMIT_GB = 2.0  # of 2**30 bytes
+ABANDONED_S = 86400.0  # after which a file that is half written is nobody's
 
 
 def cache_folder() -> Path:
@@ -34,18 +42,24 @@ def cache_folder() -> Path:
     return base / "wan_blender" / "tensors"
 
 
+def limit_bytes() -> float:
+    """WAN_BLENDER_CACHE_GB, or LIMIT_GB where that is no number."""
+    try:
+        chosen = float(os.environ.get("WAN_BLENDER_CACHE_GB", LIMIT_GB))
+    except ValueError:
+        chosen = LIMIT_GB
+    return (chosen if 0 <= chosen < math.inf else LIMIT_GB) * 2**30
+
+
 def cached(compute: Callable[[], torch.Tensor], *key: object) -> torch.Tensor:
     """The tensor for ``key``, computed once. A cache that cannot be written is no error."""
     name = hashlib.sha256("\0".join(map(str, key)).encode()).hexdigest()
     path = cache_folder() / f"{name}.safetensors"
-    try:
-        tensor = load_file(path)["tensor"]
-        os.utime(path)
-    except (OSError, SafetensorError, KeyError):
-        tensor = None
-    if tensor is not None and bool(torch.isfinite(tensor).all()):
+    if (tensor := _read(path)) is not None:
         return tensor
     tensor = compute().cpu().contiguous()
+    if not limit_bytes():
+        return tensor
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{uuid.uuid4().hex}.part")
@@ -57,10 +71,34 @@ def cached(compute: Callable[[], torch.Tensor], *key: object) -> torch.Tensor:
     return tensor
 
 
+def _read(path: Path) -> torch.Tensor | None:
+    """None for what is not there, damaged, not finite, or another user's."""
+    if not limit_bytes():
+        return None
+    try:
+        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+            if hasattr(os, "getuid") and os.fstat(file.fileno()).st_uid != os.getuid():
+                return None
+            tensor = load(file.read())["tensor"]
+        os.utime(path)
+    except (OSError, SafetensorError, KeyError):
+        return None
+    return tensor if bool(torch.isfinite(tensor).all()) else None
+
+
 def _drop_oldest(folder: Path) -> None:
-    files = sorted(folder.glob("*.safetensors"), key=lambda p: p.stat().st_mtime, reverse=True)
-    total = 0
-    for path in files:
-        total += path.stat().st_size
-        if total > LIMIT_BYTES:
-            path.unlink(missing_ok=True)
+    """A file that cannot be removed, or that another process has removed, is left to it."""
+    found = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            state = path.stat()
+            if path.suffix == ".safetensors":
+                found.append((state.st_mtime_ns, state.st_size, path))
+            elif path.suffix == ".part" and time.time() - state.st_mtime > ABANDONED_S:
+                path.unlink()
+    total, limit = 0, limit_bytes()
+    for _, size, path in sorted(found, reverse=True):
+        total += size
+        if total > limit:
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -11,7 +11,14 @@ import torch
 
 from ..core.errors import OutOfMemory
 from ..schedule.stages import StageSteps
-from .models.memory import MemoryPlan, refuse, step_down
+from .models.memory import (
+    MemoryPlan,
+    name_device,
+    predict_phases,
+    predict_ram,
+    refuse,
+    step_down,
+)
 from .models.parts import OnTensor
 from .models.stage_models import StageModels
 from .plan import Plan
@@ -41,6 +48,7 @@ class Fitting:
     def __init__(self, plan: Plan, watch: OnTensor) -> None:
         self._plan = plan
         self.models = StageModels(plan.bundle, plan.job.model, plan.job.loras, plan.stages, watch)
+        self._held, self._held_device = plan.bundle.held, plan.bundle.device
         self.memory: MemoryPlan = plan.memory
         self.measures = 0
         self.passes = Passes(plan.passes)
@@ -50,6 +58,7 @@ class Fitting:
         """``work()``, begun again with one measure more for as long as it runs out of memory;
         ``phase`` is one of memory.predict_phases. Raises OutOfMemory when no measure is left."""
         while True:
+            self._announce(phase)
             try:
                 return work()
             except (MemoryError, RuntimeError) as error:
@@ -76,8 +85,17 @@ class Fitting:
 
         return self.run("denoising", lambda: advance(latest, keep))
 
+    def _announce(self, phase: str) -> None:
+        """What parts of earlier jobs have to leave free, once the phase takes one of its own."""
+        taken = predict_phases(self.memory, self._plan.sizes)[phase]
+        in_ram = predict_ram(self.memory, self._plan.sizes)[phase]
+        device = name_device(self._held_device)
+        self._held.needed_gb = {"cpu": in_ram} | {device: taken}
+
     def _step_down(self, phase: str, reason: Exception) -> None:
         plan = self._plan
+        if self._held.let_go():
+            return
         lower = step_down(self.memory, plan.sizes, plan.machine, phase)
         if lower is None:
             raise refuse(self.memory) from reason

@@ -17,10 +17,10 @@ from .report import describe_memory
 from .sample.windows import plan_windows
 
 
-def forecast(text: str) -> dict[str, Any]:
+def forecast(text: str, held_gb: float = 0.0) -> dict[str, Any]:
     """The memory plan of the job in ``text``, JSON as in job.json, if its mask were everywhere on
-    the shot's canvas. Opens models by their headers. Raises the WanError that running it would
-    raise on such a shot."""
+    the shot's canvas; ``held_gb`` of the device are a warm engine's, which would run it. Opens
+    models by their headers. Raises the WanError that running it would raise on such a shot."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -33,7 +33,9 @@ def forecast(text: str) -> dict[str, Any]:
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
     windows = plan_windows(region.grid.latent_shape[0], job.windows, bundle.traits.native_frames)
     kept = 0 if job.sampling.compute == "dense" else sum(tokens_of(region, windows))
-    machine, _, memory = fit_memory(job, bundle, region, stages, windows, kept_tokens=kept)
+    machine, _, memory = fit_memory(
+        job, bundle, region, stages, windows, kept_tokens=kept, elsewhere_gb=held_gb
+    )
     return {
         "size": [region.grid.padded_width, region.grid.padded_height, region.grid.padded_frames],
         **describe_memory(machine, memory),

@@ -4,23 +4,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import job as jobs
 from ..core.lock import Claim
 from ..core.result import find_result, read_report
 from .watch import Watch
 
+if TYPE_CHECKING:
+    from .models.held import Held
+
 
 def run_once(
-    folder: Path, watch: Watch, again: bool = False, forget_cancel: bool = False
+    folder: Path,
+    watch: Watch,
+    again: bool = False,
+    forget_cancel: bool = False,
+    held: Held | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """The report of the job in ``folder``, and whether it was made just now.
 
     Without ``again`` a job that has a result keeps it. That is looked at inside the claim, so
     whoever waited for another process to finish the job does not run it a second time.
-    ``forget_cancel`` drops a request to cancel that an earlier run was meant by. Raises a
-    WanError, JobBusy among them.
+    ``forget_cancel`` drops a request to cancel that an earlier run was meant by. ``held`` has parts
+    of models from earlier jobs. Raises a WanError, JobBusy among them.
     """
     from .pipeline import generate_claimed
 
@@ -30,4 +37,4 @@ def run_once(
             jobs.clear_cancel(folder)
         if not again and (result := find_result(folder)):
             return read_report(result), False
-        return generate_claimed(folder, watch), True
+        return generate_claimed(folder, watch, held), True

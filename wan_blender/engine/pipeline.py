@@ -30,6 +30,7 @@ from .frames import vae as codec
 from .hygiene.measure.takes import compare_with
 from .insight.result import describe_settledness
 from .models.bundle import Bundle
+from .models.held import Held
 from .output import write_frames
 from .plan import Plan, make_plan
 from .report import make_report
@@ -44,30 +45,32 @@ Tensor = torch.Tensor
 
 
 @torch.no_grad()
-def generate(folder: Path, watch: Watch) -> dict[str, Any]:
-    """Run the job in ``folder`` and return its report; ``folder``/result appears whole.
+def generate(folder: Path, watch: Watch, held: Held | None = None) -> dict[str, Any]:
+    """Run the job in ``folder`` and return its report; ``folder``/result appears whole. ``held``
+    has parts of models from earlier jobs, and keeps those of this one.
 
     Raises a WanError; then no result and no half-written file is left.
     """
     jobs.read(folder)  # a folder that holds no job is left as it is
     with Claim(folder) as watch.claim:
-        return generate_claimed(folder, watch)
+        return generate_claimed(folder, watch, held)
 
 
-def generate_claimed(folder: Path, watch: Watch) -> dict[str, Any]:
+def generate_claimed(folder: Path, watch: Watch, held: Held | None = None) -> dict[str, Any]:
     """As ``generate``, for a caller that holds the claim on ``folder``."""
+    held = held or Held(keeps=False)
     part = folder / PART
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     recover_earlier(folder)
     try:
-        with watch.measure_memory():
+        with watch.measure_memory(), held.job():
             with watch.phase("reading", jobs.read(folder).shot.frame_count):
                 borrowing = borrow(folder, watch)
             if borrowing is not None and not borrowing.needs_model:
                 return _finish_without_model(folder, part, borrowing, watch)
             with watch.phase("reading"):
                 shot = None if borrowing is None else borrowing.show(watch.check)
-                plan = make_plan(folder, watch.loading, watch.check, shot)
+                plan = make_plan(folder, watch.loading, watch.check, shot, held)
                 note_weights(plan)
                 scene = Scene(plan.shot, plan.region, plan.job.model_mask, watch.check)
                 fitting = Fitting(plan, watch.loading)

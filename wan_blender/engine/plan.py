@@ -24,7 +24,15 @@ from .hygiene.pictures import read_treatment
 from .hygiene.treatment import Treatment
 from .models.bundle import Bundle, open_model
 from .models.files.lora_files import lora_file
-from .models.memory import Machine, MemoryPlan, Sizes, measure_machine, plan_memory
+from .models.held import Held
+from .models.memory import (
+    Machine,
+    MemoryPlan,
+    Sizes,
+    measure_machine,
+    name_device,
+    plan_memory,
+)
 from .models.run_sizes import measure_run, slab_gb
 from .models.stage_models import StageModels
 from .sample.partial.plan import PassPlan, plan_passes
@@ -71,15 +79,16 @@ def make_plan(
     on_part: Callable[[str], None] | None = None,
     check: Callable[[], None] = lambda: None,
     shot: ShotFrames | None = None,
+    held: Held | None = None,
 ) -> Plan:
     """Read and check the job in ``folder``. Raises the WanError that running it would raise, and
     what ``check`` raises, which is called for each frame read, now and later. ``shot`` stands for
-    the job's own where some of it was filled before."""
+    the job's own where some of it was filled before; ``held`` has parts of earlier jobs."""
     job = jobs.read(folder)
     shot = shot or ShotFrames(folder, job, check)
     shot.check_plate()
     extent = measure_mask(shot)
-    bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part)
+    bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part, held=held)
     bundle.read_tokenizer()
     canvas = (shot.width, shot.height)
     box = grown(extent.box, job.mask.grow_px, canvas)
@@ -153,12 +162,15 @@ def fit_memory(
     windows: list[Window],
     conditions: int = 1,
     kept_tokens: int = 0,
+    elsewhere_gb: float = 0.0,
 ) -> tuple[Machine, Sizes, MemoryPlan]:
     """What the machine has, what the run takes, and how the one is made to fit the other;
     ``conditions`` is how many the run holds, ``kept_tokens`` of how many tokens keys and values
-    are kept between steps. Raises OutOfMemory for a shot whose latents alone do
-    not fit, and WrongModel or WeightsMissing for stages' models and LoRAs that do not."""
-    machine = measure_machine(bundle.device)
+    are kept between steps, ``elsewhere_gb`` what another process holds on the device and would let
+    go of. Raises OutOfMemory for a shot whose latents alone do not fit, and WrongModel or
+    WeightsMissing for stages' models and LoRAs that do not."""
+    machine = bundle.held.beside(measure_machine(bundle.device), name_device(bundle.device))
+    machine = replace(machine, device_gb=machine.device_gb + elsewhere_gb)
     latents = _check_length(region, bundle, machine, conditions)
     size = (region.grid.padded_height, region.grid.padded_width)
     tokens = max(tokens_of(region, windows))

@@ -8,6 +8,7 @@ while a step runs. This is one of the two places that catch every error.
 from __future__ import annotations
 
 import os
+import platform
 import queue
 import sys
 import threading
@@ -15,15 +16,19 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import psutil
 
+from .. import __version__
 from ..core import job as jobs
 from ..core import protocol
 from ..core.errors import Cancelled, EngineError, JobBusy, OutOfMemory, WanError, from_os_error
 from ..core.files import append
 from ..core.result import RESULT
+
+if TYPE_CHECKING:
+    from .models.held import Held
 
 HEARTBEAT_S = 2.0
 GRACE_S = 10.0  # for a running job to stop after the host is gone
@@ -37,12 +42,15 @@ class Worker:
         self._cancelled: dict[str, threading.Event] = {}
         self._busy = ""
         self._host_gone = False
+        self._held: Held | None = None  # once torch is there
 
     def serve(self) -> int:
-        """Until Shutdown or EOF. Returns the exit code."""
+        """Until Shutdown or EOF. Returns the exit code. Raises ImportError where packages are
+        missing."""
         threading.Thread(target=self._listen, daemon=True).start()
         self._send(hello())
         threading.Thread(target=self._beat, daemon=True).start()
+        self._send(self._get_ready())
         while True:
             message = self._inbox.get()
             match message:
@@ -50,8 +58,22 @@ class Worker:
                     self._answer(job, partial(self._run, again=not unfinished))
                 case protocol.Check(job=job):
                     self._answer(job, self._check)
+                case protocol.FreeMemory():
+                    self._held.let_go()
+                    self._send(protocol.MemoryFreed(resident_gb()))
                 case protocol.Shutdown():
                     return 0
+
+    def _get_ready(self) -> protocol.Message:
+        """Import what every job needs, which takes seconds."""
+        import torch
+
+        from . import pipeline  # noqa: F401
+        from .models.bundle import pick_device
+        from .models.held import Held
+
+        self._held = Held()
+        return protocol.Ready(torch.__version__, pick_device("auto"))
 
     def _listen(self) -> None:
         for line in self._source:
@@ -78,11 +100,11 @@ class Worker:
         timer.start()
 
     def _beat(self) -> None:
-        process = psutil.Process()
         pause = threading.Event()
         while not pause.wait(HEARTBEAT_S):
-            memory_gb = process.memory_info().rss / 2**30
-            self._send(protocol.Heartbeat(self._busy, round(memory_gb, 3)))
+            held = self._held
+            held_gb = round(held.on_device_gb, 3) if held else 0.0
+            self._send(protocol.Heartbeat(self._busy, resident_gb(), held_gb))
 
     def _event(self, job: str) -> threading.Event:
         return self._cancelled.setdefault(job, threading.Event())
@@ -114,31 +136,22 @@ class Worker:
         from .watch import Watch
 
         watch = Watch(folder, self._send, self._event(str(folder)))
-        report, _ = run_once(folder, watch, again)
+        report, _ = run_once(folder, watch, again, held=self._held)
         return protocol.Done(str(folder), str(folder / RESULT), report)
 
     def _check(self, folder: Path) -> protocol.Message:
         from .check import check
 
-        return protocol.Checked(str(folder), check(folder))
+        return protocol.Checked(str(folder), check(folder, self._held))
 
 
 def hello() -> protocol.Hello:
-    import platform
+    return protocol.Hello(protocol.VERSION, __version__, platform.python_version(), os.getpid())
 
-    import torch
 
-    from .. import __version__
-    from .models.bundle import pick_device
-
-    return protocol.Hello(
-        protocol.VERSION,
-        __version__,
-        platform.python_version(),
-        torch.__version__,
-        pick_device("auto"),
-        os.getpid(),
-    )
+def resident_gb() -> float:
+    """Of this process, in 2**30 bytes."""
+    return round(psutil.Process().memory_info().rss / 2**30, 3)
 
 
 def describe(error: BaseException) -> WanError:

@@ -50,13 +50,19 @@ class Outlook:
 
 class Estimate(Task):
     """``memory`` is what engine/forecast.py says of the settings asked for last, None while it is
-    not known; ``error`` what kept it from being known."""
+    not known; ``error`` what kept it from being known. ``held_gb`` tells what the engine holds of
+    the device's memory for its next job."""
 
     def __init__(
-        self, find_python: Callable[[], Path], library: Library, mask_view: MaskView
+        self,
+        find_python: Callable[[], Path],
+        library: Library,
+        mask_view: MaskView,
+        held_gb: Callable[[], float],
     ) -> None:
         self.memory: dict[str, Any] | None = None
         self._find_python, self._library, self._mask_view = find_python, library, mask_view
+        self._held_gb = held_gb
         self._wanted, self._asked = "", ""
         self._since = 0.0
         self._call: EngineCall | None = None
@@ -131,7 +137,8 @@ class Estimate(Task):
         if self._asked != self._wanted and time.monotonic() - self._since >= QUIET_S:
             self._asked = self._wanted
             try:
-                self._call = EngineCall(self._find_python(), "forecast", self._wanted)
+                held = f"--held={self._held_gb():.3f}"
+                self._call = EngineCall(self._find_python(), "forecast", held, self._wanted)
             except WanError as error:
                 self.error = error
                 return True

@@ -380,7 +380,7 @@ class Session(Task):
     def _engine_failed(self) -> None:
         """The running job fails with its engine; an engine that never started fails all."""
         self.error = self.engine.error
-        phases = (Phase.RUNNING,) if self.engine.hello else (Phase.RUNNING, Phase.QUEUED)
+        phases = (Phase.RUNNING,) if self.engine.ready else (Phase.RUNNING, Phase.QUEUED)
         for phase in phases:
             for local in self._in(phase):
                 self._end(local, phase_after(self.engine.error), self.engine.error)

@@ -26,9 +26,13 @@ class Host:
         self.session = Session(home / "engine.log", find_python)
         self.library = Library(home, find_python, places)
         self.mask_view = MaskView(self.library)
-        self.estimate = Estimate(find_python, self.library, self.mask_view)
+        self.estimate = Estimate(find_python, self.library, self.mask_view, self._held_gb)
         self.installation: Installation | None = None
         self.diagnosis: Diagnosis | None = None
+
+    def _held_gb(self) -> float:
+        engine = self.session.engine
+        return engine.held_gb if engine and engine.alive else 0.0
 
     def close(self) -> None:
         """End all that runs."""

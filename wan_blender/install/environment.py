@@ -144,7 +144,10 @@ def _install_packages(
             kept.append(gather(uv, python, group, wheels, run, tell, cancelled))
             if kept[-1]:
                 index = ("--no-index", "--find-links", str(wheels))
-        run([uv, "pip", "install", "--python", python, *index, *group.wanted])
+        # An engine is not to write bytecode, and without any each start would compile three
+        # thousand modules again.
+        command = [uv, "pip", "install", "--compile-bytecode", "--python", python]
+        run([*command, *index, *group.wanted])
     return bool(kept) and all(kept)
 
 

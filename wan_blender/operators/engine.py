@@ -11,12 +11,14 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from .. import __version__
+from ..core import protocol
 from ..core.errors import BadRequest
 from ..host import preferences, pump
 from ..host.diagnosis import Diagnosis
 from ..host.interface import redraw
 from ..host.state import host
 from ..install import environment, installation
+from ..process.engine import EngineState
 from .base import WanOperator
 
 
@@ -38,6 +40,21 @@ class WAN_OT_stop_engine(WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         host().session.stop_engine()
+
+
+class WAN_OT_free_memory(WanOperator, bpy.types.Operator):
+    """Let the engine go of the models it holds for the next job, which then loads them again"""
+
+    bl_idname = "wan.free_memory"
+    bl_label = "Free Memory"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        cls.poll_message_set("The engine is not ready")
+        return host().session.engine_state is EngineState.READY
+
+    def run(self, context: bpy.types.Context) -> None:
+        host().session.engine.send(protocol.FreeMemory())
 
 
 class InstallationOperator(WanOperator):
@@ -219,6 +236,7 @@ def copy_report() -> None:
 CLASSES = (
     WAN_OT_start_engine,
     WAN_OT_stop_engine,
+    WAN_OT_free_memory,
     WAN_OT_install_engine,
     WAN_OT_bundle_engine,
     WAN_OT_roll_back_engine,

@@ -120,8 +120,8 @@ def _draw_error(layout: bpy.types.UILayout, context: bpy.types.Context, session:
 def _draw_engine(layout: bpy.types.UILayout, session: Session) -> None:
     sentence, operator, text = ENGINE[session.engine_state]
     engine = session.engine
-    if session.engine_state in (EngineState.READY, EngineState.BUSY) and engine.hello:
-        sentence += f" ({engine.hello.device}, {engine.memory_gb:.1f} GB)"
+    if session.engine_state in (EngineState.READY, EngineState.BUSY) and engine.ready:
+        sentence += f" ({engine.ready.device}, {engine.memory_gb:.1f} GB)"
     row = layout.row()
     row.label(text=sentence)
     button = row.row()
@@ -129,3 +129,5 @@ def _draw_engine(layout: bpy.types.UILayout, session: Session) -> None:
     properties = button.operator(operator, text=text)
     if operator == "preferences.addon_show":
         properties.module = preferences.ADDON_ID
+    if session.engine_state is EngineState.READY:
+        layout.row().operator("wan.free_memory")

@@ -50,7 +50,7 @@ Inbox = queue.SimpleQueue[protocol.Message | WanError | None]
 class EngineState(enum.Enum):
     STOPPED = "stopped"  # not started yet, or ended on request
     MISSING = "missing"  # no Python that can run it; ``error`` says why
-    STARTING = "starting"  # runs, has not said Hello
+    STARTING = "starting"  # runs, has not said Ready
     READY = "ready"
     BUSY = "busy"
     FAILED = "failed"  # ended by itself or did not answer; ``error`` says why
@@ -97,7 +97,8 @@ class EngineProcess:
         self.state = EngineState.STOPPED
         self.error: WanError | None = None
         self.hello: protocol.Hello | None = None
-        self.memory_gb = 0.0
+        self.ready: protocol.Ready | None = None
+        self.memory_gb = self.held_gb = 0.0
         self._start: _Start | None = None
         self._watchdog = Watchdog(learned)
         self._heard = self._looked = 0.0  # monotonic seconds
@@ -116,7 +117,8 @@ class EngineProcess:
     def start(self) -> None:
         """Start the child; returns at once, ``poll`` tells what became of it. Raises DiskFull."""
         log = _open_log(self.log)
-        self.error, self.hello, self._cancelled_at = None, None, 0.0
+        self.error, self.hello, self.ready, self._cancelled_at = None, None, None, 0.0
+        self.memory_gb = self.held_gb = 0.0
         self._heard = self._looked = time.monotonic()
         # The threads get the objects of this start: a restart must not mix two children.
         self._start = _Start(self.python, self.module, log)
@@ -181,9 +183,13 @@ class EngineProcess:
                     )
                 )
                 return
-            self.hello, self.state = message, EngineState.READY
+            self.hello = message
+        elif isinstance(message, protocol.Ready):
+            self.ready, self.state = message, EngineState.READY
         elif isinstance(message, protocol.Heartbeat):
-            self.memory_gb = message.memory_gb
+            self.memory_gb, self.held_gb = message.memory_gb, message.held_gb
+        elif isinstance(message, protocol.MemoryFreed):
+            self.memory_gb, self.held_gb = message.memory_gb, 0.0
         elif isinstance(message, protocol.Progress):
             self._watchdog.saw(message.phase, message.step)
         elif isinstance(message, (protocol.Done, protocol.Failed)):
@@ -223,14 +229,14 @@ class EngineProcess:
             return
         child.wait(0.5)  # the other pipe's last lines come at the same moment
         code = child.code or 0
-        if self.hello is None and code >= 0:
+        if self.ready is None and code >= 0:
             self._fail(self._unfit(f"it ended with exit code {code} and said nothing"))
             return
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self._fail(self._died(f"The engine ended {how}."))
 
     def _unfit(self, silence: str) -> EngineMissing:
-        """Why a Python ended before Hello: what the engine says of it as JSON, its last line where
+        """Why a Python ended before Ready: what the engine says of it as JSON, its last line where
         not even the engine ran, or ``silence``."""
         child = self._start.child if self._start else None
         said = child.last_lines[-1] if child and child.last_lines else silence

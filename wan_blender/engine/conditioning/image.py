@@ -18,9 +18,9 @@ from ...core.errors import WrongModel
 from ...core.frame_ranges import frame_ranges
 from ...core.job_pictures import END, START
 from ...model_info.traits import KINDS, Traits
-from ..frames import vae as codec
 from ..models.bundle import Bundle
 from .clip_vision import encode_images
+from .encoded import encode, kept
 from .scene import Scene
 from .text import TextOnly
 
@@ -30,11 +30,11 @@ Tensor = torch.Tensor
 class ImageToVideo(TextOnly):
     def __init__(self, bundle: Bundle, scene: Scene) -> None:
         frames = GivenFrames(scene, bundle.traits, bundle.name)
-        image = codec.encode(bundle.vae, frames.picture, scene.frames, lambda done: scene.check())
+        image = encode(bundle, scene, "given", frames.picture, scene.frames)
         cells = [known_cells(frames.known(i), bundle.traits.cell) for i in range(scene.frames)]
         mask = known_channels(torch.from_numpy(np.stack(cells)))
         self.context = torch.cat([mask[None].to(image), image], 1)
-        self.tokens = encode_images(bundle, frames.key_pictures())
+        self.tokens = _look(bundle, scene, frames)
 
     def inputs(self, x: Tensor, level: float | Tensor, latents: Sequence[int]) -> dict[str, Any]:
         seen = torch.cat([x, self.context[:, :, list(latents)].to(x)], 1)
@@ -42,6 +42,15 @@ class ImageToVideo(TextOnly):
         if self.tokens is not None:
             inputs["encoder_hidden_states_image"] = self.tokens
         return inputs
+
+
+def _look(bundle: Bundle, scene: Scene, frames: GivenFrames) -> Tensor | None:
+    """What CLIP makes of the given frames, for the models that attend to it."""
+    if not bundle.traits.needs_clip:
+        return None
+    key = (bundle.content("image_encoder"), bundle.dtype, bundle.traits)
+    tokens = kept(lambda: encode_images(bundle, frames.key_pictures()), scene, "clip", *key)
+    return tokens.to(bundle.device)
 
 
 def known_cells(known: np.ndarray, cell: int = 8) -> np.ndarray:

@@ -10,10 +10,10 @@ from functools import cached_property, lru_cache, reduce
 import numpy as np
 
 from ...core import job_pictures
-from ...core.job_pictures import REFERENCES
+from ...core.job_pictures import END, REFERENCES, START
 from ...core.mask_settings import ModelMask
 from ...masks.grid import pad_to_tokens
-from ..frames.files import ShotFrames, to_model
+from ..frames.files import ShotFrames, digest, to_model
 from ..frames.pictures import fill_size, on_white, read_colour, scale_inside
 from ..frames.region import Region
 
@@ -36,6 +36,14 @@ class Scene:
     def frames(self) -> int:
         """4n+1: what the VAE is given."""
         return self.region.grid.padded_frames
+
+    @cached_property
+    def content(self) -> str:
+        """All that decides what is seen, but for ``look``: hashes of files, and settings."""
+        folder, names = self.shot.folder, (START, END, REFERENCES)
+        files = [p for n in names for p in job_pictures.pictures(folder, self.settings, n)]
+        own = self.settings.shape == "own"
+        return f"{self.shot.content(own)} {digest(files)} {self.region} {self.settings}"
 
     def picture(self, index: int) -> np.ndarray:
         """(H, W, 3) float32 in [-1, 1], padded to the model's size."""

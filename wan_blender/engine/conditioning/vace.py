@@ -21,8 +21,8 @@ import torch
 
 from ...core.errors import InvalidJob
 from ...masks.grid import frames_of_group, group_of_frame
-from ..frames import vae as codec
 from ..models.bundle import Bundle
+from .encoded import encode
 from .scene import Scene
 from .text import TextOnly
 
@@ -40,9 +40,13 @@ class Vace(TextOnly):
                 keep = (of_frame(index) > SPLIT) == wanted
                 return scene.picture(index) * keep[..., None]
 
-            return codec.encode(bundle.vae, frame, scene.frames, lambda done: scene.check())
+            what = "reactive" if wanted else "inactive"
+            return encode(bundle, scene, what, frame, scene.frames)
 
-        references = [_reference(bundle, picture) for picture in scene.references()]
+        references = [
+            _reference(bundle, scene, number, picture)
+            for number, picture in enumerate(scene.references())
+        ]
         self.prefix = len(references)
         inactive = part(False)
         n, _, *size = inactive.shape[1:]
@@ -101,8 +105,8 @@ def mask_channels(mask: Tensor, references: int = 0) -> Tensor:
     return torch.nn.functional.pad(channels, (0, 0, 0, 0, references, 0))
 
 
-def _reference(bundle: Bundle, picture: np.ndarray) -> Tensor:
-    z = codec.encode(bundle.vae, lambda index: picture, 1)
+def _reference(bundle: Bundle, scene: Scene, number: int, picture: np.ndarray) -> Tensor:
+    z = encode(bundle, scene, f"reference {number}", lambda index: picture, 1)
     return torch.nn.functional.pad(z, (0, 0, 0, 0, 0, 0, 0, z.shape[1] + 64))
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -37,11 +38,12 @@ class ShotFrames:
         self.width, self.height = job.shot.width, job.shot.height
         self._bits = job.shot.bit_depth
         self.plate_files, self.mask_files = jobs.frame_files(folder, job)
-        self._model_mask_files: list[Path] | None = None
+        self._digest = ""
         first = job.shot.frame_start
         self._chosen = frames_in(job.mask.frames, first, first + len(self) - 1)
         self.first_frame = first
-        self._meaning = find_gray(job.mask.gray)
+        self._gray_means = job.mask.gray
+        self._meaning = find_gray(self._gray_means)
 
     def __len__(self) -> int:
         return len(self.plate_files)
@@ -85,9 +87,11 @@ class ShotFrames:
 
     def model_mask(self, index: int) -> np.ndarray:
         """As ``mask``, from the job's own model_mask folder."""
-        if self._model_mask_files is None:
-            self._model_mask_files = jobs.mask_files(self.folder / jobs.MODEL_MASK, len(self))
-        return self._gray(self._model_mask_files[index])
+        return self._gray(self._own_mask_files[index])
+
+    @cached_property
+    def _own_mask_files(self) -> list[Path]:
+        return jobs.mask_files(self.folder / jobs.MODEL_MASK, len(self))
 
     def _gray(self, path: Path) -> np.ndarray:
         self._check()
@@ -102,11 +106,16 @@ class ShotFrames:
 
     def digest(self) -> str:
         """Content hash of the plate: the cache key of its latents."""
-        hasher = hashlib.sha256()
-        for path in self.plate_files:
-            self._check()
-            hasher.update(read_bytes(path, PICTURE_BYTES))
-        return hasher.hexdigest()
+        if not self._digest:
+            self._digest = digest(self.plate_files, self._check)
+        return self._digest
+
+    def content(self, own_mask: bool) -> str:
+        """As ``digest``, of the plate and the masks, and what says how they are read."""
+        masks = digest(self._own_mask_files if own_mask else self.mask_files, self._check)
+        chosen = None if self._chosen is None else sorted(self._chosen)
+        read = (self.width, self.height, self.first_frame, chosen, self._gray_means)
+        return f"{self.digest()} {masks} {read}"
 
     def _check_size(self, shape: tuple[int, ...], path: Path, what: str) -> None:
         height, width = shape[:2]
@@ -116,6 +125,17 @@ class ShotFrames:
                 f"{self.width}x{self.height}.",
                 "Export the shot again.",
             )
+
+
+def digest(files: Sequence[Path], check: Callable[[], None] = lambda: None) -> str:
+    """Hex SHA-256 of the contents of ``files`` and of where each ends. Raises OSError."""
+    hasher = hashlib.sha256()
+    for path in files:
+        check()
+        data = read_bytes(path, PICTURE_BYTES)
+        hasher.update(struct.pack("<Q", len(data)))
+        hasher.update(data)
+    return hasher.hexdigest()
 
 
 def measure_png(path: Path) -> tuple[int, int, int]:

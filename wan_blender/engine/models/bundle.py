@@ -33,6 +33,7 @@ from transformers import CLIPVisionModel
 from ...core.errors import BadRequest, WeightsMissing, WrongModel
 from ...model_info.traits import Traits, read_traits
 from .files.tensor_files import digest, fingerprint
+from .held import Held
 from .layout import CLIP, commit_of, find_folder, place_of, places, read_settings
 from .memory import MemoryPlan
 from .parts import Component, OnTensor
@@ -62,10 +63,16 @@ class Bundle:
     """The parts of one model. Transformers compute in the asked precision, the VAE in float32."""
 
     def __init__(
-        self, name: str, folder: Path, traits: Traits, parts: dict[str, Component], tokenizer: Path
+        self,
+        name: str,
+        folder: Path,
+        traits: Traits,
+        parts: dict[str, Component],
+        tokenizer: Path,
+        held: Held,
     ) -> None:
         self.name, self.folder, self.traits = name, folder, traits
-        self.parts = parts
+        self.parts, self.held = parts, held
         self._tokenizer_place = tokenizer
         self._tokenizer: Any = None
         files = [file for part in parts.values() for file in part.files]
@@ -111,7 +118,9 @@ class Bundle:
         """The tokenizer, read once. Raises WeightsMissing."""
         if self._tokenizer is None:
             encoder = self.parts["text_encoder"]
-            self._tokenizer = open_tokenizer(self._tokenizer_place, encoder.weights)
+            place = self._tokenizer_place
+            key = ("tokenizer", str(place), digest(place), encoder.key)
+            self._tokenizer = self.held.share(key, lambda: open_tokenizer(place, encoder.weights))
         return self._tokenizer
 
     def encode_text(self, prompts: list[str]) -> torch.Tensor:
@@ -151,15 +160,17 @@ def open_model(
     dtype: str = "auto",
     watch: OnTensor | None = None,
     keep_packed: bool = True,
+    held: Held | None = None,
 ) -> Bundle:
     """Open a model folder; "" is the bundled model.
 
     ``watch`` is called with a part's name before each of its tensors is read and once all are,
     with how many of how many are read; it may raise Cancelled.
     ``keep_packed`` leaves fp8 and GGUF matrices packed in memory, which takes less room and more
-    time. Raises WeightsMissing, UnsafeWeights, WrongModel, or BadRequest for a device that is not
-    there.
+    time. ``held`` has parts of earlier jobs and takes those of this one. Raises WeightsMissing,
+    UnsafeWeights, WrongModel, or BadRequest for a device that is not there.
     """
+    held = held or Held(keeps=False)
     where = torch.device(pick_device(device))
     if where.type == "cuda":
         torch.cuda.set_device(where.index or 0)  # whose peak is measured, and streams are made on
@@ -178,6 +189,7 @@ def open_model(
             precisions.get(part, precision),
             watch or (lambda part, done, total: None),
             keep_packed,
+            held,
         )
         for part, place in places(folder, settings, boundary).items()
     }
@@ -188,7 +200,7 @@ def open_model(
             f"{folder} lacks {CLIP}, which its transformer takes.",
             "Download it and put the model together again.",
         )
-    return Bundle(name, folder, traits, parts, place_of(folder, settings, "tokenizer"))
+    return Bundle(name, folder, traits, parts, place_of(folder, settings, "tokenizer"), held)
 
 
 def _check_company(parts: dict[str, Component]) -> None:

@@ -109,6 +109,17 @@ def measure_machine(device: torch.device) -> Machine:
     return Machine("cpu", ram, ram, "the processor")
 
 
+def free_gb(device: str) -> float:
+    """What a run may take of ``device`` ("cpu", "cuda:0", "mps") now."""
+    machine = measure_machine(torch.device(device))
+    return machine.device_gb - (_MARGIN_GB if machine.device != "cpu" else 0.0)
+
+
+def name_device(device: torch.device) -> str:
+    """One name for each: "cuda" is the first card."""
+    return f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
+
+
 def plan_memory(machine: Machine, sizes: Sizes, guidance: bool = True) -> MemoryPlan:
     """The first rung that fits; the last one when none does (its ``fits`` is False).
 
@@ -150,6 +161,17 @@ def predict_phases(plan: MemoryPlan, sizes: Sizes) -> dict[str, float]:
         "decoding": 0.0 if plan.vae_on_cpu else sizes.vae + pixels,
     }
     return {phase: sizes.base + gb for phase, gb in taken.items()}
+
+
+def predict_ram(plan: MemoryPlan, sizes: Sizes) -> dict[str, float]:
+    """Of each phase, GB of RAM for parts that a run on a GPU does not have there."""
+    vae = sizes.vae if plan.vae_on_cpu else 0.0
+    return {
+        "text": sizes.text_encoder if plan.text_on_cpu else 0.0,
+        "encoding": vae + (sizes.encode if plan.vae_on_cpu else 0.0),
+        "denoising": sizes.transformer if plan.resident_blocks >= 0 else 0.0,
+        "decoding": vae + (sizes.decode if plan.vae_on_cpu else 0.0),
+    }
 
 
 def step_down(

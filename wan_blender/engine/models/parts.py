@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,20 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5Enco
 
 from ...core.errors import WrongModel
 from ...core.schema import show
-from .files.assemble import assemble, can_hold, check, is_matrix
+from .files.assemble import ALIASES, assemble, can_hold, check, is_matrix
+from .files.lora import set_loras
+from .files.tensor_files import fingerprint
 from .files.weights import Weights
+from .held import Held, Kept, Key, stamp
 from .layout import complete, locate
+from .memory import name_device
 
 _DIFFUSERS = {
     cls.__name__: cls
     for cls in (AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel)
 }
+
+_PLAIN = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 OnTensor = Callable[[str, int, int], None]  # a part's name, its tensors that are read, of how many
 
@@ -41,8 +50,10 @@ class Component:
         dtype: torch.dtype,
         watch: OnTensor,
         keep_packed: bool = True,
+        held: Held | None = None,
     ) -> None:
         self.name = name
+        self._held = held or Held(keeps=False)
         self.device, self.dtype, self.keep_packed = device, dtype, keep_packed
         self.files, known = locate(place)
         self.source = str(self.files[0] if len(self.files) == 1 else self.files[0].parent)
@@ -50,6 +61,8 @@ class Component:
         self.quantise, self.resident_blocks, self.on_cpu = False, -1, False
         self._watch = watch
         self._model: nn.Module | None = None
+        self._seconds = 0.0  # that loading it took
+        self._stamp = stamp(self.files)
         self.weights = Weights(self.files, name)
         self.config = complete(name, known, self.weights.infos)
         empty = self.empty()
@@ -66,28 +79,64 @@ class Component:
     def model(self) -> Any:
         """The component on its device, in evaluation mode, without gradients."""
         if self._model is None:
-            empty = self.empty()
-            total = len(empty.state_dict())
-            exact = ()
-            if self.name not in ("text_encoder", "image_encoder"):
-                exact = empty._keep_in_fp32_modules or ()
-            streamed = self.resident_blocks >= 0 and self.device.type != "cpu"
-            model = assemble(
-                empty,
-                self.weights,
-                torch.device("cpu") if streamed or self.on_cpu else self.device,
-                self.dtype,
-                self.source,
-                exact,
-                self.keep_packed,
-                self.quantise,
-                lambda done, total: self._watch(self.name, done, total),
-            )
-            if streamed:
-                stream_blocks(model, self.device, self.resident_blocks)
-            self._model = model
-            self._watch(self.name, total, total)
+            kept = self._held.lend(self, self.key)
+            if kept:
+                self._model, self._seconds = kept.model, kept.seconds
+            else:
+                self._load()
         return self._model
+
+    @property
+    def key(self) -> Key:
+        """What a loaded model is known by: its files, and how it lies in memory."""
+        files = tuple(map(str, self.files))
+        place = (self.name.removesuffix("_2"), files, name_device(self.device), self.dtype)
+        how = (self.keep_packed, self.quantise, self.resident_blocks, self.on_cpu)
+        return Key(place, (self._stamp, self._content, *how))
+
+    @cached_property
+    def _content(self) -> str:
+        config = json.dumps(self.config, sort_keys=True, default=str)
+        return f"{fingerprint(self.files)} {config}"
+
+    @property
+    def _streamed(self) -> bool:
+        return self.resident_blocks >= 0 and self.device.type != "cpu"
+
+    def _load(self) -> None:
+        began = time.monotonic()
+        empty = self.empty()
+        total = len(empty.state_dict())
+        exact = ()
+        if self.name not in ("text_encoder", "image_encoder"):
+            exact = empty._keep_in_fp32_modules or ()
+        model = assemble(
+            empty,
+            self.weights,
+            torch.device("cpu") if self._streamed or self.on_cpu else self.device,
+            self.dtype,
+            self.source,
+            exact,
+            self.keep_packed,
+            self.quantise,
+            lambda done, total: self._watch(self.name, done, total),
+        )
+        if self._streamed:
+            stream_blocks(model, self.device, self.resident_blocks)
+        self._model, self._seconds = model, time.monotonic() - began
+        self._watch(self.name, total, total)
+
+    def _lies_in_file(self, name: str, dtype: torch.dtype) -> bool:
+        """Whether the processor reads the tensor from its file's pages: it is of the file's type.
+        What is small is not looked at."""
+        infos = self.weights.infos
+        info = infos.get(name) or infos.get(ALIASES.get(name, ""))
+        if info is None:
+            return True
+        plain = info.dtype in _PLAIN.values()
+        if dtype == torch.int8:
+            return not plain
+        return plain and _PLAIN.get(dtype) == info.dtype and info.file.suffix.lower() != ".gguf"
 
     def fit(self, quantise: bool = False, resident_blocks: int = -1, on_cpu: bool = False) -> None:
         """How to load it from now on; a loaded model that is held otherwise is dropped."""
@@ -96,13 +145,40 @@ class Component:
             self.resident_blocks,
             self.on_cpu,
         ):
+            self.drop()
             self.quantise, self.resident_blocks, self.on_cpu = quantise, resident_blocks, on_cpu
-            self.unload()
 
     def unload(self) -> None:
+        """It is not at work any more: without its LoRAs it may be held for another job."""
+        model = self._model
+        if model is not None and self._is_as_in_its_files():
+            if getattr(model, "_lora_handles", None):
+                set_loras(model, [])
+            self._held.give_back(self.key, Kept(model, self._weigh(model), self._seconds))
+        del model
+        self.drop()
+
+    def drop(self) -> None:
+        """Let go of the model, whatever its state."""
         self._model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _is_as_in_its_files(self) -> bool:
+        try:
+            return stamp(self.files) == self._stamp
+        except OSError:
+            return False
+
+    def _weigh(self, model: nn.Module) -> dict[str, float]:
+        """Device -> GB that letting go of ``model`` gives back: of pages of its files, nothing."""
+        found: dict[str, float] = {}
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            device = name_device(tensor.device)
+            if device == "cpu" and not self._streamed and self._lies_in_file(name, tensor.dtype):
+                continue
+            found[device] = found.get(device, 0.0) + tensor.nbytes / 1e9
+        return found
 
     def stays_packed(self, name: str) -> bool:
         """Whether the tensor is held as its file has it, fp8 or GGUF, once it is loaded."""

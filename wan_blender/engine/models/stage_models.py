@@ -14,6 +14,8 @@ from ...schedule.stages import StagePlan, StageSteps, expert_at, loras_for
 from .bundle import KIND, Bundle, open_model
 from .files.lora import Lora, set_loras
 from .files.lora_files import check_lora, lora_file, read_lora
+from .files.peft_config import BESIDE
+from .held import stamp
 from .memory import MemoryPlan
 from .parts import Component, OnTensor
 
@@ -61,9 +63,10 @@ class StageModels:
             if other is not part:
                 other.unload()
         model = part.model
-        set_loras(model, [(self._lora(use, model), use.weight) for use in self.loras(span)])
-        if index + 1 < len(self._parts) and self._parts[index + 1] is not part:
-            _read_ahead(self._parts[index + 1].files)
+        set_loras(model, [(self._lora(use, part), use.weight) for use in self.loras(span)])
+        coming = self._parts[index + 1 : index + 2]
+        if coming and coming[0] is not part and not self._run.held.holds(coming[0].key):
+            _read_ahead(coming[0].files)
         return model
 
     def fit(self, memory: MemoryPlan) -> None:
@@ -91,17 +94,22 @@ class StageModels:
         path = stage.model or self._model.path
         dtype = self._model.dtype if stage.dtype == "auto" else stage.dtype
         if (path, dtype) not in self._bundles:
-            self._bundles[path, dtype] = open_model(path, self._model.device, dtype, self._watch)
+            self._bundles[path, dtype] = open_model(
+                path, self._model.device, dtype, self._watch, held=self._run.held
+            )
         return self._bundles[path, dtype]
 
     def _part(self, span: StageSteps) -> Component:
         experts = self._bundle(span.stage).experts
         return experts[-1 if self._expert(span) == "low" else 0].part
 
-    def _lora(self, use: LoraUse, model: Any) -> Lora:
-        key = (use.file, id(model))
+    def _lora(self, use: LoraUse, part: Component) -> Lora:
+        key = (use.file, id(part.model))
         if key not in self._read:
-            self._read[key] = read_lora(lora_file(use.file), model)
+            file = lora_file(use.file)
+            beside = [path for path in (file, file.with_name(BESIDE)) if path.is_file()]
+            state = ("lora", str(file), stamp(beside), part.key)
+            self._read[key] = self._run.held.share(state, lambda: read_lora(file, part.model))
             if skipped := self._read[key].skipped:
                 self.skipped[use.file] = skipped
         return self._read[key]

@@ -14,7 +14,7 @@ from .stored import Fp8, Stored, StoredLinear, pack
 from .tensor_files import TensorInfo
 
 # One tensor under two names; files usually hold one of them.
-_ALIASES = {
+ALIASES = {
     "encoder.embed_tokens.weight": "shared.weight",
     "shared.weight": "encoder.embed_tokens.weight",
 }
@@ -54,7 +54,7 @@ def assemble(
     state, packed = {}, {}
     for done, name in enumerate(expected):
         on_tensor(done, len(expected))
-        raw = name if name in weights.infos else _ALIASES[name]
+        raw = name if name in weights.infos else ALIASES[name]
         if raw in state:
             state[name] = state[raw]  # two gigabytes, in UMT5
             continue
@@ -100,7 +100,7 @@ def check(
     source: str,
 ) -> None:
     """Raise WrongModel unless the file holds exactly the tensors that the model has."""
-    missing = [n for n in expected if n not in infos and _ALIASES.get(n) not in infos]
+    missing = [n for n in expected if n not in infos and ALIASES.get(n) not in infos]
     surplus = [
         n for n in infos if n not in expected and not any(part in n for part in ignored or ())
     ]

@@ -17,7 +17,7 @@ from ....core.schema import show
 from ....model_info.folder import read_object
 
 _IN_FILE = "lora_adapter_metadata"  # diffusers' name for it; its keys begin with a component's name
-_BESIDE = "adapter_config.json"
+BESIDE = "adapter_config.json"
 _ALPHA_DEFAULT = 8.0  # PEFT's own, of LoRA, LoHa and LoKr
 _PATTERNS_LIMIT, _PATTERN_LIMIT = 10_000, 256  # patterns, and characters of one
 # Repeated groups take exponential time where they do not match, many repeats a high power.
@@ -58,7 +58,7 @@ def read_peft_config(path: Path, metadata: Mapping[str, str]) -> PeftConfig | No
         if not isinstance(data, dict):
             raise damaged(path, f"its {_IN_FILE} is {show(data)}, no object")
         return _config(path, _of_transformer(data))
-    beside = path.parent / _BESIDE
+    beside = path.parent / BESIDE
     if path.stem == "adapter_model" and beside.is_file():
         return _config(beside, read_object(beside))
     return None
