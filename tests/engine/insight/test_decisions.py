@@ -171,7 +171,7 @@ def test_what_moves_to_the_end_settles_late():
     decisions, _ = judge(made_signals(late), {MASK: late, PLATE: ~halves()})
     assert decisions.signal == "drift"
     assert decisions.regions[0].late == 1
-    assert any("Crawling" in said for said in decisions.sentences)
+    assert any("still moves" in said for said in decisions.sentences)
 
 
 def test_without_a_plate_nothing_is_claimed():
