@@ -10,6 +10,7 @@ import torch
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.tiny import golden_transformer
 from wan_blender.core import job as jobs
+from wan_blender.engine.insight import attention
 from wan_blender.engine.insight.attention import (
     BudgetWatch,
     _rows,
@@ -79,6 +80,26 @@ def test_a_planted_sink_is_recovered():
     wanted = dense(query, key)[..., :TOKENS].sum(-1).mean()
     assert float(after) == pytest.approx(float(wanted), abs=1e-6)
     assert after != before
+
+
+def test_some_queries_stand_for_all(monkeypatch):
+    """The same places of each frame are asked; what they say lies near what all say."""
+    monkeypatch.setattr(attention, "QUERIES", 12)
+    asked = attention.choose_queries(FRAMES * TOKENS, FRAMES)
+    assert asked.tolist() == sorted(set(asked.tolist()))
+    assert len(asked) == 12
+    assert len(set((asked % TOKENS).tolist())) == 4
+    query, key, value = tokens()
+    whole = part_frames(query, key, value, FRAMES)
+    some = part_frames(query[:, :, asked], key, value, FRAMES)
+    assert torch.allclose(some.mass, whole.mass[:, :, asked], atol=1e-6, rtol=0)
+    budgets = []
+    for most in (1024, 24):
+        monkeypatch.setattr(attention, "QUERIES", most)
+        watch = BudgetWatch([1.0, 0.9, 0.5, 0.0], [0])
+        call(watch)
+        budgets.append(watch.report().stages[0])
+    assert budgets[1].self_structural == pytest.approx(budgets[0].self_structural, abs=0.1)
 
 
 def test_cross_energies_add_up_and_tell_steady_from_changing():
