@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.decisions import foretelling
 from tests.engine.folders import make_job, moving_square, noise_plate
 from wan_blender.core import job as jobs
 from wan_blender.engine.conditioning.text import TextOnly, guided_velocity
@@ -219,3 +220,10 @@ def test_a_run_reports_its_decisions_and_its_pixels_stay_the_same(tmp_path, mode
     for index in range(9):
         name = jobs.frame_name(index)
         assert (off / jobs.PATCH / name).read_bytes() == (on / jobs.PATCH / name).read_bytes()
+
+
+def test_short_campaign_foretells_the_spread(tmp_path):
+    """`python -m benchmarks.decisions` is the long form, and lists what is missed."""
+    rows = [row for row in foretelling([102], tmp_path) if "all cells" in row.what]
+    assert len(rows) == 6
+    assert all(row.met for row in rows)
