@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +40,13 @@ def curve_of(take: Take) -> RegionCurve:
     return measure(frames)[0].regions[0]
 
 
-def campaign(seeds: Iterable[int], decoys: Iterable[str] = DECOYS) -> list[Row]:
-    """All rows of the table, over clips of each seed."""
+def campaign(seeds: Iterable[int], decoys: Iterable[str] = DECOYS) -> Iterator[Row]:
+    """The table's rows, over clips of each seed."""
     seeds = list(seeds)
-    return [
-        *_levels(seeds),
-        *(row for decoy in decoys for row in _decoy(seeds, decoy)),
-        *_events(seeds),
-    ]
+    yield from _levels(seeds)
+    for decoy in decoys:
+        yield from _decoy(seeds, decoy)
+    yield from _events(seeds)
 
 
 def _levels(seeds: list[int]) -> list[Row]:
@@ -117,11 +116,13 @@ def area_under(high: list[float], low: list[float]) -> float:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    rows = campaign(range(parser.parse_args(arguments).seeds))
+    missed = False
     print("| what | goal | measured | |\n|---|---|---|---|")
-    for row in rows:
-        print(f"| {row.what} | {row.goal} | {row.measured} | {'' if row.met else 'missed'} |")
-    return 0 if all(row.met for row in rows) else 1
+    for row in campaign(range(parser.parse_args(arguments).seeds)):
+        missed |= not row.met
+        print(f"| {row.what} | {row.goal} | {row.measured} | {'' if row.met else 'missed'} |",
+              flush=True)  # fmt: skip
+    return int(missed)
 
 
 if __name__ == "__main__":

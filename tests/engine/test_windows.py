@@ -96,7 +96,7 @@ def test_each_window_takes_the_prompt_of_its_section(tmp_path, monkeypatch, sect
     texts = [torch.full((1, 1, 1), float(i)) for i in range(sections)]
     shown = []
 
-    def velocity(model, condition, positive, negative, guidance, x, level, latents, batch):
+    def velocity(model, condition, positive, negative, guidance, x, level, latents, *rest):
         shown.append((latents[-1], int(positive)))
         return torch.zeros_like(x)
 

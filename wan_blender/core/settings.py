@@ -248,6 +248,18 @@ class Insight:
     settledness: bool = schema.flag(
         False, "Measure whether fine detail sticks to its surface from frame to frame"
     )
+    decisions: str = schema.choice(
+        "off",
+        "Map what the model had decided when the high-noise expert let go",
+        {
+            "off": "Nothing is noted",
+            "free": "From the calls that the run makes anyway",
+            "probe": "Also asks the model twice more at the hand-over, which tells more",
+        },
+    )
+    attention: bool = schema.flag(
+        False, "Measure at a few steps what attention is spent on: own frame, other frames, prompt"
+    )
 
 
 @dataclass

@@ -28,7 +28,15 @@ from .finite import require_finite
 from .fitting import Fitting
 from .frames import vae as codec
 from .hygiene.measure.takes import compare_with
-from .insight.result import describe_settledness
+from .insight.attention import BudgetWatch
+from .insight.decisions import DecisionWatch
+from .insight.result import (
+    describe_attention,
+    describe_decisions,
+    describe_settledness,
+    watch_attention,
+    watch_decisions,
+)
 from .models.bundle import Bundle
 from .models.held import Held
 from .output import write_frames
@@ -82,7 +90,10 @@ def generate_claimed(folder: Path, watch: Watch, held: Held | None = None) -> di
                 conditions = fitting.run("encoding", lambda: make_conditions(plan, scene))
                 plan.bundle.unload("vae")
             with watch.phase("denoising", plan.steps * len(plan.windows)):
-                latents = sample(plan, conditions, text, source, fitting, watch)
+                watched = watch_decisions(plan, conditions[0], source)
+                budget = watch_attention(plan, conditions[0])
+                seen_by = (watched, budget)
+                latents = sample(plan, conditions, text, source, fitting, watch, *seen_by)
             with watch.phase("decoding", len(plan.shot)):
                 measured = fitting.run(
                     "decoding",
@@ -94,6 +105,7 @@ def generate_claimed(folder: Path, watch: Watch, held: Held | None = None) -> di
                 found |= borrowing.write(part, watch)
             found |= compare_with(folder, part, watch.check)
             found |= describe_settledness(plan, part)
+            found |= describe_decisions(plan, watched, part) | describe_attention(budget)
             found["max_latent_diff_kept"] = largest_kept_difference(latents, source)
         report = make_report(plan, watch) | found
         report["memory"] |= {
@@ -203,8 +215,11 @@ def sample(
     source: MaskedSource,
     fitting: Fitting,
     watch: Watch,
+    watched: DecisionWatch | None = None,
+    budget: BudgetWatch | None = None,
 ) -> Tensor:
-    """The denoised latents (1, c, t, h, w); equal to ``source.z`` where the mask is 0.
+    """The denoised latents (1, c, t, h, w); equal to ``source.z`` where the mask is 0. ``watched``
+    and ``budget`` see model calls, and change nothing.
 
     One state passes through all stages; a stage only changes who predicts and how steps are
     taken, so source, noise, mask and noise level cross every hand-over as they are.
@@ -218,13 +233,16 @@ def sample(
     state, solver = None, ""
     for span in plan.stages.spans:
 
-        def predict(x, level, step, transformer, guidance):
+        def predict(x, level, step, transformer, guidance, direct=False):
             condition = conditions[step]
 
             def one(x, level, latents, number):
                 positive = wanted[number * len(wanted) // len(plan.windows)]
+                call = transformer if direct else fitting.passes.call(transformer, step, number)
+                if budget and not direct:
+                    call = budget.over(call, transformer, step, latents)
                 velocity = guided_velocity(
-                    fitting.passes.call(transformer, step, number),
+                    call,
                     condition,
                     positive,
                     negative,
@@ -233,6 +251,7 @@ def sample(
                     level,
                     latents,
                     fitting.memory.batch_guidance,
+                    watched and watched.see_branches,
                 )
                 at = f"step {step + 1} of {plan.steps} (noise level {sigmas[step]:.3f})"
                 return require_finite(velocity, f"The transformer at {at}", transformer)
@@ -244,6 +263,9 @@ def sample(
 
         def advance(state, on_step, span=span, predict=predict):
             model = partial(predict, transformer=fitting.use(span), guidance=span.guidance)
+            if watched:
+                on_step = watched.after(on_step, partial(model, direct=True))
+                model = watched.watch(model, plan.stages.spans.index(span))
             return denoise(
                 model,
                 source,

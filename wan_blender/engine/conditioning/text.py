@@ -57,11 +57,13 @@ def guided_velocity(
     level: float | Tensor,
     latents: Sequence[int],
     at_once: bool = False,
+    see_branches: Callable[[Sequence[int], Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Velocity n - x0 (1, C, t, h, w), float32: v- + guidance (v+ - v-) (arXiv 2207.12598).
 
     Guidance 1 takes one model call instead of two; ``at_once`` puts the two branches into one
-    call, which reads the weights once and takes the activations of both.
+    call, which reads the weights once and takes the activations of both. ``see_branches`` is shown
+    ``latents`` and the velocities v+ and v-, where there are two.
     """
     inputs = condition.inputs(x, level, latents)
     dtype = _precision(transformer, positive)
@@ -78,4 +80,6 @@ def guided_velocity(
         wanted, unwanted = velocity(torch.cat([positive, negative]), both).split(1)
     else:
         wanted, unwanted = velocity(positive, inputs), velocity(negative, inputs)
+    if see_branches is not None:
+        see_branches(latents, wanted, unwanted)
     return unwanted + guidance * (wanted - unwanted)

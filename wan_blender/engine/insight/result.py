@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settledness of a run's result, from the frames that it wrote."""
+"""What a job asks to have measured, and what of it goes into its result."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,10 +12,17 @@ from typing import Any
 import numpy as np
 
 from ...core import job as jobs
+from ...hygiene.matrix import analyse
+from ...hygiene.sinks import find_sinks
+from ..conditioning import Condition
 from ..frames.composite import matte_on_canvas
 from ..frames.files import read_png, write_png
 from ..frames.seams import ring_around
 from ..plan import Plan
+from ..sample.loop import MaskedSource
+from .attention import BudgetWatch
+from .decisions import DecisionWatch
+from .diagnosis import judge
 from .settledness import RING, Regions, Settledness, measure
 
 MASK = "mask"
@@ -90,3 +98,62 @@ def _picture(cells: np.ndarray) -> np.ndarray:
     known = np.isfinite(cells)
     grey = np.where(known, 255 * cells, 0).round().astype(np.uint8)
     return np.dstack([grey] * 3 + [(255 * known).astype(np.uint8)])
+
+
+def watch_decisions(plan: Plan, condition: Condition, source: MaskedSource) -> DecisionWatch | None:
+    """What is to see each model call of the run; None where the job asks for nothing."""
+    wanted = plan.job.insight.decisions
+    if wanted == "off":
+        return None
+    boundary, seed = plan.bundle.traits.boundary, plan.job.sampling.seed
+    sigmas, probes = plan.stages.sigmas, wanted == "probe"
+    return DecisionWatch(source, condition.prefix, sigmas, boundary, seed, probes)
+
+
+def describe_decisions(plan: Plan, watched: DecisionWatch | None, part: Path) -> dict[str, Any]:
+    """The report's ``decisions``, a ``Decisions`` as JSON, and its maps in ``part``: of each latent
+    frame a picture with a pixel for each cell. Red is how undecided it was at the hand-over
+    (255 * 0.95 and above is flagged), green the noise level from which on it stays, blue the
+    guidance gap over the largest one; alpha is 0 where it cannot be said."""
+    if watched is None:
+        return {}
+    found, maps = judge(watched.signals, _latent_regions(plan))
+    folder = part / jobs.DECISIONS
+    folder.mkdir(parents=True, exist_ok=True)
+    gap = maps.gap / max(np.nanmax(maps.gap), 1e-9) if np.isfinite(maps.gap).any() else maps.gap
+    planes = np.stack([maps.undecided, maps.settles, gap], -1)
+    alpha = np.isfinite(maps.undecided)
+    levels = np.nan_to_num(255 * planes).clip(0, 255).round().astype(np.uint8)
+    for index, picture in enumerate(levels):
+        shown = np.dstack([picture, (255 * alpha[index]).astype(np.uint8)])
+        write_png(folder / jobs.frame_name(index), shown)
+    return {"decisions": asdict(found)}
+
+
+def watch_attention(plan: Plan, condition: Condition) -> BudgetWatch | None:
+    """What is to see calls of the transformer; None where the job does not ask for it."""
+    if not plan.job.insight.attention:
+        return None
+    starts = [span.start for span in plan.stages.spans]
+    return BudgetWatch(plan.stages.sigmas, starts, condition.prefix)
+
+
+def describe_attention(budget: BudgetWatch | None) -> dict[str, Any]:
+    """The report's ``attention``, an ``AttentionBudget`` as JSON."""
+    return {} if budget is None else {"attention": asdict(budget.report())}
+
+
+def _latent_regions(plan: Plan) -> dict[str, np.ndarray]:
+    """Bool (t, h, w): what is generated, what is kept whole, and the sinks of the first frame."""
+    latent = plan.masks.latent
+    regions = {"mask": latent > 0, "plate": latent == 0}
+    plate = plan.shot.plate(0)
+    shown = plate[..., :3].astype(np.float32) / np.iinfo(plate.dtype).max
+    picture = plan.region.crop_padded(shown)
+    cells = np.zeros(latent.shape[1:], bool)
+    for sink in find_sinks(picture, analyse(picture)):
+        x, y, width, height = (side / plan.region.grid.cell for side in sink.box)
+        cells[int(y) : math.ceil(y + height), int(x) : math.ceil(x + width)] = True
+    if cells.any():
+        regions["sinks"] = np.broadcast_to(cells, latent.shape)
+    return regions

@@ -237,9 +237,7 @@ def _say(curve: RegionCurve, ring: float | None, first: int) -> list[str]:
     said = [f"{name}: {curve.mean:.0%} settled{beside}."]
     crawling = [i + first for i, s in enumerate(curve.settled) if s is not None and s < CRAWLS]
     if crawling:
-        said.append(
-            f"{name}: fine detail crawls on {len(crawling)} frames: {frame_ranges(crawling)}."
-        )
+        said.append(f"{name}: fine detail crawls on {frame_ranges(crawling)}.")
     for frame in curve.blinks:
         said.append(f"{name}: becomes another thing at frame {frame + first}.")
     for back in curve.returns:
