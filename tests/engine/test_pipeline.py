@@ -131,8 +131,8 @@ def test_written_pixel_that_is_not_the_plates_own_is_measured(tmp_path, monkeypa
 def test_kept_latent_that_moved_is_measured(tmp_path, monkeypatch):
     real = pipeline.sample
 
-    def spoil(plan, conditions, text, source, fitting, watch):
-        latents = real(plan, conditions, text, source, fitting, watch)
+    def spoil(plan, conditions, text, source, fitting, watch, *seen_by):
+        latents = real(plan, conditions, text, source, fitting, watch, *seen_by)
         kept = (source.mask[0, 0] == 0).nonzero()[0].tolist()
         latents[(0, 3, *kept)] += 0.25
         free = (source.mask[0, 0] > 0).nonzero()[0].tolist()
