@@ -8,7 +8,6 @@ running extension where a test needs one; ``import wan_blender`` would be a seco
 import importlib
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -50,14 +49,10 @@ def part(addon):
 
 
 @pytest.fixture
-def stub_engine(tmp_path, monkeypatch) -> Path:
-    """A Python for the engine that runs tests/unit/stub_engine.py instead of torch."""
-    python = tmp_path / "python"
-    script = f'#!/bin/sh\nPYTHONPATH={REPO} exec "{sys.executable}" -m tests.unit.stub_engine\n'
-    python.write_text(script)
-    python.chmod(0o755)
-    monkeypatch.setenv("WAN_ENGINE_PYTHON", str(python))
-    return python
+def stub_engine(stub_python, monkeypatch) -> Path:
+    """``stub_python`` as the engine's Python of this session."""
+    monkeypatch.setenv("WAN_ENGINE_PYTHON", str(stub_python))
+    return stub_python
 
 
 @pytest.fixture

@@ -85,14 +85,6 @@ def nodes():
     made.close()
 
 
-@pytest.fixture
-def stub_python(tmp_path):
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={REPO} exec "{sys.executable}" -m {STUB}\n')
-    python.chmod(0o755)
-    return python
-
-
 def make(folder: Path, prompt: str = "a kite") -> Path:
     made = settings.Job(settings.Shot(width=8, height=8, frame_count=1), settings.Prompt(prompt))
     (folder / jobs.PLATE).mkdir(parents=True)

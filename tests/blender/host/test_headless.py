@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).parents[2]
-HERE = Path(__file__).parent
+REPO = Path(__file__).parents[3]
+CONFTEST = Path(__file__).parents[1]
 ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" / "bin" / "python")
 
 
@@ -433,7 +433,7 @@ def start(scene, addon, stub_engine, tmp_path):
 
 def _start(blend: Path, arguments: list[str]) -> subprocess.Popen:
     script = (
-        f"import sys; sys.path.insert(0, {str(HERE)!r}); import conftest, bpy, addon_utils\n"
+        f"import sys; sys.path.insert(0, {str(CONFTEST)!r}); import conftest, bpy, addon_utils\n"
         "addon_utils.enable(conftest.MODULE, default_set=True)\n"
         f"bpy.ops.wm.open_mainfile(filepath={str(blend)!r})\n"
         "from importlib import import_module\n"

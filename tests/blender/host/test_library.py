@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 NANO = REPO / "wan_blender" / "engine" / "nano"
 ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" / "bin" / "python")
 

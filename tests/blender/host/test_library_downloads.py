@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.blender.drawn import Drawn
-from tests.blender.test_models import chosen, engine  # noqa: F401
+from tests.blender.host.test_library import chosen, engine  # noqa: F401
 from tests.engine.models.hub import Hub, serve
 
 REPOSITORY = "lightx2v/Wan2.1-Distill-Loras"

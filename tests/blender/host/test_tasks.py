@@ -11,7 +11,7 @@ import pytest
 from tests.blender import media
 
 GRAY = 128
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" / "bin" / "python")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 FILES = ("before.mkv", "after.mkv", "mask.mkv", "demo.blend", "contact_sheet.png", "report.json")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
-from layouts import save_text_encoder, save_vae
 
+from tests.engine.models.layouts import save_text_encoder, save_vae
 from tests.engine.untrained import write_untrained
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
-from layouts import describe as describe_parts
-from layouts import save, write_gguf
 from safetensors.torch import load_file
 
+from tests.engine.models.layouts import describe as describe_parts
+from tests.engine.models.layouts import save, write_gguf
 from wan_blender.core.errors import WanError
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.files.lora_files import read_lora

@@ -17,9 +17,9 @@ from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import component, describe, open_part, save, velocity, write_gguf
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
+from tests.engine.models.layouts import component, describe, open_part, save, velocity, write_gguf
 from wan_blender.core.errors import BadRequest, Cancelled, UnsafeWeights, WeightsMissing, WrongModel
 from wan_blender.engine.models.bundle import open_model, pick_device
 from wan_blender.engine.models.find.identify import identify

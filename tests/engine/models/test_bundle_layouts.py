@@ -13,7 +13,11 @@ from diffusers.loaders.single_file_utils import (
     convert_wan_transformer_to_diffusers,
     convert_wan_vae_to_diffusers,
 )
-from layouts import (
+from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from tests.engine.models.layouts import (
     GOLDEN,
     component,
     describe,
@@ -29,10 +33,6 @@ from layouts import (
     velocity,
     write_gguf,
 )
-from safetensors import safe_open
-from safetensors.torch import load_file
-from transformers import CLIPVisionConfig, CLIPVisionModel
-
 from wan_blender.core.errors import WrongModel
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.files.stored import StoredLinear

@@ -12,8 +12,8 @@ from dataclasses import replace
 import gguf
 import pytest
 import torch
-from layouts import open_part, velocity
 
+from tests.engine.models.layouts import open_part, velocity
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.files.assemble import can_hold
 from wan_blender.engine.models.memory import (

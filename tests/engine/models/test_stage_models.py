@@ -11,8 +11,15 @@ import torch
 from diffusers import WanTransformer3DModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import component, describe, official_transformer_name, renamed, save, write_gguf
 
+from tests.engine.models.layouts import (
+    component,
+    describe,
+    official_transformer_name,
+    renamed,
+    save,
+    write_gguf,
+)
 from tests.engine.untrained import write_untrained
 from wan_blender.core.errors import InvalidJob, WrongModel
 from wan_blender.core.settings import LoraUse, Model, Sampling, Stage

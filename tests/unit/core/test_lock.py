@@ -12,7 +12,7 @@ import pytest
 from wan_blender.core.errors import JobBusy
 from wan_blender.core.lock import Claim, is_claimed
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 HOLD = (
     "import sys, time; from pathlib import Path; from wan_blender.core.lock import Claim\n"
     "claim = Claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"

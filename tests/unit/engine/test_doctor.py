@@ -11,7 +11,7 @@ import pytest
 
 from wan_blender.engine import doctor
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 
 
 def test_python_without_the_packages_is_told_what_it_lacks():

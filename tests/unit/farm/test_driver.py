@@ -187,15 +187,6 @@ def farm(*words: object, **options) -> subprocess.Popen:
     )  # fmt: skip
 
 
-@pytest.fixture
-def stub_python(tmp_path):
-    """A Python for the engine that runs the stub instead of torch."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={REPO} exec "{sys.executable}" -m {STUB}\n')
-    python.chmod(0o755)
-    return python
-
-
 def test_driver_that_is_killed_can_be_started_again(tmp_path, stub_python):
     b = tmp_path / "b"
     for number in range(6):

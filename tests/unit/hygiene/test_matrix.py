@@ -2,7 +2,6 @@
 """The matrix view on the labelled set. Seeds from 3000 on were not used to choose its numbers."""
 
 import functools
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,10 +10,6 @@ import pytest
 from tools.hygiene_set import scenes
 from tools.hygiene_set.patches import DECOYS
 from tools.hygiene_set.rooms import ROOMS
-from wan_blender.core.errors import UnsupportedClip
-from wan_blender.engine.hygiene import pictures
-from wan_blender.engine.hygiene.faces import find_faces
-from wan_blender.hygiene import bands, cells
 from wan_blender.hygiene.matrix import Matrix, analyse, analyse_plane, band_glow
 from wan_blender.hygiene.sinks import find_sinks
 
@@ -44,18 +39,6 @@ def region_scores(is_sink: bool) -> list[tuple[str, float]]:
 def area_under_curve(positive: np.ndarray, negative: np.ndarray) -> float:
     wins = positive[:, None] > negative
     return float((wins + 0.5 * (positive[:, None] == negative)).mean())
-
-
-def test_bands_and_base_add_up_to_the_picture():
-    plane = np.random.default_rng(0).random((37, 53), np.float32)
-    parts, base = bands.split(plane, 4)
-    np.testing.assert_allclose(sum(parts) + base, plane, atol=1e-6)
-
-
-def test_band_noise_gain_is_that_of_white_noise():
-    noise = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
-    parts, _ = bands.split(noise, 4)
-    np.testing.assert_allclose([p.std() for p in parts], bands.NOISE_GAIN, rtol=0.03)
 
 
 def test_sinks_rank_above_uniform_textures():
@@ -180,38 +163,12 @@ def test_kinds_name_what_is_there():
     assert "text-like" not in kinds["shelf"]
 
 
-def test_face_in_a_photograph_is_found_and_its_details_are_protected():
-    """NASA's portrait of Eileen Collins (public domain): a face, a flag, a space suit."""
-    picture = pictures.read_picture(Path(__file__).parent / "portrait.jpg", (400, 400))
-    faces = find_faces(picture)
-    assert len(faces) == 1
-    x, y, width, height = faces[0]
-    assert x < 170
-    assert x + width > 250
-    assert y < 150
-    assert y + height > 260
-    sinks = find_sinks(picture, analyse(picture), faces)
-    eye = next(sink for sink in sinks if abs(sink.box[0] - 152) < 12 and 130 < sink.box[1] < 165)
-    suit = next(sink for sink in sinks if sink.box[1] > 290)
-    assert eye.protected
-    assert not suit.protected
-
-
 def test_sinks_in_a_face_are_protected():
     picture = ROOMS["portrait"]()
     sinks = find_sinks(picture.rgb, analyse(picture.rgb), faces=[(330, 60, 170, 220)])
     protected = [sink for sink in sinks if sink.protected]
     assert len(protected) >= 3  # two eyes and the teeth
     assert any(not sink.protected for sink in sinks)
-
-
-def test_label_finds_the_parts_of_a_u_shape_as_one():
-    mask = np.array([[1, 0, 1, 0, 1], [1, 0, 1, 0, 0], [1, 1, 1, 0, 1]], bool)
-    labels, count = cells.label(mask)
-    assert count == 3
-    assert len(np.unique(labels[:, :3][mask[:, :3]])) == 1
-    assert cells.label(np.ones((3, 3), bool))[1] == 1
-    assert cells.label(np.zeros((3, 3), bool))[1] == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 5), (63, 65), (64, 64), (481, 833)])
@@ -221,51 +178,3 @@ def test_any_size_is_analysed(shape):
     assert matrix.glow.shape == shape
     assert np.isfinite(matrix.glow).all()
     assert isinstance(find_sinks(picture, matrix), list)
-
-
-@pytest.mark.parametrize(
-    ("image", "value"),
-    [
-        (np.full((4, 6), 128, np.uint8), 128 / 255),
-        (np.full((4, 6, 1), 0.25, np.float32), 0.25),
-        (np.full((4, 6, 3), 65535, np.uint16), 1.0),
-        (np.full((4, 6, 2), 0.5, np.float64), 0.5),
-        (np.dstack([np.ones((4, 6, 3)), np.zeros((4, 6))]), 0.5),
-        (np.full((4, 6, 3), 7.0, np.float32), 1.0),
-    ],
-)
-def test_gray_alpha_deep_and_bright_pictures_become_rgb(image, value):
-    rgb = bands.to_rgb(image)
-    assert rgb.shape == (4, 6, 3)
-    assert rgb.dtype == np.float32
-    np.testing.assert_allclose(rgb, value, atol=1e-6)
-
-
-@pytest.mark.parametrize("image", [np.zeros((0, 4, 3)), np.zeros(5), np.zeros((2, 2, 5))])
-def test_what_is_no_picture_is_refused_with_its_shape(image):
-    with pytest.raises(UnsupportedClip, match=str(image.shape[0])):
-        bands.to_rgb(image)
-
-
-def test_pixels_that_are_no_numbers_are_refused_with_their_count():
-    image = np.zeros((4, 4, 3))
-    image[1, 2, 0] = np.nan
-    with pytest.raises(UnsupportedClip, match="1 pixels"):
-        bands.to_rgb(image)
-
-
-@pytest.mark.parametrize("size", [(832, 480), (16, 9), (1, 1), (1700, 1000)])
-def test_resize_keeps_the_mean_and_a_constant(size):
-    picture = np.random.default_rng(0).random((480, 832, 3)).astype(np.float32)
-    out = bands.resize(picture, *size)
-    assert out.shape == (size[1], size[0], 3)
-    assert out.mean() == pytest.approx(picture.mean(), abs=0.002)
-    flat = bands.resize(np.full((1080, 1920, 3), 0.3, np.float32), *size)
-    np.testing.assert_allclose(flat, 0.3, atol=1e-5)
-
-
-def test_an_8k_picture_is_reduced_without_aliasing():
-    stripes = (np.arange(7680) % 2).astype(np.float32)
-    picture = np.broadcast_to(stripes[None, :, None], (4320, 7680, 1))
-    small = bands.resize(picture, 832, 480)
-    np.testing.assert_allclose(small[:, 2:-2], 0.5, atol=0.05)

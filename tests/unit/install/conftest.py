@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from package_index import Index, wheel
 
+from tests.unit.install.package_index import Index, wheel
 from wan_blender.install.recipe import Recipe
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from package_index import value_of, wheel
 
+from tests.unit.install.package_index import value_of, wheel
 from wan_blender.core.errors import Cancelled, DiskFull, EngineMissing, UserError
 from wan_blender.install import environment, uv, wheels
 from wan_blender.install.environment import (

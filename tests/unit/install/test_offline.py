@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from package_index import python_archive, value_of, wheel
 
+from tests.unit.install.package_index import python_archive, value_of, wheel
 from wan_blender.core.errors import BadRequest, Cancelled, EngineMissing
 from wan_blender.install import offline
 from wan_blender.install.environment import install, status, uninstall

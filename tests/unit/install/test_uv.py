@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from package_index import pack
 
+from tests.unit.install.package_index import pack
 from wan_blender.core.errors import EngineMissing
 from wan_blender.install import uv as installer
 from wan_blender.install.uv import Runner, find_uv

@@ -17,7 +17,7 @@ from wan_blender.process import engine as process
 from wan_blender.process.child import child_environment
 from wan_blender.process.engine import EngineProcess, EngineState, find_python
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
-from layouts import official_transformer_name, official_vae_name, text_name
 from transformers import UMT5Config, UMT5EncoderModel
 
+from tests.engine.models.layouts import official_transformer_name, official_vae_name, text_name
 from wan_blender.core.errors import WrongModel
 from wan_blender.engine.models.files.configs import infer_config
 from wan_blender.engine.models.files.dialects import roles, translate

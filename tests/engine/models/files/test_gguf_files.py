@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
-from layouts import component, describe, open_part, random_blocks, renamed, text_name
 
+from tests.engine.models.layouts import (
+    component,
+    describe,
+    open_part,
+    random_blocks,
+    renamed,
+    text_name,
+)
 from wan_blender.core.errors import WeightsMissing
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.files import stored

@@ -8,8 +8,10 @@ import json
 
 import pytest
 import torch
-from diffusers import WanPipeline, WanTransformer3DModel
-from layouts import (
+from diffusers import WanPipeline
+from safetensors.torch import load_file
+
+from tests.engine.models.layouts import (
     fp8_scaled,
     official_transformer_name,
     open_part,
@@ -17,8 +19,6 @@ from layouts import (
     save,
     velocity,
 )
-from safetensors.torch import load_file
-
 from wan_blender.core.errors import UnsafeWeights, WeightsMissing, WrongModel
 from wan_blender.engine.models.files.lora import set_loras
 from wan_blender.engine.models.files.lora_dialects import (
@@ -32,15 +32,6 @@ from wan_blender.engine.models.parts import stream_blocks
 
 TARGETS = ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k",
            "attn2.to_v", "attn2.to_out.0", "ffn.net.0.proj", "ffn.net.2")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(11)
-    return WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=32, text_dim=32, freq_dim=64, ffn_dim=128,
-        num_layers=2,
-    ).eval().requires_grad_(False)  # fmt: skip
 
 
 def make(model, seed=0, rank=4) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

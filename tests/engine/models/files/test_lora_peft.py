@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
-from layouts import save, velocity
 from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
+from tests.engine.models.layouts import save, velocity
 from wan_blender.core.errors import WeightsMissing
 from wan_blender.engine.models.files.lora import set_loras
 from wan_blender.engine.models.files.lora_files import check_lora, read_lora
@@ -43,15 +42,6 @@ CONFIGS = {
         r=2, alpha=6, decompose_both=True, decompose_factor=8, target_modules=LAYERS
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(11)
-    return WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=32, text_dim=32, freq_dim=64, ffn_dim=128,
-        num_layers=2,
-    ).eval().requires_grad_(False)  # fmt: skip
 
 
 def train(model, config, folder: Path) -> torch.Tensor:

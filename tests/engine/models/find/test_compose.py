@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
-from layouts import (
+from safetensors.torch import load_file
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
+
+from tests.engine.models.layouts import (
     GOLDEN,
     component,
     fp8_scaled,
@@ -23,16 +33,6 @@ from layouts import (
     velocity,
     write_gguf,
 )
-from safetensors.torch import load_file
-from transformers import (
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    T5Config,
-    T5EncoderModel,
-    UMT5Config,
-    UMT5EncoderModel,
-)
-
 from wan_blender.core.errors import BadRequest, UnsafeWeights, WeightsMissing, WrongModel
 from wan_blender.engine.cli import models
 from wan_blender.engine.models.bundle import open_model
@@ -49,7 +49,7 @@ from wan_blender.engine.models.find.identify import Identity, identify
 from wan_blender.engine.models.find.scan import hugging_face_cache, scan
 from wan_blender.engine.models.find.shelf import describe, look
 from wan_blender.engine.models.layout import CLIP
-from wan_blender.model_info.names import expert_of, model_of, name_of, stem_of
+from wan_blender.model_info.names import name_of
 
 pytestmark = pytest.mark.usefixtures("no_cache")
 
@@ -305,35 +305,6 @@ def test_a_file_without_a_transformer_is_refused_as_one(encoders, tmp_path):
         compose("x", chosen, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("high", "low"),
-    [
-        ("Wan2_2-T2V-A14B_HIGH_fp8_e4m3fn_scaled_KJ", "Wan2_2-T2V-A14B-LOW_fp8_e4m3fn_scaled_KJ"),
-        ("wan2.2_i2v_high_noise_14B_fp16", "wan2.2_i2v_low_noise_14B_fp16"),
-        ("HighNoise/Wan2.2-T2V-A14B-HighNoise-Q4_K_M", "LowNoise/Wan2.2-T2V-A14B-LowNoise-Q4_K_M"),
-        ("wan22RemixT2VI2V_i2vHighV20", "wan22RemixT2VI2V_i2vLowV20"),
-        ("smoothMixWan2214BI2V_i2vHigh", "smoothMixWan2214BI2V_i2vLow"),
-        ("wan22-i2v-HN-Q8_0", "wan22-i2v-LN-Q8_0"),
-    ],
-)
-def test_names_of_two_experts_are_the_same_but_for_one_word(tmp_path, high, low):
-    for name, expert in ((high, "high"), (low, "low")):
-        assert expert_of(tmp_path / "models" / f"{name}.safetensors") == expert
-    assert stem_of(high) == stem_of(low)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "wan_high_quality", "Highlights", "flow_v2", "low_vram_wan", "wan21HighQuality_v1",
-        "skyreelsV2HighRes", "FastLowRank", "wan-low-rank64", "low_angle_shot", "wan_low_light",
-        "dance_high_kick",
-    ],
-)  # fmt: skip
-def test_other_words_name_no_expert(tmp_path, name):
-    assert expert_of(tmp_path / f"{name}.safetensors") == ""
-
-
 def test_pair_of_a_public_name_is_one_model(comfy, encoders, tmp_path):
     (high,) = (comfy / "models" / "diffusion_models").glob("*high*")
     for name in ("A14B_HIGH_fp8", "A14B-LOW_fp8"):
@@ -341,29 +312,6 @@ def test_pair_of_a_public_name_is_one_model(comfy, encoders, tmp_path):
     (pair,) = candidates(scan([encoders]))
     assert (pair.name, pair.missing, pair.boundary) == ("Wan2_2-T2V-A14B_fp8", (), 0.875)
     assert {"transformer", "transformer_2"} < set(pair.components)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("Wan2.2-T2V-A14B-HighNoise-Q2_K", "wan2.2_t2v_low_noise_14B_fp16", True),
-        ("Wan2_2-T2V-A14B_HIGH_fp8_e4m3fn_scaled_KJ", "Wan2.2-T2V-A14B-LowNoise-IQ4_XS", True),
-        ("wan22-i2v-HN-Q8_0", "Wan2.2_I2V_LN_bf16", True),
-        ("wan2.2_t2v_high_noise_14B_fp16", "wan2.2_i2v_low_noise_14B_fp16", False),
-        ("wan2.2_t2v_high_noise_14B_Q4_K_M", "wan2.2_t2v_lightning_low_noise_14B_fp16", False),
-        ("wan2.2_fun_inpaint_high_noise_14B_fp8", "wan2.2_i2v_low_noise_14B_fp8", False),
-        ("wan22Remix_i2vHighV20_Q4_0", "wan22Remix_i2vLowV21_fp16", False),
-    ],
-)
-def test_a_model_has_one_word_in_every_precision(one, other, same):
-    words = [model_of(Path("models") / f"{name}.gguf") for name in (one, other)]
-    assert (words[0] == words[1]) == same
-    assert all(words)
-
-
-@pytest.mark.parametrize("place", ["high_noise.gguf", "high_noise_fp16.safetensors"])
-def test_a_name_without_a_model_tells_none(place):
-    assert model_of(Path("/models/unet") / place) == ""
 
 
 @pytest.fixture

@@ -24,10 +24,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hub import COMMIT, OLDER, Hub, serve
 from huggingface_hub._local_folder import read_download_metadata
-from layouts import velocity
 
+from tests.engine.models.hub import COMMIT, OLDER, Hub, serve
+from tests.engine.models.layouts import velocity
 from wan_blender.core import transfer
 from wan_blender.core.errors import BadRequest, Cancelled, DiskFull, UserError
 from wan_blender.core.http import network_error
@@ -48,7 +48,7 @@ from wan_blender.engine.models.find.catalogue import (
 from wan_blender.engine.models.find.download import fetch, fetch_files, list_repository
 from wan_blender.engine.models.layout import commit_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 BIG = random.Random(0).randbytes(3_000_000)
 
 

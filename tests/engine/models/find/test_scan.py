@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from layouts import component, official_transformer_name, renamed, save
 
+from tests.engine.models.layouts import component, official_transformer_name, renamed, save
 from wan_blender.core.errors import Cancelled, WeightsMissing, WrongModel
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.find.comfyui import comfyui_folders

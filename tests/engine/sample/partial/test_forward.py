@@ -3,8 +3,8 @@
 
 import pytest
 import torch
-from shots import KINDS, SHAPE, inputs, model, one_span, square, whole
 
+from tests.engine.sample.partial.shots import KINDS, SHAPE, inputs, model, one_span, square, whole
 from wan_blender.engine.models.files.lora import Delta, Lora, set_loras
 from wan_blender.engine.sample.partial.passes import Passes
 from wan_blender.engine.sample.partial.plan import plan_passes

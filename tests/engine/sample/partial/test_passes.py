@@ -11,8 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shots import inputs, model, one_span, square, whole
 
+from tests.engine.sample.partial.shots import inputs, model, one_span, square, whole
 from wan_blender.core import schema
 from wan_blender.core import settings as jobs
 from wan_blender.engine.conditioning.text import TextOnly, guided_velocity

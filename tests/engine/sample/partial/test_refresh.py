@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shots import one_span, square, whole
 
+from tests.engine.sample.partial.shots import one_span, square, whole
 from wan_blender.core import schema
 from wan_blender.core import settings as jobs
 from wan_blender.engine.sample.partial.plan import plan_passes

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from shots import inputs, model, one_span, square, whole
 
+from tests.engine.sample.partial.shots import inputs, model, one_span, square, whole
 from wan_blender.engine.sample.partial.passes import Passes
 from wan_blender.engine.sample.partial.plan import plan_passes
 from wan_blender.engine.sample.partial.refresh import DENSE, FULL, REUSE, ROWS
