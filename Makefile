@@ -17,16 +17,20 @@ BPY_52  := .venv/blender-5.2/bin/python
 PIP     := -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: farm-env test-farm farm-bench demo test test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report clean
+.PHONY: farm-env test-farm farm-bench demo test test-unit test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report clean
 
 demo: .venv/engine/.made .venv/blender-4.5/.made
 	@$(ENGINE) tools/demo/run.py $(BPY_45)
 
-test: lint test-engine test-blender test-window
+test: lint test-unit test-engine test-blender test-window
+
+test-unit: .venv/engine/.made
+	@echo "== unit: without torch and bpy"
+	@$(ENGINE) -m pytest -q -rs -p tests.unit.no_torch tests/unit
 
 test-engine: .venv/engine/.made
-	@echo "== engine: unit, torch at tiny size, child processes"
-	@$(ENGINE) -m pytest -q -rs tests/unit tests/engine tests/worker
+	@echo "== engine: torch at tiny size, child processes"
+	@$(ENGINE) -m pytest -q -rs tests/engine tests/worker
 
 test-blender: .venv/engine/.made .venv/blender-4.5/.made $(if $(PYTHON_52),.venv/blender-5.2/.made)
 	@echo "== bpy 4.5"

@@ -142,12 +142,3 @@ def test_card_that_cannot_compute_is_told(monkeypatch, error, expected):
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setattr(doctor, "_multiply", fail)
     assert doctor._device().line.startswith(f"!!  Device: {expected}")
-
-
-def test_product_that_is_wrong_is_an_error():
-    torch = pytest.importorskip("torch")
-    doctor._multiply("cpu")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "ones", torch.zeros)
-        with pytest.raises(RuntimeError, match="gave 0 instead of 262144"):
-            doctor._multiply("cpu")
