@@ -52,11 +52,10 @@ class Borrowing:
     def show(self, check: Callable[[], None]) -> ShotFrames:
         """The shot as the model is to see it: borrowed pixels are its plate, what is left is its
         mask."""
-        shot = ShotFrames(self.shot.folder, self.job, check)
-        names = [jobs.frame_name(index) for index in range(len(shot))]
-        shot.plate_files = [self.folder / PICTURES / name for name in names]
-        shot.mask_files = [self.folder / LEFT / name for name in names]
-        return shot
+        names = [jobs.frame_name(index) for index in range(len(self.shot))]
+        plate = [self.folder / PICTURES / name for name in names]
+        left = [self.folder / LEFT / name for name in names]
+        return ShotFrames(self.shot.folder, self.job, check, (plate, left))
 
     def write(self, part: Path, watch: Watch) -> dict[str, Any]:
         """Write the result's frames into ``part`` and measure them. Where a model has written what

@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Latents to files: decode, match, composite, write; then measure what was written."""
+"""Latents to files: decode, match, composite, write, read back and measure.
+
+The VAE decodes on the calling thread. What follows runs on threads beside it, for each frame in two
+steps: what is read around the mask, and, once the frames near it are read too, the rest. Only the
+part of the canvas that the patch can touch is worked on.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,70 +22,109 @@ import torch
 
 from ..core import job as jobs
 from ..core.mask_settings import Output
+from ..masks.grid import frames_of_group, group_of_frame
 from .frames import vae as codec
 from .frames.composite import difference_outside, matte_on_canvas, over, patch
 from .frames.files import read_png, to_model, write_png
-from .frames.seams import SeamMeter, add_grain, colour_offset, grain_level, ring_around, smoothed
+from .frames.kept import Part
+from .frames.seams import (
+    RING_PX,
+    SMOOTHING,
+    Seam,
+    SeamMeter,
+    add_grain,
+    colour_offset,
+    grain_level,
+    mean_near,
+    measure_seam,
+    ring_around,
+)
 from .plan import Plan
 from .start_frame import delivered_start
 from .watch import Watch
 
 Measure = Callable[[Callable[[], None]], dict[str, Any]]
+Stamp = tuple[int, int]  # bytes and time of change, of a file
+
+WORKERS = min(4, os.cpu_count() or 1)
+WAITING = 2 * WORKERS  # frames that may wait to be written before the decoder has to
+MARGIN_PX = RING_PX + 1  # around the patch: colours, grain and edges are read there
 
 
 def write_frames(
     plan: Plan, latents: torch.Tensor, part: Path, tiled: bool, watch: Watch
 ) -> Measure:
     """Write patch/ (and frames/) into ``part``, frame by frame; ``tiled`` decodes in tiles.
-    Returns the function that reads the files back and measures them."""
+    Returns the function that says what was measured on the files."""
     for name in _folders(plan.job.output):
         (part / name).mkdir(parents=True, exist_ok=True)  # begun again when memory ran out
-    for index, generated in enumerate(_matched(plan, latents, tiled)):
-        plate = plan.shot.plate(index)
-        alpha = matte_on_canvas(plan.shot, plan.region, plan.masks, plan.job.output, index)
-        name = jobs.frame_name(index)
-        write_png(part / jobs.PATCH / name, patch(plate, generated, alpha, plan.job.shot.alpha))
-        if plan.job.output.full_frames:
-            write_png(part / jobs.FRAMES / name, over(plate, generated, alpha, plan.job.shot.alpha))
-        watch.step(index + 1)
-    return lambda check: _measure(plan, part, check)
+    finisher = Finisher(plan, part)
+    with ThreadPoolExecutor(WORKERS, "frames") as pool:
+        try:
+            found = _finish_all(finisher, _decoded(plan, latents, tiled), pool, watch)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return partial(_describe, finisher, found)
+
+
+def _finish_all(
+    finisher: Finisher,
+    decoded: Iterator[np.ndarray | None],
+    pool: ThreadPoolExecutor,
+    watch: Watch,
+) -> list[Finished]:
+    """What each frame is finished with, in order. A frame is looked at before any that is finished
+    after it, so that no thread waits for one that has not begun."""
+    looks: dict[int, Future[Look]] = {}
+    waiting: deque[Future[Finished]] = deque()
+    found: list[Finished] = []
+    count, reach = len(finisher.plan.shot), finisher.reach
+
+    def take() -> None:
+        found.append(waiting.popleft().result())
+        looks.pop(len(found) - 1 - reach, None)
+        watch.step(len(found))
+
+    for index in range(count + reach):
+        if index < count:
+            looks[index] = pool.submit(finisher.look, index, next(decoded))
+        if index >= reach:
+            waiting.append(pool.submit(finisher.finish, index - reach, dict(looks)))
+        while waiting and (waiting[0].done() or len(waiting) > WAITING):
+            take()
+    while waiting:
+        take()
+    return found
 
 
 def _folders(output: Output) -> list[str]:
     return [jobs.PATCH, jobs.FRAMES] if output.full_frames else [jobs.PATCH]
 
 
-def _matched(plan: Plan, latents: torch.Tensor, tiled: bool) -> Iterator[np.ndarray]:
-    """The shot's frames as canvas pictures (H, W, 3) in [-1, 1], matched to the plate as the job
-    asks."""
-    frames = _on_canvas(plan, latents, tiled)
-    if plan.job.output.colour_match:
-        frames = _with_matched_colours(plan, frames)
-    if plan.job.output.grain_match:
-        frames = _with_matched_grain(plan, frames)
-    return _with_start_frame(plan, frames)
-
-
-def _with_start_frame(plan: Plan, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    start = delivered_start(plan)
-    for index, picture in enumerate(frames):
-        yield picture if index or start is None else start
-
-
-def _on_canvas(plan: Plan, latents: torch.Tensor, tiled: bool) -> Iterator[np.ndarray]:
-    """The plate with the decoded part over it. Only what is generated is decoded, and a margin
-    for the ring in which colours and grain are read."""
-    box = _generated_box(plan.masks.latent)
-    window = plan.region.part(box)
+def _decoded(plan: Plan, latents: torch.Tensor, tiled: bool) -> Iterator[np.ndarray | None]:
+    """Each frame of the shot as the model's picture (H, W, 3), of which only what is generated and
+    a margin was decoded; None where nothing is covered. After the last frame that is covered
+    nothing is decoded: no earlier one hangs on it."""
+    covered = _covered(plan)
+    stop = group_of_frame(int(np.flatnonzero(covered)[-1])) + 1
     index = 0
-    for chunk in codec.decode(plan.bundle.vae, latents, box, codec.TILE if tiled else 0):
-        for generated in chunk[: len(plan.shot) - index]:
-            picture = to_model(plan.shot.plate(index))
-            decoded = np.zeros_like(picture)
-            decoded[plan.region.window] = plan.region.restore(generated)
-            picture[window] = decoded[window]
+    box = _generated_box(plan.masks.latent)
+    chunks = codec.decode(plan.bundle.vae, latents, box, codec.TILE if tiled else 0, stop)
+    for chunk in chunks:
+        for picture in chunk[: len(covered) - index]:
+            yield picture if covered[index] else None
             index += 1
-            yield picture
+    yield from [None] * (len(covered) - index)
+
+
+def _covered(plan: Plan) -> np.ndarray:
+    """(T,) of the frames that the patch may show on: masked, or in a group that is generated."""
+    frames = len(plan.shot)
+    covered = np.array([box is not None for box in plan.masks.extent.boxes])
+    for group in np.flatnonzero(plan.masks.latent.any((1, 2))):
+        covered[frames_of_group(int(group), frames)] = True
+    return covered
 
 
 def _generated_box(latent: np.ndarray, margin: int = 4) -> tuple[int, int, int, int]:
@@ -91,52 +140,186 @@ def _generated_box(latent: np.ndarray, margin: int = 4) -> tuple[int, int, int, 
     )
 
 
-def _rings(plan: Plan, index: int) -> np.ndarray:
-    """The ring around the frame's mask, inside what was decoded."""
-    inside = np.zeros((plan.shot.height, plan.shot.width), bool)
-    inside[plan.region.part(_generated_box(plan.masks.latent))] = True
-    return ring_around(plan.shot.mask(index)) & inside
+@dataclass(frozen=True)
+class Look:
+    """One frame's picture on the part that is worked on, in [-1, 1], and what was read around its
+    mask: the colour that it lacks, and the deviation of grain."""
+
+    picture: np.ndarray | None
+    offset: np.ndarray | None = None
+    grain: np.ndarray | None = None
 
 
-def _with_matched_colours(plan: Plan, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    def measured():
-        for index, picture in enumerate(frames):
-            plate = to_model(plan.shot.plate(index))
-            yield picture, colour_offset(plate, picture, _rings(plan, index))
+@dataclass(frozen=True)
+class Finished:
+    """What was measured on a frame's files, which had ``stamps`` then."""
 
-    for picture, offset in smoothed(measured()):
-        yield picture if offset is None else np.clip(picture + offset, -1, 1).astype(np.float32)
-
-
-def _with_matched_grain(plan: Plan, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    def measured():
-        for index, picture in enumerate(frames):
-            ring = _rings(plan, index)
-            wanted = grain_level(to_model(plan.shot.plate(index)), ring)
-            present = grain_level(picture, ring)
-            missing = None
-            if wanted is not None and present is not None:
-                missing = np.sqrt(np.maximum(wanted**2 - present**2, 0))
-            yield picture, missing
-
-    seed = plan.job.sampling.seed
-    for index, (picture, level) in enumerate(smoothed(measured())):
-        yield picture if level is None else add_grain(picture, level, seed + index)
+    difference: int
+    seam: Seam
+    stamps: list[Stamp]
 
 
-def _measure(plan: Plan, part: Path, check: Callable[[], None]) -> dict[str, Any]:
-    """Read every written frame back: 0 difference outside is a fact, not a promise."""
-    worst, seam = 0, SeamMeter()
-    for index in range(len(plan.shot)):
-        check()
-        plate = plan.shot.plate(index)
-        alpha = matte_on_canvas(plan.shot, plan.region, plan.masks, plan.job.output, index)
-        files = [
-            read_png(part / name / jobs.frame_name(index)) for name in _folders(plan.job.output)
+class Finisher:
+    """The two steps of each frame; any thread may take them."""
+
+    def __init__(self, plan: Plan, part: Path) -> None:
+        self.plan, self._output = plan, plan.job.output
+        self._folders = [part / name for name in _folders(self._output)]
+        self._decoded = plan.region.part(_generated_box(plan.masks.latent))
+        self._part = _work_part(plan, self._decoded)
+        self._start = delivered_start(plan)
+
+    @property
+    def reach(self) -> int:
+        """How many frames to each side a frame's colours and grain hang on."""
+        return SMOOTHING if self._output.colour_match or self._output.grain_match else 0
+
+    def look(self, index: int, generated: np.ndarray | None) -> Look:
+        """The plate with the model's picture over it, and what that lacks."""
+        if generated is None:
+            return Look(None)
+        plan, region = self.plan, self.plan.region
+        plate = to_model(plan.shot.plate(index)[self._part])
+        picture = plate.copy()
+        rows, columns = self._decoded
+        shown = region.restore(generated)
+        picture[_within(self._decoded, self._part)] = shown[
+            rows.start - region.y : rows.stop - region.y,
+            columns.start - region.x : columns.stop - region.x,
         ]
-        worst = max(worst, difference_outside(plate, alpha, files))
-        peak = np.iinfo(plate.dtype).max
-        written = files[0][..., 3:].astype(np.float32) / peak
-        shown = written * files[0][..., :3] + (1 - written) * plate[..., :3]
-        seam.add(plate[..., :3] / peak, shown / peak, alpha)
-    return {"max_diff_outside": worst, "seam": seam.report()}
+        offset = grain = None
+        if self.reach:
+            ring = self._ring(index)
+            if self._output.colour_match:
+                offset = colour_offset(plate, picture, ring)
+            if self._output.grain_match:
+                grain = _missing_grain(plate, picture, ring)
+        return Look(picture, offset, grain)
+
+    def _ring(self, index: int) -> np.ndarray:
+        """Where colours and grain of frame ``index`` are read: beside its mask, where decoded."""
+        ring = ring_around(self.plan.shot.mask(index, self._part))
+        inside = np.zeros_like(ring)
+        inside[_within(self._decoded, self._part)] = True
+        return ring & inside
+
+    def finish(self, index: int, looks: dict[int, Future[Look]]) -> Finished:
+        """Match, composite and write frame ``index``, and measure what was written; ``looks`` has
+        those of the frames near it."""
+        plan, part = self.plan, self._part
+        plate = plan.shot.plate(index)
+        picture = self._matched(index, {i: look.result() for i, look in looks.items()})
+        alpha = np.zeros(plate.shape[:2], np.float32)
+        if picture is not None:
+            seen = (plan.shot, plan.region, plan.masks, self._output, index, part)
+            alpha[part] = matte_on_canvas(*seen)
+        else:
+            picture = to_model(plate[part])
+        pictures = self._composite(plate, picture, alpha[part])
+        return self._write(index, plate, alpha, pictures)
+
+    def _matched(self, index: int, looks: dict[int, Look]) -> np.ndarray | None:
+        picture = looks[index].picture
+        if picture is None:
+            return None
+        if index == 0 and self._start is not None:
+            return self._start[self._part]
+        offset = mean_near({i: look.offset for i, look in looks.items()}, index)
+        grain = mean_near({i: look.grain for i, look in looks.items()}, index)
+        if offset is not None:
+            picture = np.clip(picture + offset.astype(np.float32), -1, 1)
+        if grain is not None:
+            picture = add_grain(picture, grain, self.plan.job.sampling.seed + index)
+        return picture
+
+    def _composite(
+        self, plate: np.ndarray, picture: np.ndarray, alpha: np.ndarray
+    ) -> list[np.ndarray]:
+        """The frames to write, whole: where nothing is worked on a patch is clear and a full frame
+        the plate."""
+        part, where_clear = self._part, self.plan.job.shot.alpha
+        replaces = plate.shape[2] == 4 and where_clear == "replace"
+        laid = plate.copy() if replaces else np.zeros((*plate.shape[:2], 4), plate.dtype)
+        laid[part] = patch(plate[part], picture, alpha, where_clear)
+        if not self._output.full_frames:
+            return [laid]
+        full = plate.copy()
+        full[part] = over(plate[part], picture, alpha, where_clear)
+        return [laid, full]
+
+    def _write(
+        self, index: int, plate: np.ndarray, alpha: np.ndarray, pictures: list[np.ndarray]
+    ) -> Finished:
+        for path, picture in zip(self.files(index), pictures, strict=True):
+            write_png(path, picture)
+        return self.measure(index, plate, alpha)
+
+    def files(self, index: int) -> list[Path]:
+        return [folder / jobs.frame_name(index) for folder in self._folders]
+
+    def measure(self, index: int, plate: np.ndarray, alpha: np.ndarray) -> Finished:
+        """Read the files back: 0 difference outside is a fact, not a promise."""
+        paths = self.files(index)
+        stamps = [_stamp(path) for path in paths]
+        files = [read_png(path) for path in paths]
+        peak = np.float32(1 / np.iinfo(plate.dtype).max)
+        laid, below = files[0][self._part], plate[self._part][..., :3] * peak
+        written = laid[..., 3:] * peak
+        shown = written * (laid[..., :3] * peak) + (1 - written) * below
+        seam = measure_seam(below, shown, alpha[self._part])
+        return Finished(difference_outside(plate, alpha, files), seam, stamps)
+
+    def measure_again(self, index: int, before: Finished) -> Finished:
+        """``before``, unless a file is not the one that was measured."""
+        if [_stamp(path) for path in self.files(index)] == before.stamps:
+            return before
+        plan = self.plan
+        alpha = matte_on_canvas(plan.shot, plan.region, plan.masks, self._output, index)
+        return self.measure(index, plan.shot.plate(index), alpha)
+
+
+def _describe(
+    finisher: Finisher, found: list[Finished], check: Callable[[], None]
+) -> dict[str, Any]:
+    worst, meter = 0, SeamMeter()
+    for index, measured in enumerate(found):
+        check()
+        measured = finisher.measure_again(index, measured)
+        worst = max(worst, measured.difference)
+        meter.take(measured.seam)
+    return {"max_diff_outside": worst, "seam": meter.report()}
+
+
+def _stamp(path: Path) -> Stamp:
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
+
+
+def _missing_grain(plate: np.ndarray, picture: np.ndarray, ring: np.ndarray) -> np.ndarray | None:
+    wanted, present = grain_level(plate, ring), grain_level(picture, ring)
+    if wanted is None or present is None:
+        return None
+    return np.sqrt(np.maximum(wanted**2 - present**2, 0))
+
+
+def _work_part(plan: Plan, decoded: Part) -> Part:
+    """What of the canvas the patch can touch or is read for it: all that is decoded or masked on
+    any frame, and MARGIN_PX."""
+    x0, y0, x1, y1 = plan.masks.extent.box
+    spans = zip(decoded, ((y0, y1), (x0, x1)), (plan.shot.height, plan.shot.width), strict=True)
+    rows, columns = (
+        slice(
+            max(min(known.start, low) - MARGIN_PX, 0),
+            min(max(known.stop, high) + MARGIN_PX, side),
+        )
+        for known, (low, high), side in spans
+    )
+    return rows, columns
+
+
+def _within(part: Part, outer: Part) -> Part:
+    """Index of ``part`` of the canvas in its part ``outer``."""
+    rows, columns = (
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, outer, strict=True)
+    )
+    return rows, columns

@@ -10,8 +10,8 @@ from wan_blender.engine.frames.seams import (
     add_grain,
     colour_offset,
     grain_level,
+    mean_near,
     ring_around,
-    smoothed,
 )
 
 
@@ -30,16 +30,15 @@ def test_what_reaches_into_the_ring_does_not_colour_the_patch():
     assert colour_offset(plate, decoded, np.zeros_like(ring)) is None
 
 
-def test_smoothing_keeps_order_and_averages_in_time():
-    frames = [(np.full(1, i), np.array([float(i == 10)])) for i in range(21)]
-    out = list(smoothed(iter(frames), 3))
-    assert [int(p[0]) for p, _ in out] == list(range(21))
-    values = np.array([v[0] for _, v in out])
-    assert values.argmax() == 10
-    assert (values[7:14] > 0).all()
-    assert values[:7].max() == 0
-    np.testing.assert_allclose(values[7:10], values[13:10:-1])
-    assert [v for _, v in smoothed([(np.zeros(1), None)] * 4)] == [None] * 4
+def test_smoothing_averages_in_time():
+    values = {i: np.array([float(i == 10)]) for i in range(21)}
+    out = np.array([mean_near(values, i, 3)[0] for i in range(21)])
+    assert out.argmax() == 10
+    assert (out[7:14] > 0).all()
+    assert out[:7].max() == 0
+    np.testing.assert_allclose(out[7:10], out[13:10:-1])
+    assert mean_near({0: None, 1: None}, 0, 3) is None
+    assert mean_near({0: None, 1: np.array([2.0])}, 0, 3) == 2
 
 
 def test_grain_is_measured_and_added_alike():

@@ -48,7 +48,8 @@ class Scene:
     def picture(self, index: int) -> np.ndarray:
         """(H, W, 3) float32 in [-1, 1], padded to the model's size."""
         index = self._inside(index)
-        return self._seen(self.region.crop_padded(to_model(self.shot.plate(index))), index)
+        box = self.region.fit(to_model(self.shot.plate(index)[self.region.window]))
+        return self._seen(pad_to_tokens(box, self.region.grid), index)
 
     def mask(self, index: int) -> np.ndarray:
         """The model's mask (H, W) in [0, 1], 1 = generate, padded like the picture."""

@@ -7,25 +7,35 @@ does: where the matte is 0 a result pixel is a copy of the plate's integer value
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from ...core.mask_settings import Output
 from ...masks.grid import frame_footprint
-from .files import ShotFrames, from_model
+from .files import WHOLE, ShotFrames, from_model
+from .kept import Part
 from .masks import MaskPlan, matte
 from .region import Region
 
 
 def matte_on_canvas(
-    shot: ShotFrames, region: Region, plan: MaskPlan, output: Output, index: int
+    shot: ShotFrames,
+    region: Region,
+    plan: MaskPlan,
+    output: Output,
+    index: int,
+    part: Part = WHOLE,
 ) -> np.ndarray:
-    """Composite matte (H, W) of frame ``index`` on the whole canvas; 0 outside the region."""
-    cells = np.zeros((shot.height, shot.width), np.float32)
-    shown = frame_footprint(plan.latent, region.grid, index)
-    cells[region.window] = region.restore_cells(shown)
-    alpha = np.zeros((shot.height, shot.width), np.float32)
-    alpha[region.window] = matte(shot.shown_mask(index), cells, output)[region.window]
-    return alpha
+    """Composite matte (H, W) of frame ``index`` on the canvas, or ``part`` of it that has all that
+    is covered and the pixel around it; 0 outside the region."""
+    inside = np.zeros((shot.height, shot.width), bool)
+    inside[region.window] = True
+    shown = inside
+    if output.matte == "footprint":
+        shown = inside.copy()
+        cells = frame_footprint(plan.latent, region.grid, index) > 0
+        shown[region.window] = region.restore_cells(cells)
+    return matte(shot.shown_mask(index, part), shown[part], output) * inside[part]
 
 
 def over(
@@ -37,7 +47,7 @@ def over(
     if plate.shape[2] == 4 and where_clear != "fill":
         return _atop(plate, generated, alpha)
     picture = from_model(generated, plate.dtype)
-    a = alpha[..., None].astype(np.float64)
+    a = alpha[..., None]
     mixed = np.rint(a * picture + (1 - a) * plate[..., :3]).astype(plate.dtype)
     if plate.shape[2] == 4:
         mixed = np.concatenate([mixed, _union(plate[..., 3:], a, picture, plate, mixed)], 2)
@@ -47,7 +57,7 @@ def over(
 def _union(below, a, picture, plate, mixed) -> np.ndarray:
     """Alpha of the union; also corrects ``mixed`` in place for straight alpha below."""
     peak = np.iinfo(plate.dtype).max
-    b = below.astype(np.float64) / peak
+    b = below.astype(np.float32) / peak
     total = 1 - (1 - a) * (1 - b)
     weight = np.divide(a, total, out=np.zeros_like(a), where=total > 0)
     mixed[...] = np.rint(weight * picture + (1 - weight) * plate[..., :3]).astype(plate.dtype)
@@ -86,7 +96,7 @@ def patch(
 def _atop(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """``generated`` over the colours of ``plate``, whose alpha stays (Porter and Duff's "atop",
     with straight alpha)."""
-    a = alpha[..., None].astype(np.float64)
+    a = alpha[..., None]
     picture = from_model(generated, plate.dtype)
     whole = plate.copy()
     whole[..., :3] = np.rint(a * picture + (1 - a) * plate[..., :3])
@@ -97,12 +107,12 @@ def difference_outside(plate: np.ndarray, alpha: np.ndarray, files: list[np.ndar
     """Largest difference between the plate and what was written, where the matte ``alpha`` is 0,
     in the plate's integer steps. ``files`` are the patch (laid over the plate here) and, when they
     were written, the full frame."""
-    outside = alpha == 0
     rgba = files[0]
-    written = rgba[..., 3:].astype(np.float64) / np.iinfo(rgba.dtype).max
-    shown = np.rint(written * rgba[..., :3] + (1 - written) * plate[..., :3])
-    pairs = [(shown, plate[..., :3]), *((frame, plate) for frame in files[1:])]
-    return max(
-        int(np.abs(a.astype(np.int64) - b.astype(np.int64))[outside].max(initial=0))
-        for a, b in pairs
-    )
+    laid = (alpha == 0) & (rgba[..., 3] > 0)  # what a patch shows where it is to be clear
+    written = rgba[laid][:, 3:] / np.float64(np.iinfo(rgba.dtype).max)
+    shown = np.rint(written * rgba[laid][:, :3] + (1 - written) * plate[laid][:, :3])
+    worst = np.abs(shown - plate[laid][:, :3]).max(initial=0)
+    for frame in files[1:]:
+        apart = cv2.absdiff(frame, plate).max(-1, initial=0, where=(alpha == 0)[..., None])
+        worst = max(worst, apart.max(initial=0))
+    return int(worst)

@@ -21,7 +21,10 @@ class Region(Crop):
 
     def crop(self, frame: np.ndarray) -> np.ndarray:
         """Float picture of the canvas (H, W, C) -> the box at the grid's size, not yet padded."""
-        box = frame[self.y : self.y + self.height, self.x : self.x + self.width]
+        return self.fit(frame[self.window])
+
+    def fit(self, box: np.ndarray) -> np.ndarray:
+        """The box in plate pixels -> at the grid's size."""
         if box.shape[:2] == (self.grid.height, self.grid.width):
             return box
         shrinks = self.grid.width < self.width

@@ -11,11 +11,13 @@ a median too, of what is finer than edges; a smooth thing in the ring lowers it 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from ...masks.crop import bounds
 
 RING_PX = 16
 SMOOTHING = 6  # frames to each side
@@ -56,44 +58,63 @@ def _fine_share() -> float:
 FINE_SHARE = _fine_share()
 
 
-def smoothed(
-    frames: Iterable[tuple[np.ndarray, np.ndarray | None]], reach: int = SMOOTHING
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """(picture, value) pairs with each value replaced by a Gaussian mean over its neighbours in
-    time. Holds ``2 reach + 1`` pictures at most; values that are None do not count."""
-    waiting: deque = deque()
-    emitted = 0
-    seen = 0
-    for item in frames:
-        waiting.append((seen, *item))
-        seen += 1
-        if seen > emitted + reach:
-            yield _emit(waiting, emitted, reach)
-            emitted += 1
-    while emitted < seen:
-        yield _emit(waiting, emitted, reach)
-        emitted += 1
-
-
-def _emit(waiting: deque, number: int, reach: int) -> tuple[np.ndarray, np.ndarray | None]:
-    while waiting[0][0] < number - reach:
-        waiting.popleft()
+def mean_near(
+    values: Mapping[int, np.ndarray | None], index: int, reach: int = SMOOTHING
+) -> np.ndarray | None:
+    """Gaussian mean of the values of the frames up to ``reach`` away from ``index``; those that are
+    None do not count."""
     near = [
-        (np.exp(-2 * ((i - number) / (reach + 1)) ** 2), v) for i, _, v in waiting if v is not None
+        (np.exp(-2 * ((i - index) / (reach + 1)) ** 2), value)
+        for i, value in values.items()
+        if value is not None and abs(i - index) <= reach
     ]
-    value = sum(w * v for w, v in near) / sum(w for w, _ in near) if near else None
-    return next(picture for i, picture, _ in waiting if i == number), value
+    return sum(w * v for w, v in near) / sum(w for w, _ in near) if near else None
 
 
 def add_grain(picture: np.ndarray, level: np.ndarray, seed: int) -> np.ndarray:
     """White noise of deviation ``level`` (3,), the same for the same seed."""
-    noise = np.random.default_rng(seed).standard_normal(picture.shape).astype(np.float32)
-    return picture + noise * level
+    noise = np.random.default_rng(seed).standard_normal(picture.shape, np.float32)
+    noise *= level.astype(np.float32)
+    noise += picture
+    return noise
+
+
+class Seam(NamedTuple):
+    """Of one frame: summed steps across the patch's edge in result and plate, and the difference of
+    colours, None where nothing lies on one of its sides."""
+
+    steps: np.ndarray
+    colour: float | None
+
+
+def measure_seam(plate: np.ndarray, result: np.ndarray, alpha: np.ndarray) -> Seam:
+    """Pictures (H, W, 3) in 0..1, matte (H, W); the edge is where the matte passes half of its
+    largest value."""
+    inside = alpha > alpha.max() / 2
+    box = bounds(inside)
+    steps = np.zeros(2)
+    if box is None:
+        return Seam(steps, None)
+    x0, y0, x1, y1 = box
+    near = np.s_[max(y0 - BAND_PX, 0) : y1 + BAND_PX, max(x0 - BAND_PX, 0) : x1 + BAND_PX]
+    plate, result, inside = plate[near], result[near], inside[near]
+    for axis in (0, 1):
+        edge = np.diff(inside, axis=axis) != 0
+        for i, picture in enumerate((result, plate)):
+            steps[i] += np.abs(np.diff(picture, axis=axis)[edge]).sum(dtype=np.float64)
+    bands = [ring_around(m, BAND_PX) for m in (inside, ~inside)]
+    if not all(band.any() for band in bands):
+        return Seam(steps, None)
+    outside, within = bands
+    change = [
+        p[within].mean(0, dtype=np.float64) - p[outside].mean(0, dtype=np.float64)
+        for p in (result, plate)
+    ]
+    return Seam(steps, float(np.abs(change[0] - change[1]).mean()))
 
 
 class SeamMeter:
-    """How visible the edge of the patch is, over all frames; it lies where the matte passes half
-    of the frame's largest value.
+    """How visible the edge of the patch is, over all frames.
 
     ``gradient_ratio`` compares steps across the edge in the result with the plate's own steps at
     the same places: 1 is invisible. ``colour_step`` is the difference of mean colours in narrow
@@ -105,17 +126,13 @@ class SeamMeter:
         self._colours: list[float] = []
 
     def add(self, plate: np.ndarray, result: np.ndarray, alpha: np.ndarray) -> None:
-        """Pictures (H, W, 3) in 0..1, matte (H, W)."""
-        inside = alpha > alpha.max() / 2
-        for axis in (0, 1):
-            edge = np.diff(inside, axis=axis) != 0
-            for i, picture in enumerate((result, plate)):
-                self._steps[i] += np.abs(np.diff(picture, axis=axis))[edge].sum()
-        bands = [ring_around(m, BAND_PX) for m in (inside, ~inside)]
-        if all(band.any() for band in bands):
-            outside, within = bands
-            change = [p[within].mean(0) - p[outside].mean(0) for p in (result, plate)]
-            self._colours.append(float(np.abs(change[0] - change[1]).mean()))
+        """As ``measure_seam``."""
+        self.take(measure_seam(plate, result, alpha))
+
+    def take(self, seam: Seam) -> None:
+        self._steps += seam.steps
+        if seam.colour is not None:
+            self._colours.append(seam.colour)
 
     def report(self) -> dict[str, float | None]:
         ratio = self._steps[0] / self._steps[1] if self._steps[1] > 0 else None

@@ -21,6 +21,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 
 from ..finite import require_finite
+from .kept import ahead
 
 Tensor = torch.Tensor
 CellBox = tuple[int, int, int, int]  # y0, y1, x0, x1
@@ -51,8 +52,8 @@ def encode(
     vae.clear_cache()
     try:
         chunks = []
-        for start, stop in _chunks(frames):
-            pixels = np.stack([frame(i) for i in range(start, stop)], 1)  # (H, T, W, 3)
+        read = (np.stack([frame(i) for i in range(*span)], 1) for span in _chunks(frames))
+        for pixels in ahead(read):  # (H, T, W, 3)
             x = torch.from_numpy(pixels).permute(3, 1, 0, 2)[None].to(weight.device, weight.dtype)
             if vae.config.patch_size is not None:
                 x = patchify(x, patch_size=vae.config.patch_size)
@@ -72,9 +73,14 @@ HALO, TILE = 13, 16
 
 @torch.no_grad()
 def decode(
-    vae: AutoencoderKLWan, latents: Tensor, box: CellBox | None = None, tile: int = 0
+    vae: AutoencoderKLWan,
+    latents: Tensor,
+    box: CellBox | None = None,
+    tile: int = 0,
+    count: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Frames (n, H, W, 3) in [-1, 1], float32: 1 for the first latent, then 4 for each.
+    """Frames (n, H, W, 3) in [-1, 1], float32: 1 for the first latent, then 4 for each; of the
+    first ``count`` latents, which hang on none that comes after them.
 
     ``box`` (y0, y1, x0, x1 in latent cells) decodes only that part; the rest is 0. ``tile`` > 0
     does it in tiles of that many cells, which lowers the peak. Both are exact: the middle block,
@@ -84,6 +90,7 @@ def decode(
     weight = next(vae.parameters())
     mean, std = _moments(vae)
     z = (latents.to(weight.device, torch.float32) * std + mean).to(weight.dtype)
+    z = z[:, :, :count]
     t, h, w = z.shape[2:]
     box = box or (0, h, 0, w)
     parts = [_Part(vae, part, (h, w)) for part in _tiles(box, tile)]
