@@ -52,3 +52,4 @@ def _menus() -> tuple[type, ...]:
 def _draw_menu(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
     menu.layout.separator()
     menu.layout.operator("wan.generate", text="Generate with Wan")
+    menu.layout.operator("wan.write_batch", text="Wan Batch...")

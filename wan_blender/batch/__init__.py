@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..farm import driver
+from ..farm.board import BoardWriter
 from ..farm.engines import start_local
 from ..farm.manifest import BatchPlan, read_manifest
 from ..farm.status import count, list_jobs, read_status
@@ -67,7 +68,9 @@ def run(
     with driver.hold_batch(batch):
         started = start_local(engines, find_python(python), batch / LOGS)
         try:
-            driver.Driver(batch, started, tell).run(stop or threading.Event())
+            drive = driver.Driver(batch, started, tell)
+            with BoardWriter(batch, lambda: driver.read_board(drive)):
+                drive.run(stop or threading.Event())
         finally:
             for engine in started:
                 engine.stop()

@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,7 @@ from .files import find_link, open_file, read_bytes
 LOCK = "lock"
 OWNER_BYTES = 1000
 FAR = 1 << 30  # Windows locks bytes, and a locked byte cannot be read: one far behind the words
+LOOKS, LOOK_S = 3, 0.01
 TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
@@ -92,7 +94,7 @@ def hold(path: Path) -> IO[str]:
     BlockingIOError, whose ``strerror`` says who holds it, or another OSError."""
     file = os.fdopen(open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+", encoding="utf-8")
     try:
-        _lock(file)
+        _lock_soon(file)
         file.truncate(0)
         file.write(f"Process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4().hex}\n")
         file.flush()
@@ -103,6 +105,19 @@ def hold(path: Path) -> IO[str]:
             raise
         raise BlockingIOError(errno.EAGAIN, owner, str(path)) from error
     return file
+
+
+def _lock_soon(file: IO[str]) -> None:
+    """As ``_lock``; who only looks whether a folder is claimed holds its lock for a moment."""
+    for _ in range(LOOKS):
+        try:
+            _lock(file)
+            return
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+        time.sleep(LOOK_S)
+    _lock(file)
 
 
 def is_claimed(folder: Path) -> bool:

@@ -18,6 +18,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,11 +30,11 @@ from ..core.moved_paths import read_moves
 from ..process.call import EngineCall
 from ..process.engine import find_python
 from . import driver, manifest, templates
+from .board import Board, BoardWriter
 from .engines import start_local
 from .status import count, list_jobs, read_status
 
 LOGS = ".logs"
-SHOW_S = 2.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,31 +135,33 @@ def _run_on_ray(
 
 
 def _drive(drive: driver.Driver, stop: threading.Event) -> int:
-    """Run it with a view of the engines on stderr."""
-    ended = threading.Event()
-    view = threading.Thread(target=_show, args=(drive, ended), daemon=True)
-    view.start()
-    try:
-        return drive.run(stop)
-    finally:
-        ended.set()
-        view.join()
-        _show_once(drive)
-
-
-def _show(drive: driver.Driver, ended: threading.Event) -> None:
+    """Run it with a view of the engines on stderr, and on the board of the batch."""
     shown = ""
-    while not ended.wait(SHOW_S):
-        lines = "\n".join(driver.progress(drive))
+
+    def show() -> Board:
+        nonlocal shown
+        board = driver.read_board(drive)
+        lines = "\n".join(_words(board, drive))
         if lines != shown:
             shown = lines
-            _show_once(drive)
+            print(lines, file=sys.stderr, flush=True)
+        return board
+
+    with BoardWriter(drive.folder, show):
+        try:
+            return drive.run(stop)
+        finally:
+            show()
 
 
-def _show_once(drive: driver.Driver) -> None:
+def _words(board: Board, drive: driver.Driver) -> Iterator[str]:
+    for line in board.engines:
+        yield f"{line.name}: " + (
+            f"{line.fraction:4.0%} {line.state}  {line.job}" if line.job else line.state
+        )
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(drive.counts.items()))
-    lines = [*driver.progress(drive), f"{told or 'nothing done yet'}; {len(drive.queue)} wait"]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    left = f", about {board.left_s:.0f} s left" if len(drive.queue) and board.left_s >= 0 else ""
+    yield f"{told or 'nothing done yet'}; {len(drive.queue)} wait{left}"
 
 
 def _tell(out: TextIO, folder: str, outcome: str, error: dict[str, str]) -> None:

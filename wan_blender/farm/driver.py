@@ -9,15 +9,13 @@ do the same one, also while engines of a driver that died still run.
 from __future__ import annotations
 
 import contextlib
-import json
-import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ..core import job as jobs
 from ..core.errors import (
@@ -33,11 +31,12 @@ from ..core.errors import (
 from ..core.files import has_room
 from ..core.lock import LOCK, hold, is_claimed
 from ..core.result import RESULT, find_result, read_report
-from ..core.settings import Job
+from .board import Board, EngineLine
 from .engines import Engine, Event
 from .exports import check_frames, read_note
 from .order import Failures, Queue, Verdict, Warmth, Work
 from .status import list_jobs
+from .times import Times, guess_cost, name_model
 
 TICK_S = 0.005
 LATER_S = 5.0  # before a job that another process works on is looked at again
@@ -96,26 +95,6 @@ def read_work(folder: Path) -> Work:
     return Work(str(folder), name_model(job), shot, guess_cost(job), priority)
 
 
-def name_model(job: Job) -> str:
-    """Two jobs of the same name use the same weights in the same way."""
-    stages = [[stage.model, stage.dtype, _loras(stage.loras)] for stage in job.stages]
-    return json.dumps(
-        [job.model.path, job.model.device, job.model.dtype, _loras(job.loras), stages]
-    )
-
-
-def _loras(loras: list[Any]) -> list[list[Any]]:
-    return [[lora.file, lora.weight, lora.expert] for lora in loras]
-
-
-def guess_cost(job: Job) -> float:
-    """Frames x pixels x steps, in millions: what jobs are compared by, not seconds."""
-    steps = len(job.sampling.sigmas) - 1 if job.sampling.sigmas else job.sampling.steps
-    pixels = job.region.pixels or job.shot.width * job.shot.height
-    calls = 1 if job.sampling.guidance == 1 else 2
-    return max(1e-3, job.shot.frame_count * pixels * max(steps, 1) * calls / 1e6)
-
-
 class Driver:
     """Runs the jobs in ``folder`` on ``engines``. ``tell`` hears what became of each job.
 
@@ -141,8 +120,7 @@ class Driver:
         self._later: list[tuple[float, Work]] = []
         self._alone_since: float | None = None
         self._gone: WanError | None = None  # why the last engine that went has gone
-        self._loads_s: list[float] = []
-        self._rates: list[float] = []  # seconds for each unit of cost
+        self._times = Times()
 
     def run(self, stop: threading.Event) -> int:
         """Until every job has ended or ``stop`` is set; the exit code of all. Raises BadRequest
@@ -166,6 +144,16 @@ class Driver:
     @property
     def running(self) -> list[_Seat]:
         return [seat for seat in self.seats if seat.work]
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that the rest will take on the engines there are; -1 while nothing is known."""
+        rate, seats = self._times.rate(), list(self.seats)
+        if rate is None or not seats:
+            return -1.0
+        begun = [(seat.work, seat.fraction) for seat in seats]
+        cost = sum((1 - fraction) * work.cost_s for work, fraction in begun if work)
+        return round(rate * (cost + self.queue.cost_s) / len(seats), 1)
 
     @property
     def _left(self) -> bool:
@@ -274,15 +262,11 @@ class Driver:
 
     def _learn(self, work: Work) -> None:
         """How a load compares with a run, from what a job took."""
-        with contextlib.suppress(WanError, TypeError, ValueError):
-            seconds = dict(read_report(Path(work.folder) / RESULT).get("seconds", {}))
-            if seconds.get("loading"):
-                self._loads_s.append(seconds.pop("loading"))
-            if seconds:
-                self._rates.append(sum(seconds.values()) / work.cost_s)
-        if self._loads_s and self._rates:
-            rate = statistics.median(self._rates)
-            self.queue.load_s = statistics.median(self._loads_s) / max(rate, 1e-9)
+        with contextlib.suppress(WanError):
+            self._times.learn(work.model, work.cost_s, read_report(Path(work.folder) / RESULT))
+        load_s, rate = self._times.load_s(), self._times.rate()
+        if load_s and rate:
+            self.queue.load_s = load_s / rate
 
     def _end(self) -> None:
         for seat in self.seats:
@@ -299,11 +283,15 @@ def _error_of(event: Event) -> WanError:
     return from_dict(event.error) if event.error else UserError("The engine ended.")
 
 
-def progress(driver: Driver) -> Iterator[str]:
-    """How far each engine is, a line for each."""
-    for seat in driver.seats:
-        if seat.work:
-            done = f"{seat.fraction:4.0%} {seat.phase or 'starting'}"
-            yield f"{seat.engine.name}: {done}  {Path(seat.work.folder).name}"
+def read_board(driver: Driver) -> Board:
+    """How far each engine is, and how long the rest will take. May be called on any thread."""
+    seats = list(driver.seats)
+    lines = []
+    for seat in seats:
+        if work := seat.work:
+            job = Path(work.folder).name
+            line = EngineLine(seat.engine.name, seat.phase or "starting", job, seat.fraction)
         else:
-            yield f"{seat.engine.name}: {'idle' if seat.ready else 'starting'}"
+            line = EngineLine(seat.engine.name, "idle" if seat.ready else "starting")
+        lines.append(line)
+    return Board(tuple(lines), driver.left_s)

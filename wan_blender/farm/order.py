@@ -88,6 +88,12 @@ class Queue:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def cost_s(self) -> float:
+        """Of all that waits."""
+        shelves = [shelf for level in list(self._levels.values()) for shelf in list(level.values())]
+        return sum(shelf.seconds for shelf in shelves)
+
     def add(self, work: Work) -> None:
         level = self._levels.setdefault(work.priority, {})
         level.setdefault(work.model, _Shelf()).add(work)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..core.lock import is_claimed
 from ..core.result import find_result, read_report
 from .exports import CellNote, read_note
 
+JOBS_AT_MOST = 100_000  # of a batch; a folder with more is none of ours
 OUTCOMES = ("done", "running", "waiting", "failed", "cancelled")
 
 
@@ -67,6 +69,28 @@ def count(statuses: list[JobStatus]) -> dict[str, int]:
     """How many of each outcome there are, in the order of OUTCOMES; all that occur."""
     counted = Counter(status.outcome for status in statuses)
     return {outcome: counted[outcome] for outcome in OUTCOMES if counted[outcome]}
+
+
+class StatusReader:
+    """Reads the jobs of a batch again and again. A job that is done stays so, and is not read a
+    second time; of others nothing is remembered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._done: dict[Path, JobStatus] = {}
+
+    def read(self, on_job: Callable[[], None] = lambda: None) -> list[JobStatus]:
+        """How each job is now. ``on_job`` is called after each that was read. Raises BadRequest
+        where there are none, OSError."""
+        listed = list_jobs(self.folder)
+        statuses = []
+        for path in listed[:JOBS_AT_MOST]:
+            status = self._done.get(path) or read_status(path)
+            if status.outcome == "done" and path not in self._done:
+                self._done[path] = replace(status, report={})  # 10,000 of them take memory
+            statuses.append(status)
+            on_job()
+        return statuses
 
 
 def _last_event(folder: Path) -> dict[str, Any]:

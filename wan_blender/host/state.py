@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..install.installation import Installation
 from . import pump
+from .batch_watch import BatchWatch
 from .diagnosis import Diagnosis
 from .estimate import Estimate
 from .library import Library
@@ -18,7 +19,8 @@ from .session import Session
 class Host:
     """``home`` is the extension's own folder; ``find_python`` gives the engine's Python or raises
     EngineMissing; ``places`` the folders that models are looked for in. ``installation`` and
-    ``diagnosis`` are the newest ones, running or ended; None before the first."""
+    ``diagnosis`` are the newest ones, running or ended; None before the first. ``batch`` is the one
+    that is followed."""
 
     def __init__(
         self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
@@ -29,6 +31,18 @@ class Host:
         self.estimate = Estimate(find_python, self.library, self.mask_view, self._held_gb)
         self.installation: Installation | None = None
         self.diagnosis: Diagnosis | None = None
+        self.batch: BatchWatch | None = None
+
+    def follow_batch(self, folder: Path) -> None:
+        """Look at the batch in ``folder``, instead of the one before."""
+        self.leave_batch()
+        self.batch = BatchWatch(folder)
+        pump.follow(self.batch)
+
+    def leave_batch(self) -> None:
+        if self.batch:
+            self.batch.close()
+        self.batch = None
 
     def _held_gb(self) -> float:
         engine = self.session.engine
@@ -36,8 +50,8 @@ class Host:
 
     def close(self) -> None:
         """End all that runs."""
-        tasks = self.installation, self.diagnosis, self.library, self.estimate, self.mask_view
-        for task in (*tasks, self.session):
+        asked = self.installation, self.diagnosis, self.batch
+        for task in (*asked, self.library, self.estimate, self.mask_view, self.session):
             if task:
                 task.close()
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a click does, one file a subject; ``wan.verb_noun`` is the class WAN_OT_verb_noun."""
 
-from . import engine, generate, jobs, matrix, models, settings, shot
+from . import batch, engine, generate, jobs, matrix, models, settings, shot
 
 CLASSES = (
     *shot.CLASSES,
     *generate.CLASSES,
     *jobs.CLASSES,
+    *batch.CLASSES,
     *engine.CLASSES,
     *models.CLASSES,
     *settings.CLASSES,

@@ -42,6 +42,9 @@ class WAN_PT_generate(WanPanel, bpy.types.Panel):
         row = layout.row()
         row.scale_y = 1.4
         row.operator("wan.generate", icon="RENDER_ANIMATION")
+        batch = row.row()
+        batch.ui_units_x = 4
+        batch.operator("wan.write_batch")
         _draw_advice(layout, context)
         for local in session.active:
             _draw_job(layout, local)

@@ -10,6 +10,7 @@ from ..host.session import Session
 from ..host.state import host
 from ..timeline.place import find_place
 from .base import WanPanel
+from .batch import draw_batch
 
 SHOWN = 3  # jobs that wait, outside of Results
 
@@ -25,6 +26,10 @@ class WAN_PT_results(WanPanel, bpy.types.Panel):
             if not local.active:
                 _draw_ended(column, local)
         self.layout.operator("wan.find_results", icon="VIEWZOOM")
+        if host().batch:
+            draw_batch(self.layout, context, host().batch)
+        else:
+            self.layout.operator("wan.follow_batch", icon="PRESET")
 
 
 def draw_waiting(layout: bpy.types.UILayout, session: Session) -> None:

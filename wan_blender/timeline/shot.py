@@ -271,6 +271,17 @@ def find_plate(
     raise NothingSelected("No strip is selected.", "Select the clip to work on in the sequencer.")
 
 
+def find_plates(scene: bpy.types.Scene) -> list[bpy.types.Strip]:
+    """The clips of all selected picture strips, from left to right. Raises what ``find_plate``
+    raises where there are none."""
+    find_plate(scene)
+    editor = scene.sequence_editor
+    level = editor.meta_stack[-1] if editor.meta_stack else editor
+    selected = [s for s in level.strips if s.select and sources.is_picture(s)]
+    clips = {clip.name: clip for clip in (clip_in(s) or s for s in selected)}
+    return sorted(clips.values(), key=lambda strip: (compat.start(strip), strip.channel))
+
+
 def canvas_size(scene: bpy.types.Scene) -> tuple[int, int]:
     """(width, height) of a render in pixels."""
     render = scene.render

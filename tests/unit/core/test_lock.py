@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from wan_blender.core.errors import JobBusy
-from wan_blender.core.lock import Claim, is_claimed
+from wan_blender.core.lock import LOCK, Claim, is_claimed
 
 REPO = Path(__file__).parents[3]
 HOLD = (
@@ -60,3 +61,21 @@ def test_claim_that_was_given_to_another_is_noticed(tmp_path):
         assert not claim.holds()
         with pytest.raises(JobBusy, match="was given to another process"):
             claim.check()
+
+
+def test_who_only_looks_keeps_nobody_off(tmp_path):
+    (tmp_path / LOCK).touch()
+    ended = threading.Event()
+
+    def look():
+        while not ended.is_set():
+            is_claimed(tmp_path)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(500):
+            Claim(tmp_path).close()
+    finally:
+        ended.set()
+        watcher.join()

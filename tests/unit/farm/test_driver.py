@@ -18,8 +18,9 @@ from wan_blender.core.errors import BadRequest, EngineMissing, JobBusy
 from wan_blender.core.result import find_result
 from wan_blender.farm import driver as driving
 from wan_blender.farm.__main__ import main
-from wan_blender.farm.driver import Driver, guess_cost, hold_batch, name_model
+from wan_blender.farm.driver import Driver, hold_batch
 from wan_blender.farm.engines import start_local
+from wan_blender.farm.times import guess_cost, name_model
 
 REPO = Path(__file__).parents[3]
 STUB = "tests.unit.stub_engine"
