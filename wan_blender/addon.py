@@ -23,7 +23,12 @@ def register() -> None:
     matrix_overlay.register()
     mask_overlay.register()
     schedule_plot.register()
-    state.register(preferences.home(), preferences.engine_python, preferences.model_places)
+    state.register(
+        preferences.home(),
+        preferences.engine_python,
+        preferences.model_places,
+        preferences.cache_gb,
+    )
     overlay.register()
     for menu in _menus():
         menu.append(_draw_menu)

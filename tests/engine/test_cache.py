@@ -6,15 +6,18 @@ import os
 import shutil
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
+from wan_blender.core import job as jobs
 from wan_blender.core.settings import Prompt
 from wan_blender.engine import cache, pipeline
 from wan_blender.engine.conditioning import Scene
 from wan_blender.engine.frames.files import write_png
+from wan_blender.engine.hygiene.pictures import write_radius
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.watch import Watch
@@ -82,14 +85,19 @@ def take(folder, kind, path, **settings):
     return [p.read_bytes() for p in sorted(folder.glob("result/patch/*.png"))]
 
 
-@pytest.mark.parametrize("kind", ["t2v", "vace", "i2v"])
-def test_second_run_encodes_nothing(tmp_path, monkeypatch, kind):
+HYGIENE = {"hygiene__mode": "scheduled", "hygiene__end": 0.6}
+
+
+@pytest.mark.parametrize(("kind", "settings"), [
+    ("t2v", {}), ("vace", {}), ("i2v", {}), ("vace", HYGIENE), ("i2v", HYGIENE), ("ti2v", HYGIENE),
+], ids=str)  # fmt: skip
+def test_second_run_encodes_nothing(tmp_path, monkeypatch, kind, settings):
     path = write_untrained(tmp_path / "model", kind)
-    first = take(tmp_path / "first", kind, path)
+    first = take(tmp_path / "first", kind, path, **settings)
     monkeypatch.setattr(pipeline.Bundle, "encode_text", None)
     monkeypatch.setattr(pipeline.codec, "encode", None)
     monkeypatch.setattr("wan_blender.engine.conditioning.image.encode_images", None)
-    assert take(tmp_path / "second", kind, path) == first
+    assert take(tmp_path / "second", kind, path, **settings) == first
 
 
 def _another_mask(folder):
@@ -98,6 +106,10 @@ def _another_mask(folder):
 
 def _another_reference(folder):
     write_png(folder / "references" / "a.png", noise_plate(1, 32, 48)[0][::-1].copy())
+
+
+def _another_radius(folder):
+    write_radius(folder / jobs.RADIUS, np.full((32, 48), 2.5, np.float32))
 
 
 def _set(group, **values):
@@ -114,14 +126,17 @@ def _set(group, **values):
     [
         _another_mask, _another_reference, _set("mask", frames="1-3"), _set("mask", gray="opacity"),
         _set("model_mask", shape="box"), _set("model_mask", time="frames"),
-        _set("model_mask", grow_px=4), _set("region", context=0.9),
+        _set("model_mask", grow_px=4), _set("region", context=0.9), _set("hygiene", factor=0.3),
+        _set("hygiene", mode="off"), _set("hygiene", mode="soft"), _another_radius,
     ],
     ids=lambda change: change.__name__,
 )  # fmt: skip
 def test_nothing_stale_is_shown_to_the_model(tmp_path, monkeypatch, change):
     path = write_untrained(tmp_path / "model", "vace")
     folder = tmp_path / "job"
-    take(folder, "vace", path)
+    folder.mkdir()
+    write_radius(folder / jobs.RADIUS, np.full((32, 48), 1.5, np.float32))
+    take(folder, "vace", path, hygiene__mode="both", hygiene__end=0.6)
     change(folder)
 
     def conditions():
@@ -232,3 +247,23 @@ def test_half_written_files_of_killed_engines_are_removed(kept):
         os.utime(folder / f"{name}.part", (time.time() - age_s,) * 2)
     cache.cached(lambda: torch.ones(3), "another")
     assert {path.name for path in kept() if path.suffix == ".part"} == {"new.part"}
+
+
+def test_limit_of_the_host_holds_from_the_moment_it_is_set(kept, monkeypatch):
+    monkeypatch.setattr(cache, "_chosen_gb", None)
+    monkeypatch.setenv("WAN_BLENDER_CACHE_GB", "0")
+    cache.set_limit(1.0)
+    for number in range(4):
+        cache.cached(lambda: torch.zeros(100), number)
+        os.utime(kept()[-1], (number, number))
+    names = kept()
+    cache.set_limit(2.5 * names[0].stat().st_size / 2**30)
+    assert kept() == names[2:]
+    cache.set_limit(0)
+    assert kept() == []
+
+
+def test_another_version_finds_nothing(monkeypatch):
+    cache.cached(lambda: torch.zeros(1), "key")
+    monkeypatch.setattr(cache, "__version__", "0.0.1")
+    assert cache.cached(lambda: torch.ones(1), "key") == 1

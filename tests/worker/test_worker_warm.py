@@ -55,6 +55,18 @@ def test_models_stay_until_their_memory_is_asked_for(serve, tmp_path):
         assert run_after_hello(engine, _job(tmp_path / "d")) == frames
 
 
+def test_cache_is_as_large_as_the_host_says(serve, tmp_path):
+    def files():
+        return list((tmp_path / "tensors").glob("*"))
+
+    with serve() as engine:
+        run_after_hello(engine, _job(tmp_path / "a"))
+        assert files()
+        engine.send(protocol.LimitCache(0.0))
+        run(engine, _job(tmp_path / "b"))
+        assert not files()
+
+
 def run_after_hello(engine, folder):
     assert isinstance(engine.read(), protocol.Hello)
     return run(engine, folder)[1]

@@ -3,7 +3,7 @@
 
 Both sides import this module, so a message has one definition. ``kind`` is the class name.
 
-    host -> engine   Run  Check  Cancel  FreeMemory  Shutdown
+    host -> engine   Run  Check  Cancel  LimitCache  FreeMemory  Shutdown
     engine -> host   Hello  Ready  Heartbeat  Progress  Done  Checked  MemoryFreed  Failed
 
 The engine says Hello first, before it imports anything large, and Ready once it has; what is sent
@@ -19,7 +19,7 @@ from typing import Any
 
 from .errors import ProtocolError
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ class Cancel:
     """Stop the job within one step. A job that still waits is dropped."""
 
     job: str
+
+
+@dataclass(frozen=True)
+class LimitCache:
+    """How much of the disk prompts and latents that are kept for later jobs may take, in 2**30
+    bytes; 0 keeps nothing."""
+
+    gigabytes: float
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ class Failed:
     error: dict[str, str]
 
 
-ToEngine = Run | Check | Cancel | FreeMemory | Shutdown
+ToEngine = Run | Check | Cancel | LimitCache | FreeMemory | Shutdown
 ToHost = Hello | Ready | Heartbeat | Progress | Done | Checked | MemoryFreed | Failed
 Message = ToEngine | ToHost
 _KINDS: dict[str, type] = {cls.__name__: cls for cls in Message.__args__}

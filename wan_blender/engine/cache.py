@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tensors that are dear to compute and small to keep: prompt embeddings, source latents.
 
-Files are named by the content that made them, so a hit is always right and a stale entry cannot
-exist. The oldest are dropped when the folder grows past its limit, which the variable
-WAN_BLENDER_CACHE_GB sets; 0 keeps nothing. Files of other users are passed over: what they hold is
-not known to be what their names say.
+Files are named by the content that made them and by this version, so a hit is always right and a
+stale entry cannot exist. The oldest are dropped when the folder grows past its limit, which the
+host sets, or the variable WAN_BLENDER_CACHE_GB; 0 keeps nothing. Files of other users are passed
+over: what they hold is not known to be what their names say.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
+from .. import __version__
 from ..core.files import open_file
 
 LIMIT_GB = 2.0  # of 2**30 bytes
 ABANDONED_S = 86400.0  # after which a file that is half written is nobody's
+_chosen_gb: float | None = None
 
 
 def cache_folder() -> Path:
@@ -42,8 +44,18 @@ def cache_folder() -> Path:
     return base / "wan_blender" / "tensors"
 
 
+def set_limit(gigabytes: float) -> None:
+    """What the folder may hold from now on, in this process; the rest is dropped at once."""
+    global _chosen_gb
+    _chosen_gb = gigabytes
+    with contextlib.suppress(OSError):
+        _drop_oldest(cache_folder())
+
+
 def limit_bytes() -> float:
-    """WAN_BLENDER_CACHE_GB, or LIMIT_GB where that is no number."""
+    """What was set, else WAN_BLENDER_CACHE_GB, or LIMIT_GB where that is no number."""
+    if _chosen_gb is not None:
+        return _chosen_gb * 2**30
     try:
         chosen = float(os.environ.get("WAN_BLENDER_CACHE_GB", LIMIT_GB))
     except ValueError:
@@ -53,7 +65,7 @@ def limit_bytes() -> float:
 
 def cached(compute: Callable[[], torch.Tensor], *key: object) -> torch.Tensor:
     """The tensor for ``key``, computed once. A cache that cannot be written is no error."""
-    name = hashlib.sha256("\0".join(map(str, key)).encode()).hexdigest()
+    name = hashlib.sha256("\0".join(map(str, (__version__, *key))).encode()).hexdigest()
     path = cache_folder() / f"{name}.safetensors"
     if (tensor := _read(path)) is not None:
         return tensor

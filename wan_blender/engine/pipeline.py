@@ -192,8 +192,11 @@ def make_conditions(plan: Plan, scene: Scene) -> list[Condition]:
     phases = plan.treatment.phases(plan.steps)
     made = {}
     for phase in dict.fromkeys(phases):
-        look = None if phase == "original" else partial(plan.treatment.see, phase)
-        made[phase] = make_condition(plan.bundle, replace(scene, look=look))
+        shown = scene
+        if phase != "original":
+            look, treated = partial(plan.treatment.see, phase), plan.treatment.content(phase)
+            shown = replace(scene, look=look, treated=treated)
+        made[phase] = make_condition(plan.bundle, shown)
     return [made[phase] for phase in phases]
 
 

@@ -51,6 +51,8 @@ class Worker:
         self._send(hello())
         threading.Thread(target=self._beat, daemon=True).start()
         self._send(self._get_ready())
+        from .cache import set_limit
+
         while True:
             message = self._inbox.get()
             match message:
@@ -58,6 +60,8 @@ class Worker:
                     self._answer(job, partial(self._run, again=not unfinished))
                 case protocol.Check(job=job):
                     self._answer(job, self._check)
+                case protocol.LimitCache(gigabytes=gigabytes):
+                    set_limit(gigabytes)
                 case protocol.FreeMemory():
                     self._held.let_go()
                     self._send(protocol.MemoryFreed(resident_gb()))

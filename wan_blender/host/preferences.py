@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import CollectionProperty, EnumProperty, StringProperty
+from bpy.props import CollectionProperty, EnumProperty, FloatProperty, StringProperty
 
 from ..core.files import data_folder
 from ..install import environment
@@ -61,6 +61,17 @@ class WanPreferences(bpy.types.AddonPreferences):
     )
     model_folders: CollectionProperty(type=WAN_PG_model_folder, name="More Models")
 
+    cache_gb: FloatProperty(
+        name="Cache",
+        description="How much of the disk prompts and pictures that models have read may take, so "
+        "that the next take of a shot need not read them again. The oldest are dropped first; 0 "
+        "keeps nothing",
+        default=2.0,
+        min=0.0,
+        soft_max=100.0,
+        precision=1,
+    )
+
     backend: EnumProperty(
         name="Build of torch",
         description="Which build of torch an installation fetches",
@@ -84,6 +95,7 @@ class WanPreferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "jobs")
+        layout.prop(self, "cache_gb", text="Cache (GB)")
         self._draw_models(layout.box())
         box = layout.box()
         box.prop(self, "python")
@@ -150,6 +162,11 @@ def engine_python() -> Path:
     """Raises EngineMissing."""
     installed = environment.current_python(home())
     return engine.find_python(bpy.path.abspath(get().python), installed)
+
+
+def cache_gb() -> float:
+    """What engines may keep on the disk between jobs, in 2**30 bytes."""
+    return get().cache_gb
 
 
 def folder(path: str) -> Path | None:

@@ -52,13 +52,15 @@ MOVING = ("TRANSFORM_OT", "SEQUENCER_OT")  # the user moves something; a new str
 
 
 class Session(Task):
-    """``find_python`` gives the engine's Python or raises EngineMissing. ``error`` is what went
-    wrong last, until it is dismissed."""
+    """``find_python`` gives the engine's Python or raises EngineMissing, ``cache_gb`` what engines
+    may keep on the disk. ``error`` is what went wrong last, until it is dismissed."""
 
     edits_file = True  # results are placed
 
-    def __init__(self, log: Path, find_python: Callable[[], Path]) -> None:
-        self.log = log
+    def __init__(
+        self, log: Path, find_python: Callable[[], Path], cache_gb: Callable[[], float]
+    ) -> None:
+        self.log, self._cache_gb = log, cache_gb
         self.jobs: list[LocalJob] = []
         self.engine: EngineProcess | None = None
         self._looked: set[str] = set()  # files for which earlier jobs were looked for
@@ -358,6 +360,7 @@ class Session(Task):
             except WanError as error:
                 self._end(waiting, Phase.FAILED, error)
         elif self.engine_state is EngineState.READY:
+            self.engine.send(protocol.LimitCache(self._cache_gb()))
             self.engine.send(protocol.Run(str(waiting.folder)))
             waiting.phase = Phase.RUNNING
             self._changed()

@@ -18,14 +18,18 @@ from .session import Session
 
 class Host:
     """``home`` is the extension's own folder; ``find_python`` gives the engine's Python or raises
-    EngineMissing; ``places`` the folders that models are looked for in. ``installation`` and
-    ``diagnosis`` are the newest ones, running or ended; None before the first. ``batch`` is the one
-    that is followed."""
+    EngineMissing; ``places`` the folders that models are looked for in, ``cache_gb`` what engines
+    may keep on the disk. ``installation`` and ``diagnosis`` are the newest ones, running or ended;
+    None before the first. ``batch`` is the one that is followed."""
 
     def __init__(
-        self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
+        self,
+        home: Path,
+        find_python: Callable[[], Path],
+        places: Callable[[], list[Path]],
+        cache_gb: Callable[[], float],
     ) -> None:
-        self.session = Session(home / "engine.log", find_python)
+        self.session = Session(home / "engine.log", find_python, cache_gb)
         self.library = Library(home, find_python, places)
         self.mask_view = MaskView(self.library)
         self.estimate = Estimate(find_python, self.library, self.mask_view, self._held_gb)
@@ -64,9 +68,14 @@ def host() -> Host:
     return _host
 
 
-def register(home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]) -> None:
+def register(
+    home: Path,
+    find_python: Callable[[], Path],
+    places: Callable[[], list[Path]],
+    cache_gb: Callable[[], float],
+) -> None:
     global _host
-    _host = Host(home, find_python, places)
+    _host = Host(home, find_python, places, cache_gb)
     pump.register()
 
 

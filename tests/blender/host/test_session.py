@@ -374,6 +374,22 @@ def test_engine_lets_go_of_what_it_holds_when_it_is_asked_to(addon, scene, sessi
     assert session.engine_state.value == "ready"
 
 
+def test_engine_is_told_before_each_job_how_much_it_may_keep(
+    addon, scene, session, part, monkeypatch
+):
+    sent, process = [], part("process.engine").EngineProcess
+    send = process.send
+    monkeypatch.setattr(process, "send", lambda *told: (sent.append(told[1]), send(*told)))
+    preferences = part("host.preferences").get()
+    for gigabytes in (7.5, 0.0):
+        preferences.cache_gb = gigabytes
+        generate(addon)
+    preferences.property_unset("cache_gb")
+    assert [told.gigabytes for told in sent if hasattr(told, "gigabytes")] == [7.5, 0.0]
+    kinds = [type(told).__name__ for told in sent if type(told).__name__ in ("LimitCache", "Run")]
+    assert kinds == ["LimitCache", "Run"] * 2
+
+
 def test_engine_that_was_installed_since_takes_the_next_job(
     addon, scene, session, part, monkeypatch, stub_engine
 ):

@@ -27,5 +27,5 @@ def encode(
 
 
 def kept(compute: Callable[[], torch.Tensor], scene: Scene, *key: object) -> torch.Tensor:
-    """From the cache, where the shot is shown as it is."""
-    return compute() if scene.look else cached(compute, "shown", *key, scene.content)
+    """From the cache, where it was shown before."""
+    return cached(compute, "shown", *key, scene.content)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ..frames import vae as codec
 from ..models.bundle import Bundle
+from .encoded import encode
 from .scene import Scene
 from .text import TextOnly
 
@@ -26,9 +26,7 @@ class PerToken(TextOnly):
         self.clean_tokens = bundle.traits.patch
         self.treated: Tensor | None = None
         if scene.look:
-            self.treated = codec.encode(
-                bundle.vae, scene.picture, scene.frames, lambda done: scene.check()
-            )
+            self.treated = encode(bundle, scene, "treated", scene.picture, scene.frames)
 
     def inputs(self, x: Tensor, level: float | Tensor, latents: Sequence[int]) -> dict[str, Any]:
         """``level`` (1, 1, t, h, w) is constant over each token's cells."""

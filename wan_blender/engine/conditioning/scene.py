@@ -24,13 +24,15 @@ Masks = Callable[[int], np.ndarray]  # of a frame: (H, W) in [0, 1]
 class Scene:
     """Frames past the shot's end repeat its last frame. ``check`` may raise Cancelled; ``look``
     is what hygiene makes of a picture at the model's size before it is shown, told the frame of
-    the shot that it is, or its name; None shows pictures as they are."""
+    the shot that it is, or its name; None shows pictures as they are. ``treated`` says all that
+    decides what ``look`` does."""
 
     shot: ShotFrames
     region: Region
     settings: ModelMask
     check: Callable[[], None] = lambda: None
     look: Callable[[np.ndarray, int | str], np.ndarray] | None = None
+    treated: str = ""
 
     @property
     def frames(self) -> int:
@@ -39,11 +41,12 @@ class Scene:
 
     @cached_property
     def content(self) -> str:
-        """All that decides what is seen, but for ``look``: hashes of files, and settings."""
+        """All that decides what is seen: hashes of files, and settings."""
         folder, names = self.shot.folder, (START, END, REFERENCES)
         files = [p for n in names for p in job_pictures.pictures(folder, self.settings, n)]
         own = self.settings.shape == "own"
-        return f"{self.shot.content(own)} {digest(files)} {self.region} {self.settings}"
+        shown = f"{self.shot.content(own)} {digest(files)} {self.region} {self.settings}"
+        return f"{shown} {self.treated}"
 
     def picture(self, index: int) -> np.ndarray:
         """(H, W, 3) float32 in [-1, 1], padded to the model's size."""

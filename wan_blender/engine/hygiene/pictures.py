@@ -18,6 +18,7 @@ from ...hygiene.blur import MAX_RADIUS
 from ...hygiene.maps import require_effect
 from ...model_info.traits import KINDS
 from ..frames import pictures as reader
+from ..frames.files import digest
 from ..frames.pictures import fill_size, read_colour
 from ..frames.region import Region
 from .treatment import Treatment
@@ -114,7 +115,10 @@ def read_treatment(folder: Path, job: Job, region: Region, kind: str) -> Treatme
     by_frame = list(zip(*maps, strict=True))
     radius = (lambda index: drawn(by_frame[index])) if maps else None
     moves = len(set(by_frame)) > 1
-    return Treatment(job.hygiene, radius, moves, job.sampling.seed, others, start)
+    files = sorted({path for of_frame in by_frame for path in of_frame})
+    files += [] if start is None else [folder / jobs.START_RADIUS]
+    content = f"{digest(files)} {[path.name for of_frame in by_frame for path in of_frame]}"
+    return Treatment(job.hygiene, radius, moves, job.sampling.seed, others, start, content)
 
 
 def _read_start(folder: Path, job: Job, region: Region) -> np.ndarray | None:

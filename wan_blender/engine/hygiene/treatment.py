@@ -40,7 +40,7 @@ class Treatment:
     """``radius`` gives the blur radii (H, W) of a frame of the shot, in pixels at the model's size;
     None = nothing is painted. ``moves``: they are not the same on every frame. ``start``: those of
     the start picture, where it has its own. ``others``: the model is shown pictures without a map,
-    too."""
+    too. ``maps`` is a hash of the files that radii are read from."""
 
     def __init__(
         self,
@@ -50,11 +50,12 @@ class Treatment:
         seed: int = 0,
         others: bool = False,
         start: np.ndarray | None = None,
+        maps: str = "",
     ) -> None:
         self.settings = settings
         self.radius = radius if settings.uses_map else None
         self.start = start if settings.uses_map else None
-        self.moves, self.seed, self.others = moves, seed, others
+        self.moves, self.seed, self.others, self._maps = moves, seed, others, maps
         self.measured: dict[str, dict[str, Any]] = {}  # pictures treated by measure, for the report
         self._radii: dict[str, np.ndarray] = {}
 
@@ -72,6 +73,11 @@ class Treatment:
     def phases(self, steps: int) -> list[str]:
         """The phase of each of ``steps`` steps."""
         return [self.phase_at(step / steps) for step in range(steps)]
+
+    def content(self, phase: str) -> str:
+        """All that decides what is seen in ``phase``, for a cache to know it by."""
+        seed = self.seed if self.others else None  # only pictures without a map hang on it
+        return f"{phase} {self.settings} {seed} {self._maps}"
 
     def describe(self, first: np.ndarray, which: int | str, steps: int) -> dict[str, Any]:
         """What was done, for the report: ``first`` (H, W, 3) in -1..1 is the start frame at the
