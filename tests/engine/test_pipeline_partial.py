@@ -2,18 +2,31 @@
 """Partial passes through the engine as a user runs it, on models of every kind."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from tests.engine.folders import make_job, noise_plate
+from tests.engine.models.layouts import (
+    component,
+    describe,
+    fp8_scaled,
+    official_transformer_name,
+    renamed,
+    save,
+    write_gguf,
+)
 from tests.engine.untrained import write_untrained
 from wan_blender.core.job import frame_name
 from wan_blender.engine import fitting as fitting_room
+from wan_blender.engine import plan
 from wan_blender.engine.check import check
 from wan_blender.engine.frames.files import read_png, write_png
+from wan_blender.engine.models import parts
 from wan_blender.engine.models.memory import Machine
+from wan_blender.engine.models.parts import Component
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.watch import Watch
@@ -81,13 +94,13 @@ def test_check_foretells_what_the_run_computes(tmp_path):
 def test_slab_is_counted_and_given_up_first(tmp_path, monkeypatch):
     """Out of memory in a pass over rows: the run goes on with all tokens from the same step."""
     job = _job(tmp_path, sampling__compute="balanced")
-    plan, dense = make_plan(job), make_plan(_job(tmp_path / "dense"))
-    traits = plan.bundle.parts["transformer"].config
+    made, dense = make_plan(job), make_plan(_job(tmp_path / "dense"))
+    traits = made.bundle.parts["transformer"].config
     layers = traits["num_layers"] + len(traits["vace_layers"])
     channels = traits["num_attention_heads"] * traits["attention_head_dim"]
     tokens = 3 * 6 * 10
-    assert plan.sizes.slab == pytest.approx(2 * 2 * 4 * tokens * channels * layers / 1e9)
-    assert plan.memory.predicted_gb >= dense.memory.predicted_gb
+    assert made.sizes.slab == pytest.approx(2 * 2 * 4 * tokens * channels * layers / 1e9)
+    assert made.memory.predicted_gb >= dense.memory.predicted_gb
     real, calls = fitting_room.Passes.call, []
 
     def call(self, model, step, window=0):
@@ -113,3 +126,72 @@ def test_slab_is_counted_and_given_up_first(tmp_path, monkeypatch):
     assert [own for step, own in calls if step < 5] == [False] * 5
     assert all(own for step, own in calls if step > 5)
     assert report["max_latent_diff_kept"] == 0
+
+
+def _packed(form, folder):
+    """A model whose transformer is one file of ``form``."""
+    whole = write_untrained(folder / "whole", "t2v")
+    official = renamed(component(whole / "transformer"), official_transformer_name)
+    file = folder / ("wan.gguf" if form == "Q8_0" else "wan.safetensors")
+    if form == "Q8_0":
+        write_gguf(file, official, form)
+    else:
+        save(file, fp8_scaled(official))
+    others = {part: str(whole / part) for part in ("vae", "text_encoder", "tokenizer")}
+    return describe(folder / form, {"transformer": str(file), **others})
+
+
+@pytest.mark.parametrize("form", ["Q8_0", "fp8"])
+@pytest.mark.parametrize("compute", ["balanced", "fast"])
+def test_packed_weights_run_over_rows(tmp_path, form, compute):
+    """Nearer to the dense run of the same weights than half of what another seed changes."""
+    settings = {"model__path": str(_packed(form, tmp_path))}
+    shown = {}
+    for name, changed in (
+        ("dense", {}),
+        (compute, {"sampling__compute": compute}),
+        ("seed", {"sampling__seed": 7}),
+    ):
+        job = _job(tmp_path / name, **settings, **changed)
+        report = generate(job, Watch(job))
+        assert report["max_latent_diff_kept"] == 0
+        shown[name] = _frames(job)[1:, 16:32, 16:32].astype(float)
+        if name == compute:
+            assert report["compute"]["used"] == compute
+            assert report["compute"]["passes"]["rows"] > 0
+    apart = {name: np.abs(frames - shown["dense"]).mean() for name, frames in shown.items()}
+    assert 0 < apart[compute] < 0.5 * apart["seed"], apart
+
+
+@pytest.fixture
+def stream(monkeypatch):
+    """``stream()``: from now on one block stays and the others are streamed, on the processor too.
+    -> how many stay, of each model that is loaded."""
+    planned, streaming, stay = plan.plan_memory, parts.stream_blocks, []
+
+    def streamed(model, device, resident):
+        stay.append(resident)
+        streaming(model, device, resident)
+
+    def start():
+        fewer = {"resident_blocks": 1}
+        monkeypatch.setattr(plan, "plan_memory", lambda *a: replace(planned(*a), **fewer))
+        monkeypatch.setattr(Component, "_streamed", property(lambda p: p.resident_blocks >= 0))
+        monkeypatch.setattr(parts, "stream_blocks", streamed)
+        return stay
+
+    return start
+
+
+@pytest.mark.parametrize("kind", ["t2v", "vace"])
+def test_streamed_blocks_run_over_rows(tmp_path, stream, kind):
+    """Blocks that come and go between calls give what blocks that stay give, bit for bit."""
+    settings = {"model__path": str(write_untrained(tmp_path / "model", kind))}
+    generate(_job(tmp_path / "a", sampling__compute="balanced", **settings), Watch(tmp_path / "a"))
+    stay = stream()
+    job = _job(tmp_path / "b", sampling__compute="balanced", **settings)
+    report = generate(job, Watch(job))
+    assert report["compute"]["passes"]["rows"] > 0
+    assert stay == [1]
+    assert "1 blocks resident" in report["memory"]["measures"]
+    np.testing.assert_array_equal(_frames(job), _frames(tmp_path / "a"))
