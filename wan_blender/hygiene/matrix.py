@@ -10,6 +10,7 @@ walls, floors, grain. What decides is measured on cells of 4 pixels:
     structure  unbroken lines survive averaging along them, strokes stand on a calm ground, patterns
                have a few strong frequencies; random texture does none of this
     lone       one clean edge (a door frame, a horizon) is fine detail but no trap
+    objects    a small thing on calm ground counts at any contrast (see ``objects``)
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bands import NOISE_GAIN, luminance, split
-from .cells import CELL, box_mean, lerp, ramp, spread, to_cells
+from .cells import CELL, box_mean, label, lerp, ramp, spread, to_cells
+from .objects import lone_objects
 
 BAND_WEIGHT = (1.0, 0.8, 0.5)
 # Fine contrast (root of weighted band energy over brightness) where detail starts to count and
@@ -38,6 +40,8 @@ CALMEST = 1.33  # deviation of white noise over its calmest tenth of 4x4 cells
 GREEN, RED = 5.0, 60.0
 GLOW_GAIN = 4.0
 UNIFORM_LEVEL = 0.18
+MISSED = 0.5  # salience that fine detail alone gives a thing, below which it is taken for missed
+LONE_GLOW, MOST_LIFT = 0.5, 10.0  # glow of a faint thing on calm ground, and how far it is raised
 
 
 # First step and second step (dy, dx) of eight directions; the third step is twice the second.
@@ -63,6 +67,7 @@ class Matrix:
     line: np.ndarray  # cells: 0 random .. 1 unbroken straight lines
     repeat: np.ndarray  # cells: 0 random .. 1 a pattern that repeats
     salience: np.ndarray  # cells: 0 leave alone .. 1 sink
+    lift: np.ndarray  # cells: 1, more where a faint thing on calm ground is made visible
     noise: float  # estimated deviation of the sensor noise, 0..1
 
     @property
@@ -95,20 +100,23 @@ def analyse_plane(plane: np.ndarray) -> Matrix:
     floor = noise**2 * sum((w * g) ** 2 for w, g in zip(BAND_WEIGHT, NOISE_GAIN, strict=False))
     contrast = np.sqrt(np.maximum(to_cells(energy) - floor * to_cells(gain) ** 2, 0))
     isolation = _isolation(contrast)
-    with ThreadPoolExecutor(3) as beside:  # numpy lets go of the interpreter in large arrays
+    with ThreadPoolExecutor(4) as beside:  # numpy lets go of the interpreter in large arrays
         lines = beside.submit(_line, bands[0])
+        objects = beside.submit(lone_objects, plane)
         repeats = beside.submit(_repeat, bands[0])
         edges = beside.submit(_lone_edge, plane, contrast)
         strokes = ramp(_sparse(bands[0]), *SPARSE) * ramp(isolation, *UNEVEN)
         line = ramp(lines.result(), *LINE)
         repeat = ramp(repeats.result(), *REPEAT)
-        lone_edge = edges.result()
+        lone_edge, lone = edges.result(), objects.result()
     kind = np.maximum(np.maximum(line, repeat), np.maximum(strokes, ramp(isolation, *ISOLATION)))
     alone = TINY * box_mean(contrast, 1) * ramp(isolation, *ISOLATION)
     counts = np.maximum(box_mean(contrast, 2), alone)  # a knob of two cells is lost in five
     salience = ramp(counts, *CONTRAST) * (1 - lone_edge) * kind
+    lift = _add_objects(salience, lone, contrast)
     return Matrix(
-        glow=_glow(energy - floor * gain**2, salience),
+        glow=_glow(energy - floor * gain**2, salience, lift),
+        lift=lift,
         contrast=contrast,
         isolation=isolation,
         line=line,
@@ -126,12 +134,24 @@ def band_glow(plane: np.ndarray, matrix: Matrix, band: int) -> np.ndarray:
         [values if level == band else 0 * values for level, values in enumerate(bands)], base
     )
     floor = (matrix.noise * BAND_WEIGHT[band] * NOISE_GAIN[band] * gain) ** 2
-    return _glow(energy - floor, matrix.salience)
+    return _glow(energy - floor, matrix.salience, matrix.lift)
 
 
-def _glow(energy: np.ndarray, salience: np.ndarray) -> np.ndarray:
+def _add_objects(salience: np.ndarray, lone: np.ndarray, contrast: np.ndarray) -> np.ndarray:
+    """Count the things that ``salience`` misses, in place; how much the glow of each is raised."""
+    labels, count = label(lone > 0)
+    lift = np.ones_like(contrast)
+    for thing in (labels == number for number in range(1, count + 1)):
+        if salience[thing].max() < MISSED:
+            salience[thing] = lone[thing]
+            visible = LONE_GLOW / (GLOW_GAIN * contrast[thing].max() + 1e-6)
+            lift[thing] = np.clip(visible, 1, MOST_LIFT)
+    return lift
+
+
+def _glow(energy: np.ndarray, salience: np.ndarray, lift: np.ndarray) -> np.ndarray:
     """(H, W) in 0..1 from the energy above the noise: bright on sinks, faint on what is uniform."""
-    gate = UNIFORM_LEVEL + (1 - UNIFORM_LEVEL) * salience
+    gate = (UNIFORM_LEVEL + (1 - UNIFORM_LEVEL) * salience) * lift
     glow = np.sqrt(np.maximum(energy, 0)) * spread(gate, *energy.shape)
     return (GLOW_GAIN * glow).clip(0, 1)
 

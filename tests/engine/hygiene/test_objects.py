@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Switches, outlets and knobs on calm ground are found at any contrast; textures hold none."""
+
+import numpy as np
+import pytest
+
+from tools.hygiene_set.objects import (
+    CONTRASTS,
+    PHOTOGRAPHS,
+    Thing,
+    draw_wall,
+    photograph,
+    plant_in_photograph,
+)
+from tools.hygiene_set.patches import DECOYS
+from tools.hygiene_set.scenes import HEIGHT, WIDTH, camera
+from wan_blender.hygiene.bands import luminance
+from wan_blender.hygiene.matrix import analyse
+from wan_blender.hygiene.objects import lone_objects
+from wan_blender.hygiene.sinks import find_sinks
+
+
+def _found(rgb: np.ndarray, things: list[Thing]) -> tuple[list[bool], int]:
+    """Which things are found, and how many sinks there are beside them."""
+    sinks = find_sinks(rgb, analyse(rgb))
+    hits = [any(sink.cells[thing.y // 4, thing.x // 4] for sink in sinks) for thing in things]
+    return hits, len(sinks) - sum(hits)
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_things_on_a_light_wall_are_found_and_nothing_else(contrast):
+    hits, others = [], 0
+    for seed in range(4):
+        rgb, things = draw_wall(seed, contrast)
+        found, beside = _found(rgb, things)
+        hits += found
+        others += beside
+    assert np.mean(hits) >= (0.85 if contrast == 6 else 0.98)
+    assert others == 0
+
+
+def test_things_in_twelve_photographs_are_found_where_they_stand_off_their_ground():
+    clear, faint = [], []
+    for name in PHOTOGRAPHS:
+        for contrast in (10, 40):
+            rgb, things = plant_in_photograph(name, contrast)
+            for thing, hit in zip(things, _found(rgb, things)[0], strict=True):
+                stands_off = contrast / 255 > 12 * thing.ground
+                (clear if stands_off else faint).append(hit)
+    assert len(clear) >= 24
+    assert np.mean(clear) >= 0.9
+    assert np.mean(faint) < np.mean(clear)  # what the ground hides is hidden
+
+
+def test_textures_hold_no_things():
+    count = 0
+    for seed, draw in enumerate(DECOYS.values()):
+        rng = np.random.default_rng(seed)
+        rgb = camera(rng, draw(rng, 2 * HEIGHT, 2 * WIDTH)[0].copy())
+        count += (lone_objects(luminance(rgb)) > 0).any()
+    for name in ("brick.png", "grass.png", "gravel.png"):
+        count += (lone_objects(luminance(photograph(name))) > 0).mean() > 0.002
+    assert count <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 7), (40, 200), (128, 128)])
+def test_any_size_is_looked_at(shape):
+    assert lone_objects(np.full(shape, 0.5, np.float32)).max() == 0
+
+
+def test_faint_thing_is_seen_in_the_view():
+    rgb, things = draw_wall(3, 10)
+    matrix = analyse(rgb)
+    for thing in things:
+        part = matrix.glow[thing.y - 24 : thing.y + 24, thing.x - 24 : thing.x + 24]
+        assert part.max() > 0.3
+    assert np.median(matrix.glow) < 0.05
