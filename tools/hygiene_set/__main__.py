@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m tools.hygiene_set [PICTURES]: sinks found and treated on the labelled set."""
+"""python -m tools.hygiene_set [PICTURES]: sinks found and treated on the labelled set.
+
+python -m tools.hygiene_set objects: small things found on drawn walls and in photographs.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from wan_blender.hygiene.blur import radius_map, soften, treat
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.sinks import KINDS, find_sinks
 
+from . import objects
 from .scenes import labelled
 
 FIRST_SEED = 4000  # smaller ones were used to choose numbers
@@ -80,4 +84,27 @@ def _print_kinds(kinds: dict[str, Counter[str]]) -> None:
         print(f"| {name} | {' | '.join(str(counted[column] or '') for column in columns)} |")
 
 
-main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
+def show_objects() -> None:
+    """How many of the planted things are found, by contrast and by how far they stand off."""
+    print("| contrast | on walls | beside them |\n|---|---|---|")
+    for contrast in objects.CONTRASTS:
+        looks = [objects.look(*objects.draw_wall(seed, contrast)) for seed in range(100, 124)]
+        hits = np.concatenate([hits for hits, _ in looks])
+        print(f"| {contrast} | {hits.mean():.0%} | {sum(beside for _, beside in looks)} |")
+    stands_off, found_there = [], []
+    for name in objects.PHOTOGRAPHS:
+        for contrast in objects.CONTRASTS:
+            rgb, things = objects.plant_in_photograph(name, contrast)
+            stands_off += [contrast / 255 / thing.ground for thing in things]
+            found_there += objects.look(rgb, things)[0]
+    ratio, hit = np.array(stands_off), np.array(found_there)
+    print("\n| contrast over the ground's detail | things in photographs | found |\n|---|---|---|")
+    for low, high in ((0, 8), (8, 20), (20, 40), (40, np.inf)):
+        inside = (ratio >= low) & (ratio < high)
+        print(f"| {low} to {high} | {inside.sum()} | {hit[inside].mean():.0%} |")
+
+
+if sys.argv[1:] == ["objects"]:
+    show_objects()
+else:
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 60)

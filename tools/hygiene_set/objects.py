@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 
 from wan_blender.hygiene.bands import luminance
+from wan_blender.hygiene.matrix import analyse
+from wan_blender.hygiene.sinks import find_sinks
 
 from .scenes import HEIGHT, WIDTH
 
@@ -75,14 +77,22 @@ def plant_in_photograph(name: str, contrast: float) -> tuple[np.ndarray, list[Th
     return _eight_bits(rgb), things
 
 
+def look(rgb: np.ndarray, things: list[Thing]) -> tuple[list[bool], int]:
+    """Which things the list of sinks holds, and how many sinks there are beside them."""
+    sinks = find_sinks(rgb, analyse(rgb))
+    hits = [any(sink.cells[thing.y // 4, thing.x // 4] for sink in sinks) for thing in things]
+    return hits, len(sinks) - sum(hits)
+
+
 def plant(rgb: np.ndarray, kind: str, x: int, y: int, contrast: float, scale: float) -> None:
     """Add a thing around (x, y) in place, drawn at twice the size and reduced."""
     height, width = (int(side * scale) for side in SIZES[kind])
     tone, alpha = _draw(kind, 2 * height, 2 * width)
     part = rgb[y - height // 2 :, x - width // 2 :][:height, :width]
-    part += contrast * cv2.resize(tone * alpha, (width, height), interpolation=cv2.INTER_AREA)[
-        ..., None
-    ]
+    part += (
+        contrast
+        * cv2.resize(tone * alpha, (width, height), interpolation=cv2.INTER_AREA)[..., None]
+    )
 
 
 def _draw(kind: str, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
