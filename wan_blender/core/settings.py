@@ -128,6 +128,21 @@ class Sampling:
             "beta": "Denser at both ends, equal to ComfyUI's schedule of that name",
         },
     )
+    seam: str = schema.choice(
+        "replacement",
+        "What noise is shown on what is kept, beside what is generated",
+        {
+            "replacement": "The run's own",
+            "coherent": "What the model takes to be noise there, so that structures run on more "
+            "evenly into the mask; one model call more for each step in its range",
+        },
+    )
+    seam_start: float = schema.number(
+        0.0, "Part of the steps after which the coherent noise begins", 0, 1
+    )
+    seam_end: float = schema.number(
+        1.0, "Part of the steps after which the coherent noise ends", 0, 1
+    )
     compute: str = schema.choice(
         "dense",
         "How much of the shot each step computes; what is kept is exact with all of them",
@@ -152,6 +167,12 @@ class Sampling:
         0,
         1,
     )
+
+    def coherent_steps(self, steps: int) -> range:
+        """Of a run of so many ``steps``, those before which noise is made coherent."""
+        if self.seam != "coherent":
+            return range(0)
+        return range(round(self.seam_start * steps), round(self.seam_end * steps))
 
 
 @dataclass

@@ -42,7 +42,7 @@ from .models.held import Held
 from .output import write_frames
 from .plan import Plan, make_plan
 from .report import make_report
-from .sample.loop import MaskedSource, denoise, make_noise
+from .sample.loop import Coherence, MaskedSource, denoise, make_noise
 from .sample.release import make_law
 from .sample.solvers import History
 from .sample.windows import predict_in_windows
@@ -266,6 +266,9 @@ def sample(
 
         def advance(state, on_step, span=span, predict=predict):
             model = partial(predict, transformer=fitting.use(span), guidance=span.guidance)
+            coherence = None
+            if coherent := job.sampling.coherent_steps(plan.steps):
+                coherence = Coherence(partial(model, direct=True), coherent)
             if watched:
                 on_step = watched.after(on_step, partial(model, direct=True))
                 model = watched.watch(model, plan.stages.spans.index(span))
@@ -279,6 +282,7 @@ def sample(
                 state,
                 span.stop,
                 on_step,
+                coherence,
             )
 
         if state and span.solver != solver:

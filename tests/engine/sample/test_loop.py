@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.engine.tiny import golden, golden_predict
 from wan_blender.core import schema
 from wan_blender.core.mask_settings import Mask
 from wan_blender.core.settings import Sampling, Stage, Windows
-from wan_blender.engine.sample.loop import MaskedSource, State, denoise, make_noise
+from wan_blender.engine.sample.loop import Coherence, MaskedSource, State, denoise, make_noise
 from wan_blender.engine.sample.release import make_law
 from wan_blender.engine.sample.solvers import SOLVERS, History
 from wan_blender.engine.sample.windows import plan_windows, predict_in_windows
@@ -327,3 +328,88 @@ def test_state_can_be_continued_after_each_step():
         torch.testing.assert_close(
             denoise(_random_model, source, sigmas, law, "unipc", state=state).x, whole
         )
+
+
+def _coherent(predict, steps=range(99)):
+    return Coherence(predict, steps)
+
+
+@settings(max_examples=200, deadline=None)
+@given(split=st.integers(0, 12), **RUNS)
+def test_coherent_noise_leaves_what_is_kept_and_continues_after_a_split(
+    split, solver, schedule, law, kind, steps, strength, explicit, softness, windows, anchor,
+    prefix, clean_tokens,
+):  # fmt: skip
+    predict = _windowed(_random_model, *windows, prefix, anchor)
+    source = _source(_mask(kind), clean_tokens=clean_tokens, prefix=prefix)
+    sigmas = make_sigmas(schedule, steps, 5.0, strength, explicit).tolist()
+    rule = make_law(law, source.mask, sigmas, 5.0, softness)
+    run = partial(denoise, predict, source, sigmas, rule, solver, 3, coherence=_coherent(predict))
+    whole = run()
+    _assert_kept(source, whole.x)
+    second = run(run(stop=min(split, len(sigmas) - 1)))
+    scale = float(whole.x.abs().max()) + 1
+    torch.testing.assert_close(second.x / scale, whole.x / scale, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_coherent_noise_changes_nothing_where_all_is_free_or_the_model_knows_the_source(solver):
+    sigmas = make_sigmas("shifted", 6, 5.0).tolist()
+
+    def runs(predict, mask):
+        source = _source(mask)
+        law = make_law("release", mask, sigmas, 5.0)
+        model = partial(predict, source)
+        return [
+            denoise(model, source, sigmas, law, solver, coherence=coherence).x
+            for coherence in (None, _coherent(model))
+        ]
+
+    plain, coherent = runs(lambda _, *given: _random_model(*given), torch.ones(1, 1, 5, 6, 8))
+    assert torch.equal(plain, coherent)
+    plain, coherent = runs(lambda source, x, sigma, _: (x - source.z) / sigma, _mask("soft"))
+    torch.testing.assert_close(coherent, plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", ["euler", "unipc", "lcm"])
+def test_what_is_kept_is_shown_under_the_noise_that_the_model_found(solver):
+    """A model that finds the noise ``found`` wherever it looks: the next call shows it."""
+    source = _source(_mask("hard"))
+    found = make_noise(tuple(source.z.shape), 77)
+    sigmas, shown = make_sigmas("shifted", 6, 5.0).tolist(), {}
+
+    def model(x, sigma, step):
+        shown[step] = (x, sigma)
+        return (found - x) / (1 - sigma) if sigma < 1 else torch.zeros_like(x)
+
+    law = make_law("release", source.mask, sigmas, 5.0)
+    denoise(model, source, sigmas, law, solver, coherence=_coherent(model, range(3, 5)))
+    kept = (source.mask == 0).expand_as(source.z)
+    for step, is_found in ((2, False), (3, True), (4, True)):
+        x, sigma = shown[step]
+        held = sigma * found + (1 - sigma) * source.z
+        assert torch.allclose(x[kept], held[kept], atol=1e-5) is is_found
+
+
+def test_noise_of_soft_cells_moves_with_them():
+    """Half-free cells are shown at the noise level that the model is told, with noise that it
+    finds half other than the run's."""
+    shape = (1, 16, 3, 40, 40)
+    mask = torch.full((1, 1, *shape[2:]), 0.5)
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(5))
+    source = MaskedSource(z, make_noise(shape, 6), mask)
+    other = make_noise(shape, 8)
+    sigmas, levels = make_sigmas("shifted", 8, 5.0).tolist(), []
+
+    def finds(x, sigma, step):  # of unit variance, correlated with the noise that is there
+        noise = 0.8 * (x - (1 - sigma) * z) / sigma + 0.6 * other
+        return (noise - x) / (1 - sigma)
+
+    def perfect(x, sigma, step):
+        levels.append(float((x - (1 - sigma) * z).std()) / sigma)
+        return (x - z) / sigma
+
+    for solver in ("euler", "unipc"):
+        law = make_law("static", mask, sigmas, 5.0)
+        denoise(perfect, source, sigmas, law, solver, coherence=_coherent(finds, range(2, 3)))
+    assert max(abs(level - 1) for level in levels) < 0.06

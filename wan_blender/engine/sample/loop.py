@@ -53,6 +53,16 @@ class State:
     history: History = field(default_factory=History)
 
 
+@dataclass(frozen=True)
+class Coherence:
+    """``steps`` before which the noise of what is kept is asked of ``predict``, which computes
+    every cell: one model call more for each. Models with a time per token are shown what is kept
+    without noise, so that nothing changes for them."""
+
+    predict: Predict
+    steps: range
+
+
 def make_noise(shape: tuple[int, ...], seed: int, step: int = -1) -> Tensor:
     """Unit Gaussian noise on the CPU, the same on every device. ``step`` >= 0 gives the fresh
     noise of a stochastic solver's step, so that a run can be continued anywhere."""
@@ -70,24 +80,52 @@ def denoise(
     state: State | None = None,
     stop: int | None = None,
     on_step: Callable[[State], None] = lambda state: None,
+    coherence: Coherence | None = None,
 ) -> State:
     """Run steps ``state.step`` .. ``stop`` of the schedule and return the state reached.
 
     Each step shows the model the source's own noised latents where m = 0 and pins its clean
     estimate to z there; m is the law's mask of the step. ``on_step`` is called after every step
-    and may raise to stop the run. Raises InvalidJob for an unknown solver.
+    and may raise to stop the run. With ``coherence`` what is kept gets its noise from the model.
+    Raises InvalidJob for an unknown solver.
     """
     method = find(SOLVERS, solver, "solver")
     state = state or State(source.noised(sigmas[0]), source.noise)
     for step in range(state.step, len(sigmas) - 1 if stop is None else stop):
         sigma, target = sigmas[step], sigmas[step + 1]
-        clean = partial(_clean, predict, source, state.noise, law(step), step)
+        m = law(step)
+        if coherence and step in coherence.steps and sigma < 1 and not source.clean_tokens:
+            state = cohere(coherence.predict, source, state, m, step, sigma)
+        clean = partial(_clean, predict, source, state.noise, m, step)
         x0 = clean(state.x, sigma)
         state = _move(method, state, x0, sigma, target, clean, len(sigmas) - 1 - step, seed)
         on_step(state)
     if state.step == len(sigmas) - 1 and sigmas[-1] == 0:
         state = replace(state, x=torch.where(source.mask == 0, source.z, state.x))
     return state
+
+
+def cohere(
+    predict: Predict, source: MaskedSource, state: State, m: Tensor, step: int, sigma: float
+) -> State:
+    """The state with noise on what is kept that the model finds consistent with what it makes
+    beside it (DInG, arXiv 2512.18365): eps = x + (1 - sigma) v, its own estimate of the noise.
+
+    The run's noise changes by (1 - m) of the difference, and what carries that noise with it, so
+    that a soft value is shown at the right level still.
+    """
+    shown = _shown(source, state.noise, m, state.x, sigma)
+    estimate = shown + (1 - sigma) * predict(shown, sigma, step)
+    change = (1 - m) * (estimate - state.noise)
+    history = replace(state.history)
+    if history.base is not None:
+        history.base = history.base + history.sigmas[-1] * change
+    return State(state.x + sigma * change, state.noise + change, state.step, history)
+
+
+def _shown(source: MaskedSource, noise: Tensor, m: Tensor, x: Tensor, sigma: float) -> Tensor:
+    held = sigma * noise + (1 - sigma) * source.z
+    return torch.where(m == 1, x, m * x + (1 - m) * held)
 
 
 def _clean(
@@ -102,8 +140,7 @@ def _clean(
     """The clean estimate at ``sigma``: the input pinned to the source, the output to z."""
     if source.clean_tokens:
         return _clean_per_token(predict, source, m, step, x, sigma)
-    held = sigma * noise + (1 - sigma) * source.z
-    shown = torch.where(m == 1, x, m * x + (1 - m) * held)
+    shown = _shown(source, noise, m, x, sigma)
     x0 = shown - sigma * predict(shown, sigma, step)
     return torch.where(m == 0, source.z, m * x0 + (1 - m) * source.z)
 
