@@ -17,7 +17,7 @@ BPY_52  := .venv/blender-5.2/bin/python
 PIP     := -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: farm-env test-farm farm-bench demo test test-unit test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report clean
+.PHONY: farm-env test-farm farm-bench demo test test-unit test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report seam-report clean
 
 demo: .venv/engine/.made .venv/blender-4.5/.made
 	@$(ENGINE) tools/demo/run.py $(BPY_45)
@@ -76,6 +76,9 @@ mask-report: .venv/engine/.made
 
 borrow-report: .venv/engine/.made
 	@$(ENGINE) -m benchmarks.borrow
+
+seam-report: .venv/engine/.made
+	@$(ENGINE) -m benchmarks.seams
 
 hygiene-report: .venv/engine/.made
 	@$(ENGINE) -m tools.hygiene_set

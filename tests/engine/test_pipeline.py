@@ -28,6 +28,7 @@ from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.memory import REMEDY, Machine
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
+from wan_blender.engine.sample import loop
 from wan_blender.engine.watch import PHASES, Watch
 from wan_blender.engine.worker import describe
 
@@ -85,7 +86,7 @@ def test_soft_mask_blends_and_feather_stays_inside(tmp_path):
 
 def _small_job(folder, **settings):
     plate, mask = noise_plate(5, 32, 48), moving_square(5, 32, 48, 12)
-    return make_job(folder, plate, mask, sampling__steps=1, **settings)
+    return make_job(folder, plate, mask, **{"sampling__steps": 1} | settings)
 
 
 @pytest.mark.parametrize("matte", ["mask", "solid", "footprint"])
@@ -545,3 +546,33 @@ def test_each_condition_of_a_run_counts_in_the_memory_of_a_long_shot(tmp_path):
     plan._check_length(made.region, made.bundle, machine, conditions=1)
     with pytest.raises(errors.OutOfMemory):
         plan._check_length(made.region, made.bundle, machine, conditions=2)
+
+
+@pytest.mark.parametrize("compute", ["dense", "fast"])
+def test_coherent_noise_keeps_what_is_kept_and_asks_the_expert_of_the_noise_level(
+    tmp_path, monkeypatch, compute
+):
+    """Two experts: before each step but the first, the one that takes the step is asked."""
+    folder = write_untrained(tmp_path / "model", "t2v", boundary=0.8)
+    asked = []
+
+    def note(coherence, source, state, m, step, sigma, real=loop.cohere):
+        asked.append((step, coherence.keywords["transformer"]))
+        return real(coherence, source, state, m, step, sigma)
+
+    monkeypatch.setattr(loop, "cohere", note)
+    frames = {}
+    for seam in ("replacement", "coherent"):
+        job = _small_job(
+            tmp_path / seam, model__path=str(folder), sampling__steps=6, sampling__seam=seam,
+            sampling__compute=compute, sampling__guidance=1.0,
+        )  # fmt: skip
+        report = generate(job, Watch(job))
+        assert report["max_diff_outside"] == report["max_latent_diff_kept"] == 0
+        frames[seam] = _read(job, "patch")
+    assert (frames["replacement"] != frames["coherent"]).any()
+    assert [step for step, _ in asked] == [1, 2, 3, 4, 5]
+    experts = [expert for _, expert in asked]
+    assert experts[0] is not experts[-1]
+    sigmas = report["schedule"]["sigmas"]
+    assert [e is experts[0] for e in experts] == [sigmas[s] >= 0.8 for s, _ in asked]

@@ -15,6 +15,7 @@ from ..core.errors import InvalidJob, OutOfMemory
 from ..core.job_pictures import REFERENCES, pictures
 from ..core.settings import Job
 from ..masks.crop import grown
+from ..model_info.traits import KINDS
 from ..schedule.stages import StagePlan, plan_stages
 from .conditioning import Scene, require
 from .frames.files import ShotFrames
@@ -94,6 +95,8 @@ def make_plan(
     box = grown(extent.box, job.mask.grow_px, canvas)
     region = plan_region(len(shot), canvas, box, job.region, bundle.traits)
     notes = require(bundle.name, bundle.traits, Scene(shot, region, job.model_mask, check))
+    if job.sampling.seam == "coherent" and KINDS[bundle.traits.kind].condition == "per_token":
+        notes = [*notes, f"{bundle.name} is shown what is kept without noise: seam does nothing."]
     treatment = read_treatment(folder, job, region, bundle.traits.kind)
     masks = plan_masks(shot, extent, region, job.mask)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
