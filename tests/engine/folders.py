@@ -10,6 +10,7 @@ import numpy as np
 from wan_blender.core import job as jobs
 from wan_blender.core.settings import Job, Prompt, Shot
 from wan_blender.engine.frames.files import write_png
+from wan_blender.light import exr
 
 
 def moving_square(frames: int, height: int, width: int, size: int = 24, step: int = 4):
@@ -29,10 +30,12 @@ def noise_plate(frames: int, height: int, width: int, dtype=np.uint8, channels: 
 
 
 def make_job(folder: Path, plate: np.ndarray, mask: np.ndarray, **settings) -> Path:
-    """Write a job folder; ``settings`` are assigned by dotted name with __ for the dot."""
+    """Write a job folder; ``settings`` are assigned by dotted name with __ for the dot. A float16
+    plate holds linear light."""
     frames, height, width = plate.shape[:3]
     depth = 8 if plate.dtype == np.uint8 else 16
-    shot = Shot("clip", "Scene", width, height, 24, 1, 1, frames, 1, depth)
+    peak = max(1.0, float(plate[..., :3].max())) if plate.dtype == np.float16 else 0.0
+    shot = Shot("clip", "Scene", width, height, 24, 1, 1, frames, 1, depth, peak)
     job = Job(shot, Prompt("a red ball"))
     job.sampling.steps = 3
     for name, value in settings.items():
@@ -41,5 +44,9 @@ def make_job(folder: Path, plate: np.ndarray, mask: np.ndarray, **settings) -> P
     for sub, stack in (("plate", plate), ("mask", mask)):
         (folder / sub).mkdir(parents=True, exist_ok=True)
         for i, frame in enumerate(stack):
-            write_png(folder / sub / jobs.frame_name(i), frame)
+            if frame.dtype == np.float16:
+                planes = dict(zip("RGBA", np.moveaxis(frame, 2, 0)))
+                exr.write(folder / sub / jobs.picture_name(i, shot), planes)
+            else:
+                write_png(folder / sub / jobs.frame_name(i), frame)
     return jobs.create(folder, job)

@@ -15,6 +15,7 @@ LAYERS = {
     "core": STDLIB,
     "model_info": STDLIB,
     "masks": NUMPY,
+    "light": NUMPY,
     "schedule": NUMPY,
     "hygiene": NUMPY,
     "process": STDLIB,
@@ -30,7 +31,17 @@ LAYERS = {
     "__init__": STDLIB,
 }
 NOT = {"panels": {"operators"}}  # though they stand above
-ENGINE = {"core", "model_info", "masks", "schedule", "hygiene", "farm", "engine", "__init__"}
+ENGINE = {
+    "core",
+    "model_info",
+    "masks",
+    "light",
+    "schedule",
+    "hygiene",
+    "farm",
+    "engine",
+    "__init__",
+}
 BLENDER = {"bpy", "bpy_extras", "bl_ui", "bl_operators", "addon_utils", "mathutils", "gpu", "blf"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -2,7 +2,8 @@
 """The job folder: everything that decides the pixels of one run, readable by a person.
 
     job.json            this module's Job, schema version first
-    plate/000000.png    frames of the plate at its own size and bit depth, RGB or RGBA
+    plate/000000.png    frames of the plate at its own size and bit depth, RGB or RGBA; .exr, half
+                        float, linear Rec.709, where some are brighter than white (shot.peak)
     mask/000000.png     16-bit gray at plate size, white (65535) = generate
     model_mask/         the same for the model's eyes, when model_mask.shape is "own"
     start.png end.png   given first and last frame, when they are not the plate's own (any format)
@@ -16,7 +17,7 @@
     state.jsonl         append-only journal: what happened, when
     log.txt             the engine's log of this job
     result/             appears whole by one rename when the run is done
-        patch/          RGBA frames, alpha = composite matte
+        patch/          RGBA frames in the plate's format, alpha = composite matte
         frames/         full frames, on request
         takes.png       both takes, where there is one to compare with
         insight/        maps of what was measured, where the job asks for it
@@ -44,7 +45,7 @@ from .files import JOURNAL_BYTES, append, read_bytes, read_json, replacing, writ
 from .job_pictures import END, PICTURES, REFERENCES, START
 from .moved_paths import move_paths
 from .result import EARLIER, PART, RESULT
-from .settings import Job, MadeWith
+from .settings import Job, MadeWith, Shot
 
 SCHEMA = 1
 WRITTEN = ("shot", "made_with")  # groups of a Job that export and run write; nobody sets them
@@ -120,11 +121,11 @@ def frame_files(folder: Path, job: Job) -> tuple[list[Path], list[Path]]:
     Raises InvalidJob for missing frames, LengthMismatch with both numbers for a mask of
     another length.
     """
-    plate = _numbered(folder / PLATE)
+    plate = _numbered(folder / PLATE, job.shot.suffix)
     if len(plate) != job.shot.frame_count:
         raise InvalidJob(
-            f"{folder / PLATE} holds {len(plate)} frames; job.json's shot.frame_count says "
-            f"{job.shot.frame_count}.",
+            f"{folder / PLATE} holds {len(plate)} {job.shot.suffix} frames; job.json's "
+            f"shot.frame_count says {job.shot.frame_count}.",
             "Export the shot again.",
         )
     return plate, mask_files(folder / MASK, len(plate))
@@ -142,18 +143,24 @@ def mask_files(folder: Path, frames: int) -> list[Path]:
     return mask
 
 
-def _numbered(folder: Path) -> list[Path]:
-    files = sorted(p for p in folder.glob("*.png") if p.stem.isdecimal())
+def _numbered(folder: Path, suffix: str = ".png") -> list[Path]:
+    files = sorted(p for p in folder.glob(f"*{suffix}") if p.stem.isdecimal())
     for number_, path in enumerate(files):
         if int(path.stem) != number_:
             raise InvalidJob(
-                f"{folder / f'{number_:06d}.png'} is missing.", "Export the shot again."
+                f"{folder / f'{number_:06d}{suffix}'} is missing.", "Export the shot again."
             )
     return files
 
 
 def frame_name(index: int) -> str:
+    """Of a mask or a map."""
     return f"{index:06d}.png"
+
+
+def picture_name(index: int, shot: Shot) -> str:
+    """Of a frame of the plate or the result."""
+    return f"{index:06d}{shot.suffix}"
 
 
 def append_state(folder: Path, event: str, **details: Any) -> None:

@@ -16,7 +16,7 @@ START, END, REFERENCES = "start_image", "end_image", "references"  # settings th
 
 PICTURES = {START: "start.png", END: "end.png", REFERENCES: "references"}  # where none is named
 
-FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
+FORMATS = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".exr", ".hdr"}
 
 
 def pictures(folder: Path, settings: ModelMask, name: str) -> list[Path]:

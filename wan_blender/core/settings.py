@@ -46,6 +46,13 @@ class Shot:
     frame_count: int = schema.integer(0, "Frames in the plate", 1, 1048574)
     channel: int = schema.integer(1, "Channel of the plate strip", 0, 128)
     bit_depth: int = schema.integer(8, "Bits per channel of the plate frames: 8 or 16", 8, 16)
+    peak: float = schema.number(
+        0.0,
+        "Brightest light in the plate, white is 1, where its frames and the result's are half "
+        "float; 0: they are integers",
+        0,
+        65504,
+    )
     in_place: bool = schema.flag(False, "The result takes the clip's place, in a meta strip")
     with_modifiers: bool = schema.flag(
         True, "The plate has the strip's modifiers in it; else they are put on the meta strip"
@@ -62,6 +69,11 @@ class Shot:
             "replace": "Its frames are whole, with the plate's alpha, and are shown instead of it",
         },
     )
+
+    @property
+    def suffix(self) -> str:
+        """Of the plate's files and the result's."""
+        return ".exr" if self.peak else ".png"
 
 
 @dataclass

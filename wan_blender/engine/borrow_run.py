@@ -24,7 +24,15 @@ from ..core.settings import Job
 from .borrow.notes import SURE
 from .borrow.shot import Borrower
 from .frames.composite import difference_outside, over, patch
-from .frames.files import ShotFrames, read_png, to_mask, to_model, write_png
+from .frames.files import (
+    ShotFrames,
+    read_frame,
+    stored,
+    to_mask,
+    to_model,
+    write_frame,
+    write_png,
+)
 from .frames.masks import matte, measure_mask
 from .frames.seams import SeamMeter
 from .watch import Watch
@@ -52,9 +60,9 @@ class Borrowing:
     def show(self, check: Callable[[], None]) -> ShotFrames:
         """The shot as the model is to see it: borrowed pixels are its plate, what is left is its
         mask."""
-        names = [jobs.frame_name(index) for index in range(len(self.shot))]
-        plate = [self.folder / PICTURES / name for name in names]
-        left = [self.folder / LEFT / name for name in names]
+        frames, shot = range(len(self.shot)), self.job.shot
+        plate = [self.folder / PICTURES / jobs.picture_name(index, shot) for index in frames]
+        left = [self.folder / LEFT / jobs.frame_name(index) for index in frames]
         return ShotFrames(self.shot.folder, self.job, check, (plate, left))
 
     def write(self, part: Path, watch: Watch) -> dict[str, Any]:
@@ -67,21 +75,23 @@ class Borrowing:
         worst, seam = 0, SeamMeter()
         for index in range(len(self.shot)):
             plate, picture, mask = self.shot.plate(index), seen.plate(index), self.shot.mask(index)
-            name = jobs.frame_name(index)
+            name = jobs.picture_name(index, self.job.shot)
             if generated:
-                picture = lay_over(picture, read_png(part / jobs.PATCH / name))
+                picture = lay_over(picture, read_frame(part / jobs.PATCH / name))
             else:
                 mask = np.where(seen.mask(index) > 0, 0, mask)
             alpha = matte(mask, mask > 0, output)
-            files = [patch(plate, to_model(picture), alpha, self.job.shot.alpha)]
+            tone = self.shot.tone
+            given = to_model(picture, tone)
+            files = [patch(plate, given, alpha, self.job.shot.alpha, tone)]
             if output.full_frames:
-                files.append(over(plate, to_model(picture), alpha))
+                files.append(over(plate, given, alpha, tone=tone))
             for kind, file in zip(folders, files):
-                write_png(part / kind / name, file)
-            files = [read_png(part / kind / name) for kind in folders]
+                write_frame(part / kind / name, file)
+            files = [read_frame(part / kind / name) for kind in folders]
             worst = max(worst, difference_outside(plate, alpha, files))
-            peak = np.iinfo(plate.dtype).max
-            seam.add(plate[..., :3] / peak, lay_over(plate, files[0])[..., :3] / peak, alpha)
+            shown = lay_over(plate, files[0])[..., :3]
+            seam.add(to_mask(plate[..., :3]), to_mask(shown), alpha)
         return {
             "max_diff_outside": worst,
             "seam": seam.report(),
@@ -120,17 +130,17 @@ def borrow(folder: Path, watch: Watch) -> Borrowing | None:
         left = np.where(sure, 0, mask)
         whole = whole and not left.any()
         picture = np.where(sure[..., None], found.picture, shot.plate(found.index))
-        name = jobs.frame_name(found.index)
-        write_png(kept / PICTURES / name, picture)
-        write_png(kept / LEFT / name, np.rint(left * 65535).astype(np.uint16))
+        write_frame(kept / PICTURES / jobs.picture_name(found.index, job.shot), picture)
+        levels = np.rint(left * 65535).astype(np.uint16)
+        write_png(kept / LEFT / jobs.frame_name(found.index), levels)
         watch.step(found.index + 1)
     notes = borrower.notes(job.shot.frame_start)
     return Borrowing(kept, job, shot, borrower.tally.share, whole, notes)
 
 
 def lay_over(below: np.ndarray, rgba: np.ndarray) -> np.ndarray:
-    """The integer picture ``rgba`` over ``below`` in its depth; pixels with alpha 0 are those of
+    """The picture ``rgba`` over ``below`` in its depth; pixels with alpha 0 are those of
     ``below``."""
     alpha = to_mask(rgba[..., 3:]).astype(np.float64)
-    mixed = np.rint(alpha * rgba[..., :3] + (1 - alpha) * below[..., :3]).astype(below.dtype)
+    mixed = stored(alpha * rgba[..., :3] + (1 - alpha) * below[..., :3], below.dtype)
     return np.concatenate([mixed, below[..., 3:]], 2)

@@ -11,8 +11,9 @@ import numpy as np
 from ..core import job as jobs
 from ..core.errors import WanError
 from ..core.result import find_result
+from ..core.settings import Shot
 from ..farm.report import Look
-from .frames.files import read_png
+from .frames.files import read_frame, to_mask
 from .frames.pictures import scale_inside
 
 FRAMES = 4
@@ -25,19 +26,19 @@ def look_at(folder: Path) -> Look | None:
     where it cannot be read."""
     result = find_result(folder)
     try:
-        count = jobs.read(folder).shot.frame_count
+        shot = jobs.read(folder).shot
         patch = result / jobs.PATCH if result else None
-        return _look(folder / jobs.PLATE, patch, count) if patch and patch.is_dir() else None
+        return _look(folder / jobs.PLATE, patch, shot) if patch and patch.is_dir() else None
     except (WanError, OSError, ValueError, cv2.error):
         return None
 
 
-def _look(plate: Path, patch: Path, count: int) -> Look:
-    tiles, moved = [], []
+def _look(plate: Path, patch: Path, shot: Shot) -> Look:
+    tiles, moved, count = [], [], shot.frame_count
     for index in sorted({round(n * (count - 1) / (FRAMES - 1)) for n in range(FRAMES)}):
-        tiles.append(_tile(_shown(plate, patch, index)))
+        tiles.append(_tile(_shown(plate, patch, index, shot)))
         if 0 < index < count - 1:
-            moved.append(_second_difference(patch, index))
+            moved.append(_second_difference(patch, index, shot))
     sheet = np.concatenate(tiles, 1)
     written, data = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not written:
@@ -46,16 +47,16 @@ def _look(plate: Path, patch: Path, count: int) -> Look:
     return Look(data.tobytes(), float(np.mean(seen)) if seen else None)
 
 
-def _shown(plate: Path, patch: Path, index: int) -> np.ndarray:
+def _shown(plate: Path, patch: Path, index: int, shot: Shot) -> np.ndarray:
     """(H, W, 3) float32 in 0..1: the frame as the editor sees it."""
-    below, above = (_unit(folder, index) for folder in (plate, patch))
+    below, above = (_unit(folder, index, shot) for folder in (plate, patch))
     alpha = above[..., 3:]
     return alpha * above[..., :3] + (1 - alpha) * below[..., :3]
 
 
-def _unit(folder: Path, index: int) -> np.ndarray:
-    picture = read_png(folder / jobs.frame_name(index))
-    return picture.astype(np.float32) / np.iinfo(picture.dtype).max
+def _unit(folder: Path, index: int, shot: Shot) -> np.ndarray:
+    """What a display can show of it."""
+    return to_mask(read_frame(folder / jobs.picture_name(index, shot))).clip(0, 1)
 
 
 def _tile(picture: np.ndarray) -> np.ndarray:
@@ -63,10 +64,10 @@ def _tile(picture: np.ndarray) -> np.ndarray:
     return (scale_inside(picture, *TILE_PX) * 255 + 0.5).astype(np.uint8)
 
 
-def _second_difference(patch: Path, index: int) -> float | None:
+def _second_difference(patch: Path, index: int, shot: Shot) -> float | None:
     """Mean |f(t-1) - 2 f(t) + f(t+1)| / 2 where the patch covers all three frames: even motion of
     light leaves none, what jumps to and fro leaves most. None where it covers nothing."""
-    three = np.stack([_unit(patch, index + step) for step in (-1, 0, 1)])
+    three = np.stack([_unit(patch, index + step, shot) for step in (-1, 0, 1)])
     covered = (three[..., 3] > 0.5).all(0)
     if not covered.any():
         return None

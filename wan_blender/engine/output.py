@@ -25,7 +25,7 @@ from ..core.mask_settings import Output
 from ..masks.grid import frames_of_group, group_of_frame
 from .frames import vae as codec
 from .frames.composite import difference_outside, matte_on_canvas, over, patch
-from .frames.files import read_png, to_model, write_png
+from .frames.files import read_frame, to_mask, write_frame
 from .frames.kept import Part
 from .frames.seams import (
     RING_PX,
@@ -154,7 +154,7 @@ class Look:
 class Finished:
     """What was measured on a frame's files, which had ``stamps`` then."""
 
-    difference: int
+    difference: float
     seam: Seam
     stamps: list[Stamp]
 
@@ -179,7 +179,7 @@ class Finisher:
         if generated is None:
             return Look(None)
         plan, region = self.plan, self.plan.region
-        plate = to_model(plan.shot.plate(index)[self._part])
+        plate = plan.shot.picture(index, self._part)
         picture = plate.copy()
         rows, columns = self._decoded
         shown = region.restore(generated)
@@ -214,7 +214,7 @@ class Finisher:
             seen = (plan.shot, plan.region, plan.masks, self._output, index, part)
             alpha[part] = matte_on_canvas(*seen)
         else:
-            picture = to_model(plate[part])
+            picture = plan.shot.picture(index, part)
         pictures = self._composite(plate, picture, alpha[part])
         return self._write(index, plate, alpha, pictures)
 
@@ -240,32 +240,31 @@ class Finisher:
         part, where_clear = self._part, self.plan.job.shot.alpha
         replaces = plate.shape[2] == 4 and where_clear == "replace"
         laid = plate.copy() if replaces else np.zeros((*plate.shape[:2], 4), plate.dtype)
-        laid[part] = patch(plate[part], picture, alpha, where_clear)
+        tone = self.plan.shot.tone
+        laid[part] = patch(plate[part], picture, alpha, where_clear, tone)
         if not self._output.full_frames:
             return [laid]
         full = plate.copy()
-        full[part] = over(plate[part], picture, alpha, where_clear)
+        full[part] = over(plate[part], picture, alpha, where_clear, tone)
         return [laid, full]
 
     def _write(
         self, index: int, plate: np.ndarray, alpha: np.ndarray, pictures: list[np.ndarray]
     ) -> Finished:
         for path, picture in zip(self.files(index), pictures, strict=True):
-            write_png(path, picture)
+            write_frame(path, picture)
         return self.measure(index, plate, alpha)
 
     def files(self, index: int) -> list[Path]:
-        return [folder / jobs.frame_name(index) for folder in self._folders]
+        return [folder / jobs.picture_name(index, self.plan.job.shot) for folder in self._folders]
 
     def measure(self, index: int, plate: np.ndarray, alpha: np.ndarray) -> Finished:
         """Read the files back: 0 difference outside is a fact, not a promise."""
         paths = self.files(index)
         stamps = [_stamp(path) for path in paths]
-        files = [read_png(path) for path in paths]
-        peak = np.float32(1 / np.iinfo(plate.dtype).max)
-        laid, below = files[0][self._part], plate[self._part][..., :3] * peak
-        written = laid[..., 3:] * peak
-        shown = written * (laid[..., :3] * peak) + (1 - written) * below
+        files = [read_frame(path) for path in paths]
+        laid, below = to_mask(files[0][self._part]), to_mask(plate[self._part][..., :3])
+        shown = laid[..., 3:] * laid[..., :3] + (1 - laid[..., 3:]) * below
         seam = measure_seam(below, shown, alpha[self._part])
         return Finished(difference_outside(plate, alpha, files), seam, stamps)
 

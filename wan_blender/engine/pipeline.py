@@ -324,7 +324,7 @@ def keep_promise(report: dict[str, Any], part: Path, frames: int) -> None:
                 f"The result is not exact: {name} is {report[name]}, and has to be 0.",
                 "This is a bug: please report it with the job's log.",
             )
-    written = sum(1 for _ in (part / jobs.PATCH).glob("*.png"))
+    written = sum(1 for path in (part / jobs.PATCH).iterdir() if path.stem.isdecimal())
     if written != frames:
         raise BrokenPromise(
             f"The result has {written} frames, the shot {frames}.",

@@ -20,10 +20,10 @@ def delivered_start(plan: Plan) -> np.ndarray | None:
     """
     start = _read(plan)
     if start is None or start.shape[:2] == (plan.shot.height, plan.shot.width):
-        return None if start is None else to_model(start)
-    canvas = to_model(plan.shot.plate(0))
+        return None if start is None else to_model(start, plan.shot.tone)
+    canvas = plan.shot.picture(0)
     region = plan.region
-    canvas[region.window] = fill_size(to_model(start), region.width, region.height)
+    canvas[region.window] = fill_size(to_model(start, plan.shot.tone), region.width, region.height)
     return canvas
 
 

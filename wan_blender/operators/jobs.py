@@ -199,6 +199,12 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
             column.label(text=line)
 
 
+def _unit(report: dict[str, Any]) -> str:
+    """What differences of pixels are counted in."""
+    shot = report["settings"]["shot"]
+    return "of white (half float)" if shot.get("peak") else f"steps of {shot['bit_depth']} bits"
+
+
 def describe(report: dict[str, Any]) -> Iterator[str]:
     """A report in words, one line each."""
     if "borrow" in report:
@@ -209,7 +215,7 @@ def describe(report: dict[str, Any]) -> Iterator[str]:
     seconds = report["seconds"]
     phases = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= 0.1)
     yield f"Time: {sum(seconds.values()):.1f} s ({phases})"
-    yield f"Largest difference outside the patch: {report['max_diff_outside']:g}"
+    yield f"Largest difference outside the patch: {report['max_diff_outside']:g} {_unit(report)}"
     for file, layers in report.get("loras_skipped", {}).items():
         yield f"{Path(file).name} changes {len(layers)} layers that this model does not have"
     for finding in report.get("schedule", {}).get("findings", []):

@@ -11,7 +11,7 @@ from mathutils import Vector
 
 from ..core import job
 from . import compat
-from .place import Placement, find_frames, moved_by, stored_path
+from .place import LINEAR, Placement, find_frames, moved_by, stored_path
 
 
 def place_in_compositor(
@@ -33,6 +33,8 @@ def place_in_compositor(
     picture.image = bpy.data.images.load(str(first), check_existing=False)
     picture.image.source = "SEQUENCE"
     picture.image.filepath = stored_path(first)
+    if first.suffix == ".exr":
+        picture.image.colorspace_settings.name = LINEAR
     moved = moved_by(scene, placement)
     picture.frame_start = placement.frame_start + moved
     picture.frame_duration = placement.frame_count
@@ -49,7 +51,9 @@ def place_in_compositor(
 def find_in_compositor(scene: bpy.types.Scene, result_folder: Path) -> bpy.types.Node | None:
     """The image node that shows the result, if there is one."""
     tree = compat.node_tree(scene)
-    return _find(tree, result_folder / job.PATCH / job.frame_name(0)) if tree else None
+    firsts = [result_folder / job.PATCH / f"000000{suffix}" for suffix in (".png", ".exr")]
+    found = [node for first in firsts if tree and (node := _find(tree, first))]
+    return found[0] if found else None
 
 
 def _find(tree: bpy.types.NodeTree, first: Path) -> bpy.types.Node | None:

@@ -17,6 +17,7 @@ from ..core import job
 from ..core.errors import Cancelled, EmptyMask, NothingSelected, from_os_error
 from ..core.settings import Shot
 from . import picture_file, png, solo, sources
+from .float_plate import FloatPlate
 from .matte_render import combine, open_matte
 from .mattes import EMPTY, HOW_TO_MAKE_ONE, MatteChoice
 from .shot import ShotRequest
@@ -48,13 +49,12 @@ def export(
         _export_mask(scene, plate, request, request.mattes, mask_folder, watch)
         for other, matte in zip(others, mattes.values(), strict=True):
             _export_mask(scene, plate, request, [MatteChoice(matte)], other, watch)
-        depth = _export_plate(scene, request, plate_folder, watch)
+        depth, peak, notes = _export_plate(scene, request, plate_folder, watch)
         alpha = _alpha(scene, plate, request, plate_folder)
-        clipped = _clipped(scene, request, plate_folder) if depth > 8 else []
     in_place = request.place == "in_place" or (alpha == "replace" and holder(plate) == plate)
     shared = {f.name: getattr(request, f.name) for f in fields(Shot) if hasattr(request, f.name)}
-    shared["notes"] = [*request.notes, *clipped]
-    return Shot(**shared, bit_depth=depth, in_place=in_place, alpha=alpha)
+    shared["notes"] = [*request.notes, *notes]
+    return Shot(**shared, bit_depth=depth, peak=peak, in_place=in_place, alpha=alpha)
 
 
 def export_mask(
@@ -155,9 +155,11 @@ def _export_mask(
         )
 
 
-def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, watch: _Watch) -> int:
-    """Write the plate's frames; returns their bits per channel. New frames, which no strip shows,
-    hold the nearest picture."""
+def _export_plate(
+    scene: bpy.types.Scene, request: ShotRequest, folder: Path, watch: _Watch
+) -> tuple[int, float, list[str]]:
+    """Write the plate's frames; returns their bits per channel, their peak, see Shot, and notes.
+    New frames, which no strip shows, hold the nearest picture."""
     size = (request.width, request.height)
     with ExitStack() as stack:
         scenes = [stack.enter_context(_alone(scene, request, part)) for part in request.parts]
@@ -170,16 +172,34 @@ def _export_plate(scene: bpy.types.Scene, request: ShotRequest, folder: Path, wa
         shown = [part.frames for part in request.parts]
         depth = max(map(sources.bit_depth, strips, shown))
         opaque = all(map(sources.is_opaque, scenes, strips, repeat(size), shown))
+        floats = FloatPlate(folder) if any(map(sources.is_float, strips, shown)) else None
         for alone, strip, part in zip(scenes, strips, request.parts, strict=True):
-            solo.write_png(alone, "RGB" if opaque else "RGBA", depth)
-            for frame, file in zip(part.frames, solo.render(alone, part.frames, folder)):
-                file.replace(folder / job.frame_name(frame - request.frame_start))
-                watch.tick()
+            if floats:
+                solo.write_exr(alone)
+            else:
+                solo.write_png(alone, "RGB" if opaque else "RGBA", depth)
             first = part.frames.start - request.frame_start
+            for index, file in enumerate(solo.render(alone, part.frames, folder), first):
+                if floats:
+                    floats.add(file, index, opaque)
+                else:
+                    file.replace(folder / job.frame_name(index))
+                watch.tick()
+            suffix = floats.suffix if floats else ".png"
             written = range(first, first + len(part.frames))
-            sources.check_whole(strip, [folder / job.frame_name(index) for index in written])
-    _hold_pictures(request, folder, watch)
-    return depth
+            sources.check_whole(strip, [folder / f"{index:06d}{suffix}" for index in written])
+    peak = floats.finish() if floats else 0.0
+    _hold_pictures(request, folder, watch, ".exr" if peak else ".png")
+    return depth, peak, _broken(request, floats) if floats else []
+
+
+def _broken(request: ShotRequest, floats: FloatPlate) -> list[str]:
+    if not floats.broken:
+        return []
+    return [
+        f"{floats.broken} pixels of strip {request.strip!r}, all frames together, are no numbers "
+        "(NaN or infinite); a patch over them is black, or as bright as half float can be."
+    ]
 
 
 @contextmanager
@@ -214,30 +234,12 @@ def _alpha(
     return kept
 
 
-def _clipped(scene: bpy.types.Scene, request: ShotRequest, folder: Path) -> list[str]:
-    """A note of how much of the plate is cut at white, where a source may be brighter."""
-    strips = scene.sequence_editor.strips_all
-    bright = [part for part in request.parts if sources.is_float(strips[part.strip], part.frames)]
-    shares = [
-        picture_file.share_of_white(folder / job.frame_name(frame - request.frame_start))
-        for part in bright
-        for frame in part.frames
-    ]
-    share = sum(shares) / max(len(shares), 1)
-    if share == 0:
-        return []
-    return [
-        f"{share:.2%} of the pixels of strip {bright[0].strip!r} are white or brighter and cut at "
-        "white: a patch over them looks different under exposure or another view than Standard."
-    ]
-
-
-def _hold_pictures(request: ShotRequest, folder: Path, watch: _Watch) -> None:
+def _hold_pictures(request: ShotRequest, folder: Path, watch: _Watch, suffix: str) -> None:
     shown = [frame for part in request.parts for frame in part.frames]
     for frame in sorted(set(request.frames) - set(shown)):
         nearest = min(shown, key=lambda other: abs(other - frame))
-        shutil.copyfile(
-            folder / job.frame_name(nearest - request.frame_start),
-            folder / job.frame_name(frame - request.frame_start),
+        source, target = (
+            folder / f"{at - request.frame_start:06d}{suffix}" for at in (nearest, frame)
         )
+        shutil.copyfile(source, target)
         watch.tick()

@@ -17,7 +17,8 @@ import bpy
 import numpy as np
 
 from ..core.errors import UnsupportedClip
-from . import canvas, compat, exr, solo, sources
+from ..light import exr
+from . import canvas, compat, solo, sources
 from .mattes import EMPTY, WHOLE, MatteChoice, modifier_source
 from .shot import ShotRequest
 

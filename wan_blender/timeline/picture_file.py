@@ -17,11 +17,10 @@ from typing import IO
 import bpy
 import numpy as np
 
-from . import exr
+from ..light import exr
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 GRAY_ALPHA, RGB_ALPHA = 4, 6
-WHITE = 1 - 1e-5  # 65534 of 65535 is 3.5e-5 below 1 in linear light
 FRAMES_OF_JPEG = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
 
 
@@ -88,16 +87,13 @@ def is_png(path: str) -> bool:
 
 
 def read_alpha(path: Path) -> np.ndarray:
-    """The alpha of a PNG file, one float32 in 0..1 for each pixel; a single 1 where it has none."""
+    """The alpha of a PNG or EXR file of a plate, one float for each pixel; a single 1 where it has
+    none."""
+    if path.suffix == ".exr":
+        return exr.read(path).get("A", np.ones(1, np.float32))
     if not look(str(path)).has_alpha:
         return np.ones(1, np.float32)
     return _pixels(path)[:, 3]
-
-
-def share_of_white(path: Path) -> float:
-    """The share of pixels in a 16-bit PNG file of which a channel has the largest value."""
-    white = (_pixels(path)[:, :3] > WHITE).any(axis=1)
-    return float(white.mean())
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -20,6 +20,7 @@ from .shot import ShotRequest
 from .surroundings import check_free, free_channel, reasons_to_stand_in, why_it_cannot
 from .takes import RECIPE, holder
 
+LINEAR = "Linear Rec.709"  # what half float frames hold
 _FAR = 1_048_574  # frames that Blender has, on either side of 0
 SESSION = uuid.uuid4().hex  # Blender numbers its data anew in each session
 
@@ -123,6 +124,8 @@ def place(
     whole = _section(recipe, "job", "shot").get("alpha") == "replace"
     strip.blend_type = "REPLACE" if whole else "ALPHA_OVER"
     strip.alpha_mode = "STRAIGHT"
+    if frames[0].suffix == ".exr":
+        strip.alpha_mode, strip.colorspace_settings.name = "PREMUL", LINEAR
     strip[RECIPE] = json.dumps(recipe, ensure_ascii=False)
     return strip
 
@@ -234,8 +237,9 @@ def stored_path(path: Path) -> str:
 def find_frames(result_folder: Path, count: int) -> list[Path]:
     """The patch's files in order. Raises BadRequest when some are missing."""
     folder = result_folder / job.PATCH
-    frames = [folder / job.frame_name(index) for index in range(count)]
     there = set(os.listdir(folder)) if folder.is_dir() else set()
+    suffix = ".exr" if "000000.exr" in there else ".png"
+    frames = [folder / f"{index:06d}{suffix}" for index in range(count)]
     missing = [path for path in frames if path.name not in there]
     if missing:
         raise BadRequest(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""16-bit gray PNG, which is all that a mask needs."""
+"""16-bit PNG: gray for masks, and colour for plates that were rendered as floats."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ import numpy as np
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LAST_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"
+KINDS = {1: 0, 3: 2, 4: 6}  # of colour, by channels
 HEADER_AT, PIXELS_AT = 16, 33  # where write_gray16 puts the IHDR's content and the IDAT chunk
 
 
 def write_gray16(path: Path, values: np.ndarray) -> None:
     """``values`` (H, W) in 0..1, linear: 1 becomes 65535."""
-    height, width = values.shape
+    write16(path, values[..., None])
+
+
+def write16(path: Path, values: np.ndarray) -> None:
+    """As ``write_gray16``, (H, W, C): gray, RGB or RGBA with straight alpha."""
+    height, width, channels = values.shape
     levels = np.rint(np.clip(values, 0.0, 1.0) * 65535.0).astype(">u2")
-    rows = levels.view(np.uint8).reshape(height, 2 * width)
-    scanlines = np.empty((height, 1 + 2 * width), np.uint8)
+    rows = levels.view(np.uint8).reshape(height, 2 * channels * width)
+    scanlines = np.empty((height, 1 + rows.shape[1]), np.uint8)
     scanlines[:, 0] = 2  # filter "up": each row as its difference from the row above
     scanlines[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=scanlines[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, KINDS[channels], 0, 0, 0)
     packed = zlib.compress(scanlines.tobytes(), 1)
     chunks = ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
     path.write_bytes(SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks))

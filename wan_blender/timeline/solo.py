@@ -16,7 +16,8 @@ import bpy
 import numpy as np
 
 from ..core.errors import BadRequest, UnsupportedClip, disk_full
-from . import animation, compat, exr, png
+from ..light import exr
+from . import animation, compat, png
 
 FRAMES_A_CALL = 8
 IS_WHOLE = {"PNG": png.is_whole, "OPEN_EXR": exr.is_whole}

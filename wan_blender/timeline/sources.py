@@ -11,7 +11,8 @@ from typing import Any
 import bpy
 
 from ..core.errors import UnsupportedClip
-from . import compat, containers, exr, picture_file
+from ..light import exr
+from . import compat, containers, picture_file
 
 # Mask strips are mattes; the others show what lies under them, so alone they show nothing.
 NOT_PICTURES = {"SOUND", "MASK", "ADJUSTMENT", "MULTICAM"}
@@ -207,15 +208,24 @@ def bit_depth(strip: bpy.types.Strip, frames: range | None = None) -> int:
 
 
 def is_float(strip: bpy.types.Strip, frames: range) -> bool:
-    """Whether any source or step of the strip's picture may be brighter than white."""
-    return any(_may_be_bright(part, shown) for part, shown in _seen(strip, frames))
+    """Whether the strip's picture may be brighter than white: deep, and more than PNG files as they
+    are."""
+    parts = list(_seen(strip, frames))
+    return any(_is_deep(*part) for part in parts) and (
+        len(parts) > 1 or not _is_plain_png(*parts[0])
+    )
 
 
-def _may_be_bright(strip: bpy.types.Strip, frames: range) -> bool:
-    if not _is_deep(strip, frames):
+def _is_plain_png(strip: bpy.types.Strip, frames: range) -> bool:
+    changed = (
+        any(not modifier.mute for modifier in strip.modifiers)
+        or strip.color_multiply > 1
+        or strip.color_saturation > 1
+        or is_animated(strip.id_data, strip, ("blend_alpha", "mute"))
+    )
+    if strip.type != "IMAGE" or changed or not _is_in_place(strip):
         return False
-    paths = _shown_files(strip, frames)
-    return not paths or any(not picture_file.is_png(path) for path in paths)
+    return all(map(picture_file.is_png, _shown_files(strip, frames)))
 
 
 def _is_deep(strip: bpy.types.Strip, frames: range) -> bool:

@@ -21,10 +21,12 @@ from wan_blender.timeline.shot import read_shot
 from wan_blender.timeline.span import Span
 
 
-def render(timeline: Any, frames: range, name: str) -> np.ndarray:
-    """(T, H, W, 3): the timeline as Blender renders it, 16 bits a channel."""
+def render(timeline: Any, frames: range, name: str, view: str | None = "Standard") -> np.ndarray:
+    """(T, H, W, 3): the timeline as Blender renders it, 16 bits a channel; without a ``view``
+    through the one that is set."""
     scene = timeline.scene
-    scene.view_settings.view_transform, scene.render.dither_intensity = "Standard", 0
+    scene.view_settings.view_transform = view or scene.view_settings.view_transform
+    scene.render.dither_intensity = 0
     compat.write_images(scene)
     settings = scene.render.image_settings
     settings.file_format, settings.color_mode, settings.color_depth = "PNG", "RGB", "16"

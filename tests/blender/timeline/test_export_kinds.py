@@ -28,14 +28,15 @@ def trim(strip, start, end):
         strip.frame_offset_start, strip.frame_offset_end = start, end
 
 
-def assert_as_rendered(timeline, strip, samples, bits=8):
-    """Export equals the plain render; ``samples`` 4 means that it keeps alpha. The plate."""
+def assert_as_rendered(timeline, strip, samples, bits=8, within=0):
+    """Export equals the plain render, ``within`` steps; ``samples`` 4 means that it keeps alpha.
+    The plate."""
     timeline.add_mask(first=compat.start(strip), length=compat.length(strip), channel=9)
     shot, plate, _ = timeline.export(strip)
     assert (shot.bit_depth, plate[0].shape) == (bits, (48, 64, samples))
     wanted = timeline.render(strip, bits, "RGBA" if samples == 4 else "RGB")
     for got, want in zip(plate, wanted, strict=True):
-        np.testing.assert_array_equal(got, want)
+        assert abs(got.astype(int) - want).max() <= within
     return plate
 
 
@@ -146,7 +147,8 @@ def test_scene_strip_with_a_camera_is_sixteen_bits_deep(timeline, bpy):
     other.camera = camera
     other.frame_start, other.frame_end = 1, 2
     strip = timeline.strips.new_scene("plate", other, 1, 1)
-    plate = assert_as_rendered(timeline, strip, 4, bits=16)
+    # It could be brighter than white, so it is rendered as floats and rounded by us.
+    plate = assert_as_rendered(timeline, strip, 4, bits=16, within=1)
     assert plate[0][..., :3].max() > 0
 
 

@@ -776,17 +776,3 @@ def test_muted_clips_and_strips_above_are_told_of_before_the_run(timeline):
     stage.clip.mute = True
     (note,) = read_shot(timeline.scene, stage.clip, choice).notes
     assert "'clip' is muted" in note
-
-
-def test_share_of_pixels_that_are_cut_at_white_is_told(timeline, bpy):
-    picture = bpy.data.images.new("bright", 64, 48, float_buffer=True)
-    values = np.zeros((48, 64, 4), np.float32)
-    values[..., 3], values[:12, :, :3] = 1, 3.0
-    picture.pixels.foreach_set(values.ravel())
-    picture.file_format, picture.filepath_raw = "OPEN_EXR", str(timeline.folder / "bright.exr")
-    picture.save()
-    clip = timeline.add_image([timeline.folder / "bright.exr"], length=2)
-    (note,) = timeline.export(clip, [MatteChoice("whole")])[0].notes
-    assert note.startswith("25.00% of the pixels of strip 'plate'")
-    dark = timeline.add_image(media.write_sequence(timeline.folder / "d", 2, bits=16), 3)
-    assert timeline.export(dark, [MatteChoice("whole")])[0].notes == []

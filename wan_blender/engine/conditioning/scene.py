@@ -51,7 +51,7 @@ class Scene:
     def picture(self, index: int) -> np.ndarray:
         """(H, W, 3) float32 in [-1, 1], padded to the model's size."""
         index = self._inside(index)
-        box = self.region.fit(to_model(self.shot.plate(index)[self.region.window]))
+        box = self.region.fit(self.shot.picture(index, self.region.window))
         return self._seen(pad_to_tokens(box, self.region.grid), index)
 
     def mask(self, index: int) -> np.ndarray:
@@ -79,7 +79,7 @@ class Scene:
         files = job_pictures.pictures(self.shot.folder, self.settings, name)
         if not files:
             return None
-        picture = to_model(read_colour(files[0]))
+        picture = to_model(read_colour(files[0]), self.shot.tone)
         if picture.shape[:2] == (self.shot.height, self.shot.width):
             fitted = self.region.crop_padded(picture)
         else:
@@ -91,7 +91,8 @@ class Scene:
         """Pictures of what to generate, whole, on white, at the model's size."""
         files = job_pictures.pictures(self.shot.folder, self.settings, REFERENCES)
         size = self.region.grid.padded_width, self.region.grid.padded_height
-        pictures = [scale_inside(to_model(read_colour(path)), *size) for path in files]
+        tone = self.shot.tone
+        pictures = [scale_inside(to_model(read_colour(path), tone), *size) for path in files]
         return [
             on_white(self._seen(picture, f"{REFERENCES} {number}"), *size)
             for number, picture in enumerate(pictures, 1)

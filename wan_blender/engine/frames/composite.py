@@ -2,7 +2,7 @@
 """The patch over the plate: exact outside, measured after writing.
 
 Latents cannot promise untouched pixels (the decoder mixes every pixel of a frame), the composite
-does: where the matte is 0 a result pixel is a copy of the plate's integer value.
+does: where the matte is 0 a result pixel is a copy of the plate's value.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 
 from ...core.mask_settings import Output
+from ...light.tone import PLAIN, Tone
 from ...masks.grid import frame_footprint
-from .files import WHOLE, ShotFrames, from_model
+from .files import WHOLE, ShotFrames, from_model, stored, white
 from .kept import Part
 from .masks import MaskPlan, matte
 from .region import Region
@@ -39,16 +40,20 @@ def matte_on_canvas(
 
 
 def over(
-    plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray, where_clear: str = "fill"
+    plate: np.ndarray,
+    generated: np.ndarray,
+    alpha: np.ndarray,
+    where_clear: str = "fill",
+    tone: Tone = PLAIN,
 ) -> np.ndarray:
-    """Integer RGB of ``generated`` (float, [-1, 1]) over ``plate`` (integer) with ``alpha``
-    (H, W); pixels with alpha 0 are the plate's own values. A plate with alpha gets the union of
-    both: 1 - (1 - a)(1 - b), straight; or keeps its own, see ``patch``."""
+    """RGB of ``generated`` (float, [-1, 1], seen by ``tone``) over ``plate`` with ``alpha`` (H, W);
+    pixels with alpha 0 are the plate's own values. A plate with alpha gets the union of both,
+    1 - (1 - a)(1 - b), straight; or keeps its own, see ``patch``."""
     if plate.shape[2] == 4 and where_clear != "fill":
-        return _atop(plate, generated, alpha)
-    picture = from_model(generated, plate.dtype)
+        return _atop(plate, generated, alpha, tone)
+    picture = from_model(generated, plate.dtype, tone)
     a = alpha[..., None]
-    mixed = np.rint(a * picture + (1 - a) * plate[..., :3]).astype(plate.dtype)
+    mixed = stored(a * picture + (1 - a) * plate[..., :3], plate.dtype)
     if plate.shape[2] == 4:
         mixed = np.concatenate([mixed, _union(plate[..., 3:], a, picture, plate, mixed)], 2)
     return np.where(a > 0, mixed, plate)
@@ -56,16 +61,20 @@ def over(
 
 def _union(below, a, picture, plate, mixed) -> np.ndarray:
     """Alpha of the union; also corrects ``mixed`` in place for straight alpha below."""
-    peak = np.iinfo(plate.dtype).max
+    peak = white(plate.dtype)
     b = below.astype(np.float32) / peak
     total = 1 - (1 - a) * (1 - b)
     weight = np.divide(a, total, out=np.zeros_like(a), where=total > 0)
-    mixed[...] = np.rint(weight * picture + (1 - weight) * plate[..., :3]).astype(plate.dtype)
-    return np.rint(total * peak).astype(plate.dtype)
+    mixed[...] = stored(weight * picture + (1 - weight) * plate[..., :3], plate.dtype)
+    return stored(total * peak, plate.dtype)
 
 
 def patch(
-    plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray, where_clear: str = "fill"
+    plate: np.ndarray,
+    generated: np.ndarray,
+    alpha: np.ndarray,
+    where_clear: str = "fill",
+    tone: Tone = PLAIN,
 ) -> np.ndarray:
     """RGBA frame to lay over the plate: the generated picture where alpha > 0. Around it the
     plate's own colours stay, so that a scaled patch does not bleed black; far from it zeros.
@@ -74,10 +83,10 @@ def patch(
     fills it, or is as transparent; to "replace", the frame is whole and shown instead of the plate.
     """
     if plate.shape[2] == 4 and where_clear == "replace":
-        return _atop(plate, generated, alpha)
+        return _atop(plate, generated, alpha, tone)
+    peak = white(plate.dtype)
     if plate.shape[2] == 4 and where_clear == "keep":
-        alpha = alpha * (plate[..., 3] / np.iinfo(plate.dtype).max)
-    peak = np.iinfo(plate.dtype).max
+        alpha = alpha * (plate[..., 3] / peak)
     rgba = np.zeros((*plate.shape[:2], 4), plate.dtype)
     covered = alpha > 0
     if not covered.any():
@@ -87,32 +96,41 @@ def patch(
         slice(max(ys[0] - 16, 0), ys[-1] + 17),
         slice(max(xs[0] - 16, 0), xs[-1] + 17),
     )
-    rgba[box][..., :3] = plate[box][..., :3]
-    rgba[..., :3][covered] = from_model(generated, plate.dtype)[covered]
-    rgba[..., 3] = np.rint(alpha * peak).astype(plate.dtype)
+    if plate.dtype.kind == "u":  # colours of EXR are multiplied by alpha: they cannot bleed
+        rgba[box][..., :3] = plate[box][..., :3]
+    rgba[..., :3][covered] = from_model(generated, plate.dtype, tone)[covered]
+    rgba[..., 3] = stored(alpha * peak, plate.dtype)
     return rgba
 
 
-def _atop(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _atop(plate: np.ndarray, generated: np.ndarray, alpha: np.ndarray, tone: Tone) -> np.ndarray:
     """``generated`` over the colours of ``plate``, whose alpha stays (Porter and Duff's "atop",
     with straight alpha)."""
     a = alpha[..., None]
-    picture = from_model(generated, plate.dtype)
+    if plate.dtype.kind == "f":  # in EXR, colour where alpha is 0 would be light of its own
+        a = a * (plate[..., 3:] > 0)
+    picture = from_model(generated, plate.dtype, tone)
     whole = plate.copy()
-    whole[..., :3] = np.rint(a * picture + (1 - a) * plate[..., :3])
+    mixed = stored(a * picture + (1 - a) * plate[..., :3], plate.dtype)
+    whole[..., :3] = np.where(a > 0, mixed, plate[..., :3])
     return whole
 
 
-def difference_outside(plate: np.ndarray, alpha: np.ndarray, files: list[np.ndarray]) -> int:
-    """Largest difference between the plate and what was written, where the matte ``alpha`` is 0,
-    in the plate's integer steps. ``files`` are the patch (laid over the plate here) and, when they
-    were written, the full frame."""
-    rgba = files[0]
-    laid = (alpha == 0) & (rgba[..., 3] > 0)  # what a patch shows where it is to be clear
-    written = rgba[laid][:, 3:] / np.float64(np.iinfo(rgba.dtype).max)
-    shown = np.rint(written * rgba[laid][:, :3] + (1 - written) * plate[laid][:, :3])
-    worst = np.abs(shown - plate[laid][:, :3]).max(initial=0)
+def difference_outside(plate: np.ndarray, alpha: np.ndarray, files: list[np.ndarray]) -> float:
+    """Largest difference between the plate and what was written, where the matte ``alpha`` is 0:
+    in the plate's integer steps, of half float in sRGB values where white is 1. ``files`` are the
+    patch (laid over the plate here) and, when they were written, the full frame."""
+    rgba, clear = files[0], alpha == 0
+    laid = clear & (rgba[..., 3] > 0)  # what a patch shows where it is to be clear
+    written = rgba[laid][:, 3:] / np.float64(white(rgba.dtype))
+    shown = stored(written * rgba[laid][:, :3] + (1 - written) * plate[laid][:, :3], plate.dtype)
+    worst = np.abs(shown - plate[laid][:, :3].astype(np.float64)).max(initial=0)
+    if plate.dtype.kind == "f":  # light without alpha is added, unless the frame is whole
+        light = rgba[clear & (rgba[..., 3] == 0)][:, :3]
+        own = light - plate[clear & (rgba[..., 3] == 0)][:, :3]
+        added = np.minimum(np.abs(light).max(-1, initial=0), np.abs(own).max(-1, initial=0))
+        worst = max(worst, added.max(initial=0))
     for frame in files[1:]:
-        apart = cv2.absdiff(frame, plate).max(-1, initial=0, where=(alpha == 0)[..., None])
+        apart = cv2.absdiff(frame, plate).max(-1, initial=0, where=clear[..., None])
         worst = max(worst, apart.max(initial=0))
-    return int(worst)
+    return float(worst) if plate.dtype.kind == "f" else int(worst)

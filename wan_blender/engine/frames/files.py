@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frame files <-> arrays. Numbered PNG, 8 or 16 bit, RGB or RGBA; masks 16-bit gray.
+"""Frame files <-> arrays. Numbered PNG, 8 or 16 bit, or half float EXR, RGB or RGBA; masks 16-bit
+gray.
 
-Arrays are (H, W, 3|4) or (H, W) in the file's own integer type, so nothing is lost on the way.
+Arrays are (H, W, 3|4) or (H, W) in the file's own integer type, so nothing is lost on the way; of
+EXR they are float32, see exr_files.py.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from ...core.errors import InvalidJob, SizeMismatch, from_os_error
 from ...core.files import open_file, read_bytes
 from ...core.frame_ranges import frames_in
 from ...core.settings import Job
+from ...light.tone import PLAIN, Tone
 from ...masks.gray import find_gray
 from ...masks.preview import settled
+from .exr_files import PICTURE_BYTES, measure_exr, read_exr, write_exr
 from .kept import GrayFrame, KeptFrames, Part, S, room_bytes
 
 WHOLE: Part = (slice(None), slice(None))
-PICTURE_BYTES = 4 << 30
 
 
 class ShotFrames:
@@ -48,6 +51,7 @@ class ShotFrames:
         self._check = check
         self.width, self.height = job.shot.width, job.shot.height
         self._bits = job.shot.bit_depth
+        self.tone = Tone(job.shot.peak)
         self.plate_files, self.mask_files = files or jobs.frame_files(folder, job)
         self._digest = ""
         first = job.shot.frame_start
@@ -70,7 +74,8 @@ class ShotFrames:
         tell: not whole, another size, another depth than the job says. Reads no pixels."""
         for path in self.plate_files:
             self._check()
-            width, height, bits = measure_png(path)
+            measure = measure_exr if path.suffix == ".exr" else measure_png
+            width, height, bits = measure(path)
             _check_size((height, width), path, "plate", self.width, self.height)
             if bits != self._bits:
                 raise InvalidJob(
@@ -80,9 +85,13 @@ class ShotFrames:
                 )
 
     def plate(self, index: int) -> np.ndarray:
-        """(H, W, 3) or (H, W, 4), uint8 or uint16, RGB order, straight alpha."""
+        """(H, W, 3) or (H, W, 4), uint8, uint16 or float32, RGB order, straight alpha."""
         self._check()
         return self._plates[index]
+
+    def picture(self, index: int, part: Part = WHOLE) -> np.ndarray:
+        """(H, W, 3) float32 in [-1, 1], or ``part`` of it: the plate as a model sees it."""
+        return to_model(self.plate(index)[part], self.tone)
 
     def mask(self, index: int, part: Part = WHOLE) -> np.ndarray:
         """(H, W) float32 in [0, 1], or ``part`` of it; 1 = generate. All 0 on frames the job leaves
@@ -114,9 +123,11 @@ class ShotFrames:
         return jobs.mask_files(self.folder / jobs.MODEL_MASK, len(self))
 
     def digest(self) -> str:
-        """Content hash of the plate: the cache key of its latents."""
+        """Content hash of the plate as the model sees it: the cache key of its latents."""
         if not self._digest:
             self._digest = digest(self.plate_files, self._check)
+            if self.tone.peak:
+                self._digest += f" {self.tone.peak}"
         return self._digest
 
     def content(self, own_mask: bool) -> str:
@@ -128,7 +139,7 @@ class ShotFrames:
 
 
 def _read_plate(path: Path, width: int, height: int) -> np.ndarray:
-    frame = read_png(path)
+    frame = read_frame(path)
     if frame.ndim == 2:
         frame = np.repeat(frame[..., None], 3, 2)
     _check_size(frame.shape, path, "plate", width, height)
@@ -184,6 +195,19 @@ def measure_png(path: Path) -> tuple[int, int, int]:
         )
     width, height, bits = struct.unpack(">IIB", head[16:])
     return width, height, max(8, bits)
+
+
+def read_frame(path: Path) -> np.ndarray:
+    """Of the plate or the result: a PNG as ``read_png``, an EXR as ``read_exr``."""
+    return read_exr(path) if path.suffix == ".exr" else read_png(path)
+
+
+def write_frame(path: Path, frame: np.ndarray) -> None:
+    """What ``read_frame`` reads. Raises DiskFull."""
+    if frame.dtype.kind == "u":
+        write_png(path, frame)
+    else:
+        write_exr(path, frame)
 
 
 def read_png(path: Path) -> np.ndarray:
@@ -257,17 +281,31 @@ def _settled_values(dtype: np.dtype) -> np.ndarray:
     return settled(to_mask(np.arange(np.iinfo(dtype).max + 1).astype(dtype)))
 
 
+def white(dtype: np.dtype) -> float:
+    """The value of white in pixels of ``dtype``."""
+    return float(np.iinfo(dtype).max) if np.dtype(dtype).kind == "u" else 1.0
+
+
+def stored(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """``values`` as pixels of ``dtype``: rounded, where these are integers."""
+    return (np.rint(values) if np.dtype(dtype).kind == "u" else values).astype(dtype)
+
+
 def to_mask(frame: np.ndarray) -> np.ndarray:
-    """Integer gray -> float32 in [0, 1]."""
-    return frame.astype(np.float32) / np.iinfo(frame.dtype).max
+    """Pixels -> float32, white is 1."""
+    return frame.astype(np.float32) / white(frame.dtype)
 
 
-def to_model(frames: np.ndarray) -> np.ndarray:
-    """Integer pixels -> float32 in [-1, 1]; alpha is dropped."""
-    return frames[..., :3].astype(np.float32) * (2 / np.iinfo(frames.dtype).max) - 1
+def to_model(frames: np.ndarray, tone: Tone = PLAIN) -> np.ndarray:
+    """Pixels -> float32 in [-1, 1], by the shot's ``tone``; alpha is dropped."""
+    if frames.dtype.kind == "u" and tone.bend == 0:
+        return frames[..., :3].astype(np.float32) * (2 / np.iinfo(frames.dtype).max) - 1
+    return tone.compress(to_mask(frames[..., :3])) * 2 - 1
 
 
-def from_model(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """[-1, 1] -> integer pixels of ``dtype``, rounded."""
-    peak = np.iinfo(dtype).max
-    return np.rint((np.clip(frames, -1, 1) + 1) * (peak / 2)).astype(dtype)
+def from_model(frames: np.ndarray, dtype: np.dtype, tone: Tone = PLAIN) -> np.ndarray:
+    """[-1, 1] -> pixels of ``dtype``: integers, rounded, or by the shot's ``tone``."""
+    unit = np.clip(frames, -1, 1) + 1
+    if np.dtype(dtype).kind == "u":
+        return np.rint(unit * (np.iinfo(dtype).max / 2)).astype(dtype)
+    return tone.expand(unit / 2).astype(dtype)

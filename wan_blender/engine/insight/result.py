@@ -16,7 +16,7 @@ from ...hygiene.matrix import analyse
 from ...hygiene.sinks import find_sinks
 from ..conditioning import Condition
 from ..frames.composite import matte_on_canvas
-from ..frames.files import read_png, write_png
+from ..frames.files import read_frame, to_mask, write_png
 from ..frames.seams import ring_around
 from ..plan import Plan
 from ..sample.loop import MaskedSource
@@ -54,11 +54,11 @@ def _frames(plan: Plan, part: Path) -> Iterator[tuple[np.ndarray, Regions]]:
     """What the result looks like, cut to the mask and what is near it, with its regions."""
     x0, y0, x1, y1 = _box(plan)
     for index in range(len(plan.shot)):
-        plate = plan.shot.plate(index)
-        peak = np.iinfo(plate.dtype).max
-        patch = read_png(part / jobs.PATCH / jobs.frame_name(index)).astype(np.float32) / peak
+        plate = to_mask(plan.shot.plate(index))
+        patch = read_frame(part / jobs.PATCH / jobs.picture_name(index, plan.job.shot))
+        patch = to_mask(patch)
         alpha = patch[..., 3:]
-        shown = alpha * patch[..., :3] + (1 - alpha) * (plate[..., :3].astype(np.float32) / peak)
+        shown = alpha * patch[..., :3] + (1 - alpha) * plate[..., :3]
         matte = matte_on_canvas(plan.shot, plan.region, plan.masks, plan.job.output, index)
         mask = plan.region.crop(matte) > 0
         regions = {MASK: mask, RING: ring_around(mask, RING_PX)}
@@ -147,9 +147,7 @@ def _latent_regions(plan: Plan) -> dict[str, np.ndarray]:
     """Bool (t, h, w): what is generated, what is kept whole, and the sinks of the first frame."""
     latent = plan.masks.latent
     regions = {"mask": latent > 0, "plate": latent == 0}
-    plate = plan.shot.plate(0)
-    shown = plate[..., :3].astype(np.float32) / np.iinfo(plate.dtype).max
-    picture = plan.region.crop_padded(shown)
+    picture = plan.region.crop_padded(to_mask(plan.shot.plate(0)[..., :3]).clip(0, 1))
     cells = np.zeros(latent.shape[1:], bool)
     for sink in find_sinks(picture, analyse(picture)):
         x, y, width, height = (side / plan.region.grid.cell for side in sink.box)

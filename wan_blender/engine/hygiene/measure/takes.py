@@ -29,7 +29,7 @@ from ....core.result import PART, REPORT, REPORT_BYTES, RESULT, find_result
 from ....core.settings import Job
 from ....hygiene.bands import resize
 from ....hygiene.maps import folder_without, without_hygiene
-from ...frames.files import read_png, to_mask
+from ...frames.files import read_frame, to_mask
 from ...frames.pictures import read_colour
 from ..pictures import write_image
 from .motion import pair
@@ -94,12 +94,13 @@ class Take:
 
     def frame(self, index: int) -> np.ndarray:
         """(H, W, 3) in 0..1 on the canvas: the patch over the plate."""
-        patch = read_png(self.result / jobs.PATCH / jobs.frame_name(index))
+        patch = read_frame(self.result / jobs.PATCH / jobs.picture_name(index, self.job.shot))
         alpha = to_mask(patch[..., 3:])
-        return alpha * to_mask(patch[..., :3]) + (1 - alpha) * self.plate(index)
+        return alpha * _rgb(patch) + (1 - alpha) * self.plate(index)
 
     def plate(self, index: int) -> np.ndarray:
-        return _rgb(read_png(self.folder / jobs.PLATE / jobs.frame_name(index)))
+        name = jobs.picture_name(index, self.job.shot)
+        return _rgb(read_frame(self.folder / jobs.PLATE / name))
 
     def start(self) -> np.ndarray:
         """The start picture where it has the shot's size, else the plate's first frame."""
@@ -198,7 +199,7 @@ def _rgb(picture: np.ndarray) -> np.ndarray:
     """Integer gray or colour -> (H, W, 3) float32 in 0..1."""
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, 2)
-    return to_mask(picture[..., :3])
+    return to_mask(picture[..., :3]).clip(0, 1)
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
