@@ -29,7 +29,8 @@ from wan_blender.light import exr
 
 COUNT = int(os.environ.get("WAN_BLENDER_MANGLED", "60"))
 ODD = [None, True, -1, 0, 1, 2, 3, 0.5, 1e9, -1e9, 2**40, "", "x", "7-", "2-3", "nan", "auto",
-       "own", "box", "pixels", "start.png", "../start.png", "references", [], [1], {}, {"x": 1}]  # fmt: skip
+       "own", "box", "pixels", "start.png", "../start.png", "references",
+       [], [1], {}, {"x": 1}]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,6 @@ def reads(monkeypatch):
         return real(path)
 
     monkeypatch.setattr(files, "read_png", counting)
-    monkeypatch.setattr(output, "read_png", counting)
     return counted
 
 
