@@ -7,7 +7,7 @@ import bpy
 
 from . import matrix_view, operators, panels
 from .host import headless, overlay, preferences, properties, state
-from .panels import mask_overlay, matrix_overlay, schedule_plot
+from .panels import mask_overlay, matrix_overlay, schedule_plot, sketch_overlay
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
 
@@ -22,6 +22,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     matrix_overlay.register()
     mask_overlay.register()
+    sketch_overlay.register()
     schedule_plot.register()
     state.register(
         preferences.home(),
@@ -42,6 +43,7 @@ def unregister() -> None:
     overlay.unregister()
     state.unregister()
     schedule_plot.unregister()
+    sketch_overlay.unregister()
     mask_overlay.unregister()
     matrix_overlay.unregister()
     for cls in reversed(CLASSES):

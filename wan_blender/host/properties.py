@@ -225,6 +225,14 @@ def chosen_mattes(scene: bpy.types.Scene, plate: str) -> list[MatteChoice]:
     ]
 
 
+def use_matte(scene: bpy.types.Scene, plate: str, strip: str) -> None:
+    """Let the Mask strip of that name, over the strip named ``plate``, say where: all that lie over
+    it do, unless the user chose some."""
+    if chosen_mattes(scene, plate):
+        item = scene.wan.mattes.add()
+        item.plate, item.matte = plate, f"strip:{strip}"
+
+
 def chosen_span(scene: bpy.types.Scene, plate: str) -> Span:
     """The frames chosen for the strip named ``plate``, by default its own. Raises InvalidJob."""
     if scene.wan.span_plate != plate:

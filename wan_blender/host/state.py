@@ -14,6 +14,7 @@ from .estimate import Estimate
 from .library import Library
 from .mask_view import MaskView
 from .session import Session
+from .sketch import Sketch
 
 
 class Host:
@@ -36,6 +37,7 @@ class Host:
         self.installation: Installation | None = None
         self.diagnosis: Diagnosis | None = None
         self.batch: BatchWatch | None = None
+        self.sketch: Sketch | None = None  # while a tool draws one
 
     def follow_batch(self, folder: Path) -> None:
         """Look at the batch in ``folder``, instead of the one before."""

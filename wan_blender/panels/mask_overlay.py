@@ -10,6 +10,7 @@ import gpu
 import numpy as np
 from gpu_extras.batch import batch_for_shader
 
+from ..host.canvas_view import corners as corners_of
 from ..host.interface import draw_wrapped
 from ..host.state import host
 from ..masks.preview import MaskPreview, Rect
@@ -98,7 +99,7 @@ def _draw() -> None:
         return
     if view.scene != scene.name or context.space_data.display_mode != "IMAGE":
         return
-    corners = _corners(scene, context.region)
+    corners = corners_of(scene, context.region)
     _make_batches(view.preview, scene.frame_current, corners)
     gpu.state.blend_set("ALPHA")
     for shader, batch, color in _batches:
@@ -107,16 +108,6 @@ def _draw() -> None:
         batch.draw(shader)
     _draw_text(context, view.preview, corners)
     gpu.state.blend_set("NONE")
-
-
-def _corners(scene: bpy.types.Scene, region: bpy.types.Region) -> tuple[Rect, ...]:
-    """Region pixels of the canvas' lower left and upper right. The preview has the canvas around
-    its origin, unscaled by the resolution percentage, its pixels as wide as they are shown."""
-    render = scene.render
-    x = render.resolution_x * render.pixel_aspect_x / render.pixel_aspect_y / 2
-    y = render.resolution_y / 2
-    to = region.view2d.view_to_region
-    return to(-x, -y, clip=False), to(x, y, clip=False)
 
 
 def _make_batches(preview: MaskPreview, frame: int, corners: tuple[Rect, ...]) -> None:

@@ -12,6 +12,7 @@ from ..timeline import compat, mattes, shot
 from ..timeline.span import Span, lay_out
 from ..timeline.takes import holder, read_recipe
 from .base import WanPanel, settings_column
+from .matte import draw_new_matte
 
 # Of each kind of frames, the settings that matter.
 SPAN_SETTINGS = {
@@ -108,7 +109,8 @@ def _draw_mattes(
             for choice in mattes.resolve(scene, plate, None):
                 box.label(text=known[choice.id].label, icon="MOD_MASK")
         except WanError as error:
-            draw_wrapped(box, context, str(error), "ERROR")
+            draw_wrapped(box, context, error.message, "INFO")
+    draw_new_matte(layout)
     layout.operator_menu_enum("wan.add_matte", "matte", text="Choose Matte", icon="ADD")
 
 

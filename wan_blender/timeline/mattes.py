@@ -25,7 +25,7 @@ CHANNELS = ("luma", "alpha")
 OPERATIONS = ("add", "subtract", "intersect")
 WHOLE, EMPTY = "whole", "empty"
 HOW_TO_MAKE_ONE = (
-    "Draw a mask in the Mask editor and add it as a Mask strip above the clip, "
+    "Draw one with New Matte, add a Mask strip above the clip, "
     "or choose another strip or mask as the matte."
 )
 
