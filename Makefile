@@ -71,6 +71,9 @@ farm-bench: .venv/engine/.made
 nano-report: .venv/engine/.made
 	@$(ENGINE) -m tools.train_nano report --frames 9 --side 128
 
+reference: .venv/engine/.made  ## docs/reference/report.md
+	@$(ENGINE) -m tools.report_reference
+
 mask-report: .venv/engine/.made
 	@$(ENGINE) tools/mask_report.py
 

@@ -24,8 +24,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tests.engine.folders import make_job
 from tools.train_nano.clips import draw_example
 from wan_blender.core.settings import RegionSettings
-from wan_blender.engine import pipeline
 from wan_blender.engine.conditioning import Scene
+from wan_blender.engine.encode import encode_prompts, encode_source, make_conditions
 from wan_blender.engine.fitting import Fitting
 from wan_blender.engine.frames import vae as codec
 from wan_blender.engine.frames.seams import SeamMeter
@@ -34,6 +34,7 @@ from wan_blender.engine.sample.partial import plan as planning
 from wan_blender.engine.sample.partial.passes import Passes
 from wan_blender.engine.sample.partial.plan import PassPlan
 from wan_blender.engine.sample.partial.refresh import DENSE, FULL, ROWS
+from wan_blender.engine.sample.stage_loop import StageLoop
 from wan_blender.engine.watch import Watch
 from wan_blender.masks.crop import ModelSizes, plan_crop
 
@@ -193,12 +194,12 @@ class Take:
         plan = make_plan(folder)
         with watch.phase("encoding"):
             scene = Scene(plan.shot, plan.region, plan.job.model_mask, watch.check)
-            text = pipeline.encode_prompts(plan.bundle, plan.job.prompt)
-            source = pipeline.encode_source(plan, scene, watch)
-            conditions = pipeline.make_conditions(plan, scene)
+            text = encode_prompts(plan.bundle, plan.job.prompt)
+            source = encode_source(plan, scene, watch)
+            conditions = make_conditions(plan, scene)
         with watch.phase("denoising", plan.steps):
             fitting = Fitting(plan, watch.loading)
-            self.latents = pipeline.sample(plan, conditions, text, source, fitting, watch)
+            self.latents = StageLoop(plan, conditions, text, source, fitting, watch).run()
         self.free = (source.mask > 0).expand_as(self.latents)
         decoded = codec.decode(plan.bundle.vae, self.latents)
         self.frames = np.concatenate(list(decoded)) / 2 + 0.5
@@ -210,7 +211,7 @@ class Take:
         for frame, like, matte in zip(self.frames, dense.frames, self.mattes, strict=True):
             meter.add(like, frame, matte)
         error = float(difference / dense.latents[self.free].norm())
-        return Outcome(error, meter.report()["gradient_ratio"])
+        return Outcome(error, meter.report().gradient_ratio)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from tools.train_nano.backgrounds import random_background
 from tools.train_nano.world import Scene, caption, cover, random_shape, render
 from wan_blender.core import job as jobs
 from wan_blender.core.settings import Job, Prompt, Shot, Stage
-from wan_blender.engine import pipeline
 from wan_blender.engine.conditioning import Scene as ShotScene
 from wan_blender.engine.conditioning.text import guided_velocity
+from wan_blender.engine.encode import encode_prompts, encode_source, make_conditions
 from wan_blender.engine.fitting import Fitting
 from wan_blender.engine.frames.files import write_png
 from wan_blender.engine.insight.decisions import DecisionWatch, Signals
@@ -82,10 +82,10 @@ class Take:
         watch = Watch(folder, lambda message: None, threading.Event())
         scene = ShotScene(self.plan.shot, self.plan.region, self.plan.job.model_mask, watch.check)
         self.fitting = Fitting(self.plan, watch.loading)
-        self.text = pipeline.encode_prompts(self.plan.bundle, self.plan.job.prompt)
+        self.text = encode_prompts(self.plan.bundle, self.plan.job.prompt)
         with watch.phase("encoding"):
-            self.source = pipeline.encode_source(self.plan, scene, watch)
-        self.condition = pipeline.make_conditions(self.plan, scene)[0]
+            self.source = encode_source(self.plan, scene, watch)
+        self.condition = make_conditions(self.plan, scene)[0]
         sigmas, job = self.plan.stages.sigmas, self.plan.job
         starts = [span.start for span in self.plan.stages.spans]
         self.law = make_law(

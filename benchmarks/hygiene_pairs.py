@@ -123,7 +123,7 @@ def _take(
         write_radius(folder / jobs.RADIUS, radius)
         jobs.create(folder, job)
         report = generate(folder, Watch(folder, lambda message: None, threading.Event()))
-        if report["model"]["fingerprint"] != options.weights:
+        if report.model.fingerprint != options.weights:
             shutil.rmtree(folder)
             sys.exit("The model's weights were replaced meanwhile; start the report again.")
     files = sorted((folder / RESULT / jobs.FRAMES).glob("*.png"))

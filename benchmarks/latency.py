@@ -32,7 +32,7 @@ def measure() -> list[tuple[str, str, str]]:
                     first = _first_step(engine, began)
                     times.append(first)
                     done = engine.read_until(protocol.Done, protocol.Failed)
-                    peaks.append(done.report["peak_memory_gb"])
+                    peaks.append(done.report.peak_memory_gb)
                     began = time.perf_counter()
     how = f"{FRAMES} frames {SIZE}x{SIZE}, bundled model, {RUNS} runs"
     return [

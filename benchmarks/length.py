@@ -33,4 +33,4 @@ def _peak_gb(frames: int) -> float:
         )
         engine.send(protocol.Run(str(job)))
         done = engine.read_until(protocol.Done, protocol.Failed)
-        return done.report["peak_memory_gb"]
+        return done.report.peak_memory_gb

@@ -94,7 +94,7 @@ def _run(motion: str, travel: float, reduction: str, seed: int) -> dict:
     wall = render(scene.without_shapes(), FRAMES, SIZE, SIZE)
     seam = float("nan")
     try:
-        seam = generate(folder, Watch(folder))["seam"]["gradient_ratio"]
+        seam = generate(folder, Watch(folder)).seam.gradient_ratio
         frames = folder / RESULT / jobs.FRAMES
         after = np.stack([read_png(frames / jobs.frame_name(i)) for i in range(FRAMES)])
     except EmptyMask:  # the reduction left no cell of it: nothing is generated

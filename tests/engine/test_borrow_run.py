@@ -39,8 +39,8 @@ def test_only_needs_no_model_and_shows_the_clean_plate(tmp_path, clip, monkeypat
     monkeypatch.setattr(pipeline, "make_plan", None)
     make(tmp_path, clip, fill__borrow="only", output__feather_px=0.0, model__path="missing")
     report = generate(tmp_path, Watch(tmp_path))
-    assert report["borrow"]["share"] > 0.9
-    assert report["max_diff_outside"] == 0
+    assert report.borrow.share > 0.9
+    assert report.max_diff_outside == 0
     shown = frames(tmp_path)
     assert (shown[clip.mask == 0] == clip.plate[clip.mask == 0]).all()
     used = frames(tmp_path, "patch")[..., 3] > 0
@@ -57,7 +57,7 @@ def test_only_leaves_the_plate_where_no_frame_shows_more(tmp_path, clip):
     patch = frames(tmp_path, "patch")
     assert (patch[..., 3][mask > 0] == 0).any()
     assert (frames(tmp_path)[patch[..., 3] == 0] == clip.plate[patch[..., 3] == 0]).all()
-    assert any("not shown" in note for note in report["borrow"]["notes"])
+    assert any("not shown" in note for note in report.borrow.notes)
 
 
 def test_first_generates_only_what_is_left(tmp_path, clip):
@@ -77,8 +77,8 @@ def test_first_generates_only_what_is_left(tmp_path, clip):
     borrowed = frames(tmp_path / "only", "patch")
     both = frames(tmp_path / "first", "patch")
     sure = borrowed[..., 3] > 0
-    assert 0.1 < report["borrow"]["share"] < 1
-    assert report["max_diff_outside"] == report["max_latent_diff_kept"] == 0
+    assert 0.1 < report.borrow.share < 1
+    assert report.max_diff_outside == report.max_latent_diff_kept == 0
     assert (both[sure] == borrowed[sure]).all()
     assert (both[..., 3][mask > 0] == 255).all()
     made = (mask > 0) & ~sure

@@ -15,6 +15,7 @@ from tests.engine.untrained import write_untrained
 from wan_blender.core import job as jobs
 from wan_blender.core.settings import Prompt
 from wan_blender.engine import cache, pipeline
+from wan_blender.engine import encode as encoding
 from wan_blender.engine.conditioning import Scene
 from wan_blender.engine.frames.files import write_png
 from wan_blender.engine.hygiene.pictures import write_radius
@@ -38,7 +39,7 @@ def model(tmp_path_factory):
 
 
 def embed(model, words="a red ball"):
-    return pipeline.encode_prompts(open_model(model, "cpu"), Prompt(words, "blur"))[0][0]
+    return encoding.encode_prompts(open_model(model, "cpu"), Prompt(words, "blur"))[0][0]
 
 
 def encode(folder, plate, **settings):
@@ -48,7 +49,7 @@ def encode(folder, plate, **settings):
     scene = Scene(plan.shot, plan.region, plan.job.model_mask)
     watch = Watch(folder)
     with torch.no_grad(), watch.phase("encoding"):
-        return pipeline.encode_source(plan, scene, watch).z
+        return encoding.encode_source(plan, scene, watch).z
 
 
 def edit(path, **values):
@@ -94,8 +95,8 @@ HYGIENE = {"hygiene__mode": "scheduled", "hygiene__end": 0.6}
 def test_second_run_encodes_nothing(tmp_path, monkeypatch, kind, settings):
     path = write_untrained(tmp_path / "model", kind)
     first = take(tmp_path / "first", kind, path, **settings)
-    monkeypatch.setattr(pipeline.Bundle, "encode_text", None)
-    monkeypatch.setattr(pipeline.codec, "encode", None)
+    monkeypatch.setattr(encoding.Bundle, "encode_text", None)
+    monkeypatch.setattr(encoding.codec, "encode", None)
     monkeypatch.setattr("wan_blender.engine.conditioning.image.encode_images", None)
     assert take(tmp_path / "second", kind, path, **settings) == first
 
@@ -143,7 +144,7 @@ def test_nothing_stale_is_shown_to_the_model(tmp_path, monkeypatch, change):
         plan = make_plan(folder)
         scene = Scene(plan.shot, plan.region, plan.job.model_mask)
         with torch.no_grad():
-            return pipeline.make_conditions(plan, scene)[0].context
+            return encoding.make_conditions(plan, scene)[0].context
 
     warm = conditions()
     monkeypatch.setenv("WAN_BLENDER_CACHE_GB", "0")

@@ -121,7 +121,7 @@ def test_check_and_run_refuse_alike(job, monkeypatch, capsys, spoil, error, word
 def test_what_the_run_does_not_read_may_be_absent(job, groups):
     _set(job, **groups)
     check(job)
-    assert generate(job, Watch(job))["schedule"]
+    assert generate(job, Watch(job)).schedule
 
 
 @pytest.mark.parametrize(

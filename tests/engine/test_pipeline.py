@@ -17,6 +17,7 @@ from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
 from wan_blender.core import errors
 from wan_blender.core import job as jobs
+from wan_blender.core.answers.typed import to_json
 from wan_blender.core.result import find_result
 from wan_blender.core.settings import Stage
 from wan_blender.engine import pipeline
@@ -29,6 +30,8 @@ from wan_blender.engine.models.memory import REMEDY, Machine
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.sample import loop
+from wan_blender.engine.sample import stage_loop
+from wan_blender.engine.sample.stage_loop import StageLoop
 from wan_blender.engine.watch import PHASES, Watch
 from wan_blender.engine.worker import describe
 
@@ -55,8 +58,8 @@ def test_pixels_outside_the_mask_are_the_plates_own(
     settings = {"output__full_frames": True, "output__feather_px": 0.0, "sampling__steps": 2}
     make_job(tmp_path, plate, mask, **settings)
     report = generate(tmp_path, Watch(tmp_path))
-    assert report["max_diff_outside"] == 0
-    assert report["max_latent_diff_kept"] == 0
+    assert report.max_diff_outside == 0
+    assert report.max_latent_diff_kept == 0
     for i in range(frames):
         frame = _read(tmp_path, "frames", jobs.frame_name(i))
         patch = _read(tmp_path, "patch", jobs.frame_name(i))
@@ -76,7 +79,7 @@ def test_soft_mask_blends_and_feather_stays_inside(tmp_path):
     make_job(tmp_path, plate, mask, output__feather_px=6.0, sampling__steps=1)
     report = generate(tmp_path, Watch(tmp_path))
     alpha = _read(tmp_path, "patch")[..., 3]
-    assert report["max_diff_outside"] == 0
+    assert report.max_diff_outside == 0
     assert (alpha[mask[0] == 0] == 0).all()
     edge, middle = alpha[24, 8], alpha[24, 24]
     assert 0 < edge < 60
@@ -102,9 +105,9 @@ def test_outside_and_seam_are_measured_at_the_matte_that_is_used(tmp_path, monke
     blank = [np.full((1, 64, 64, 3), 1, np.float32)]
     monkeypatch.setattr(codec, "decode", lambda *_: iter(blank))
     report = generate(tmp_path, Watch(tmp_path))
-    assert report["max_diff_outside"] == 0
+    assert report.max_diff_outside == 0
     opacity = 20000 / 65535 if matte == "mask" else 1
-    assert report["seam"]["colour_step"] == pytest.approx(opacity * 155 / 255, abs=0.005)
+    assert report.seam.colour_step == pytest.approx(opacity * 155 / 255, abs=0.005)
 
 
 @pytest.mark.parametrize("kind", ["patch", "frames"])
@@ -130,17 +133,17 @@ def test_written_pixel_that_is_not_the_plates_own_is_measured(tmp_path, monkeypa
 
 
 def test_kept_latent_that_moved_is_measured(tmp_path, monkeypatch):
-    real = pipeline.sample
+    real = StageLoop.run
 
-    def spoil(plan, conditions, text, source, fitting, watch, *seen_by):
-        latents = real(plan, conditions, text, source, fitting, watch, *seen_by)
+    def spoil(self):
+        latents, source = real(self), self.source
         kept = (source.mask[0, 0] == 0).nonzero()[0].tolist()
         latents[(0, 3, *kept)] += 0.25
         free = (source.mask[0, 0] > 0).nonzero()[0].tolist()
         latents[(0, 3, *free)] += 7.0
         return latents
 
-    monkeypatch.setattr(pipeline, "sample", spoil)
+    monkeypatch.setattr(StageLoop, "run", spoil)
     _small_job(tmp_path)
     with pytest.raises(errors.BrokenPromise, match=r"max_latent_diff_kept is 0\.2(49|5)"):
         generate(tmp_path, Watch(tmp_path))
@@ -149,7 +152,7 @@ def test_kept_latent_that_moved_is_measured(tmp_path, monkeypatch):
 
 def test_report_holds_the_seconds_of_every_phase(tmp_path):
     _small_job(tmp_path)
-    assert set(PHASES) <= set(generate(tmp_path, Watch(tmp_path))["seconds"])
+    assert set(PHASES) <= set(generate(tmp_path, Watch(tmp_path)).seconds)
     assert jobs.read_events(tmp_path)[-2:] == ["writing", "done"]
 
 
@@ -162,7 +165,7 @@ def test_moved_job_gives_the_same_bytes(tmp_path):
             (tmp_path / "elsewhere é").mkdir()
             folder = folder.rename(tmp_path / "elsewhere é" / "job")
         report = generate(folder, Watch(folder))
-        assert str(tmp_path) not in json.dumps(report)
+        assert str(tmp_path) not in json.dumps(to_json(report))
         results.append(
             {p.relative_to(folder): p.read_bytes() for p in folder.glob("result/*/*.png")}
         )
@@ -185,17 +188,19 @@ def test_job_keeps_the_weights_of_its_first_run_and_others_are_told(tmp_path, ca
     noted = json.loads((folder / "job.json").read_text())
     made_with = noted.pop("made_with")
     assert noted == written
-    assert made_with == {key: report["model"][key] for key in ("name", "revision", "fingerprint")}
-    assert report["model"]["notes"] == check(folder)["model"]["notes"] == []
+    assert made_with == {
+        key: getattr(report.model, key) for key in ("name", "revision", "fingerprint")
+    }
+    assert report.model.notes == check(folder).model.notes == ()
 
     made_with["fingerprint"] = "0123456789ab" + "0" * 52
     (folder / "job.json").write_text(json.dumps({**noted, "made_with": made_with}))
     again = generate(folder, Watch(folder))
-    (note,) = again["model"]["notes"]
+    (note,) = again.model.notes
     assert "fingerprint 0123456789ab" in note
-    assert f"fingerprint {again['model']['fingerprint'][:12]}" in note
+    assert f"fingerprint {again.model.fingerprint[:12]}" in note
     assert note in capsys.readouterr().err
-    assert [note] == check(folder)["model"]["notes"]
+    assert (note,) == check(folder).model.notes
     assert json.loads((folder / "job.json").read_text())["made_with"] == made_with
 
 
@@ -211,7 +216,7 @@ def test_footprint_matte_covers_whole_cells(tmp_path):
     mask[2, 9, 9] = 65535
     settings = {"output__matte": "footprint", "sampling__steps": 1}
     make_job(tmp_path, noise_plate(5, 32, 32), mask, **settings)
-    assert generate(tmp_path, Watch(tmp_path))["max_diff_outside"] == 0
+    assert generate(tmp_path, Watch(tmp_path)).max_diff_outside == 0
     for i in range(5):
         alpha = _read(tmp_path, "patch", jobs.frame_name(i))[..., 3]
         expected = np.zeros((32, 32), bool)
@@ -221,13 +226,13 @@ def test_footprint_matte_covers_whole_cells(tmp_path):
 
 def test_laws_are_told_where_stages_begin(tmp_path, monkeypatch):
     told = []
-    real = pipeline.make_law
-    monkeypatch.setattr(pipeline, "make_law", lambda *a: told.append(a[-1]) or real(*a))
+    real = stage_loop.make_law
+    monkeypatch.setattr(stage_loop, "make_law", lambda *a: told.append(a[-1]) or real(*a))
     _small_job(tmp_path)
     job = jobs.read(tmp_path)
     job.sampling.steps, job.stages = 4, [Stage(steps=3, solver="heun"), Stage()]
     jobs.create(tmp_path, job)
-    assert generate(tmp_path, Watch(tmp_path))["max_latent_diff_kept"] == 0
+    assert generate(tmp_path, Watch(tmp_path)).max_latent_diff_kept == 0
     assert told == [[0, 3]]
 
 
@@ -295,7 +300,7 @@ def test_progress_rises_and_names_every_phase(tmp_path, monkeypatch):
     assert [e["part"] for e in events if e["event"] == "loading"] == [
         "text_encoder", "vae", "transformer", "vae",
     ]  # fmt: skip
-    assert report["seconds"]["loading"] > 0
+    assert report.seconds["loading"] > 0
 
 
 @pytest.mark.parametrize(
@@ -322,10 +327,10 @@ def test_spoiled_folders_are_named_and_leave_nothing(tmp_path, spoil, error, wor
 def test_check_says_sizes_without_loading_a_model(tmp_path):
     make_job(tmp_path, noise_plate(10, 70, 90), moving_square(10, 70, 90))
     report = check(tmp_path)
-    assert report["size"]["model_pixels"] == [96, 80]
-    assert report["size"]["latents"] == [4, 10, 12]
-    assert report["mask"]["frames"] == 10
-    json.dumps(report)
+    assert report.size.model_pixels == (96, 80)
+    assert report.size.latents == (4, 10, 12)
+    assert report.mask.frames == 10
+    json.dumps(to_json(report))
 
 
 def test_chunked_encode_and_decode_equal_diffusers():
@@ -374,16 +379,16 @@ def test_out_of_memory_takes_a_measure_and_goes_on_from_the_last_step(tmp_path, 
         if name == "short":
             _fail_call(monkeypatch, number=5)  # two calls a step
         report = generate(folder, Watch(folder))
-        assert report["memory"]["measures_taken"] == (name == "short")
+        assert report.memory.measures_taken == (name == "short")
         results.append(b"".join(p.read_bytes() for p in sorted(folder.glob("result/patch/*"))))
     assert results[0] == results[1]
 
 
 def _fail_call(monkeypatch, number):
-    from wan_blender.engine import fitting, pipeline
+    from wan_blender.engine import fitting
 
     calls = []
-    real = pipeline.guided_velocity
+    real = stage_loop.guided_velocity
 
     def short_of_memory(*arguments):
         calls.append(1)
@@ -394,7 +399,7 @@ def _fail_call(monkeypatch, number):
     def lower(plan, sizes, machine, phase):
         return replace(plan, tiled_decode=True)
 
-    monkeypatch.setattr(pipeline, "guided_velocity", short_of_memory)
+    monkeypatch.setattr(stage_loop, "guided_velocity", short_of_memory)
     monkeypatch.setattr(fitting, "step_down", lower)
 
 
@@ -428,8 +433,8 @@ def test_out_of_memory_in_any_phase_takes_a_measure_and_loses_nothing(
         if take == "short":
             monkeypatch.setattr(module, name, short_of_memory)
         report = generate(folder, Watch(folder))
-        assert report["memory"]["measures_taken"] == (take == "short")
-        assert report["memory"]["measures"] == ([measure] if take == "short" else [])
+        assert report.memory.measures_taken == (take == "short")
+        assert report.memory.measures == ((measure,) if take == "short" else ())
         results.append(b"".join(p.read_bytes() for p in sorted(folder.glob("result/patch/*"))))
     assert results[0] == results[1]
 

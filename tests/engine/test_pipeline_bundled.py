@@ -52,9 +52,9 @@ def test_bundled_model_runs_from_the_command_line(tmp_path, monkeypatch, variant
     done = run("run", job)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["model"]["kind"] == kind
-    assert report["max_diff_outside"] == 0
-    assert report["max_latent_diff_kept"] == 0
+    assert report.model.kind == kind
+    assert report.max_diff_outside == 0
+    assert report.max_latent_diff_kept == 0
     assert len(make_plan(job).stages.spans) == spans
     patch = read_png(job / "result" / "patch" / "000008.png")
     inside = mask[8] > 0
@@ -80,7 +80,7 @@ def test_layers_a_lora_changes_in_vain_are_reported(tmp_path):
         json.dumps(data | {"loras": [{"file": str(tmp_path / "l.safetensors")}]})
     )
     report = generate(job, Watch(job))
-    assert report["loras_skipped"] == {
+    assert report.loras_skipped == {
         str(tmp_path / "l.safetensors"): ("diffusion_model.blocks.0.cross_attn.k_img",)
     }
 
@@ -102,17 +102,17 @@ def test_forecast_is_what_check_says_of_the_same_sizes(tmp_path):
     job = make_job(tmp_path, noise_plate(9, 48, 64), mask, model__path="nano/experts")
     told = forecast(json.dumps(schema.to_dict(jobs.read(job))))
     checked = check(job)
-    assert told["size"] == [*checked["size"]["model_pixels"], checked["size"]["model_frames"]]
-    assert told["predicted_gb"] == checked["memory"]["predicted_gb"]
-    assert told["device"]
+    assert told.size == (*checked.size.model_pixels, checked.size.model_frames)
+    assert told.memory.predicted_gb == checked.memory.predicted_gb
+    assert told.memory.device
 
 
 def test_what_a_warm_engine_holds_counts_as_free(monkeypatch):
     machine = Machine("cpu", 3.0, 3.0)
     monkeypatch.setattr("wan_blender.engine.plan.measure_machine", lambda device: machine)
     job = json.dumps({"shot": {"width": 64, "height": 48, "frame_count": 9, "fps_num": 24}})
-    assert forecast(job)["free_gb"] == 3.0
-    assert forecast(job, 1.5)["free_gb"] == 4.5
+    assert forecast(job).memory.free_gb == 3.0
+    assert forecast(job, 1.5).memory.free_gb == 4.5
 
 
 def test_forecast_counts_the_largest_model_of_all_stages(tmp_path):
@@ -120,8 +120,8 @@ def test_forecast_counts_the_largest_model_of_all_stages(tmp_path):
     small = {"shot": shot, "model": {"path": "nano/experts"}}
     stages = [{"end": 0.9}, {"dtype": "float32"}]
     both = {**small, "model": {"path": "nano/experts", "dtype": "float16"}}
-    half = forecast(json.dumps(both))["predicted_gb"]
-    assert forecast(json.dumps({**both, "stages": stages}))["predicted_gb"] >= half
+    half = forecast(json.dumps(both)).memory.predicted_gb
+    assert forecast(json.dumps({**both, "stages": stages})).memory.predicted_gb >= half
     with pytest.raises(InvalidJob, match="not valid JSON"):
         forecast("{")
 
@@ -192,7 +192,7 @@ def test_each_stage_computes_in_its_own_precision(tmp_path, kind, turn, guidance
         data["stages"] = [schema.to_dict(Stage(steps=1, dtype=dtype)) for dtype in order]
         (job / "job.json").write_text(json.dumps(data))
         check(job)
-        assert generate(job, Watch(job))["max_diff_outside"] == 0
+        assert generate(job, Watch(job)).max_diff_outside == 0
         frames = [read_png(job / "result" / "patch" / jobs.frame_name(i)) for i in range(5)]
         return np.stack(frames)[..., :3].astype(np.float32)[mask > 0]
 

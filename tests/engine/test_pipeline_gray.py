@@ -47,7 +47,7 @@ def results(tmp_path_factory):
             root / name, plate, mask, sampling__steps=8, output__full_frames=True,
             output__feather_px=FEATHER, **settings,
         )  # fmt: skip
-        assert generate(folder, Watch(folder))["max_diff_outside"] == 0
+        assert generate(folder, Watch(folder)).max_diff_outside == 0
         found[name] = tuple(read(folder / "result" / kind) for kind in ("frames", "patch"))
 
     run("hard", ramp((1.0,)))

@@ -12,7 +12,7 @@ from tests.engine.untrained import write_untrained
 from wan_blender.core import job as jobs
 from wan_blender.core.errors import InvalidJob, WrongModel
 from wan_blender.core.job_pictures import END, PICTURES, START
-from wan_blender.engine import pipeline
+from wan_blender.engine import encode, pipeline
 from wan_blender.engine.frames.files import read_png, write_png
 from wan_blender.engine.frames.region import Region
 from wan_blender.engine.hygiene.pictures import read_treatment, write_picture, write_radius
@@ -38,8 +38,8 @@ def run(folder, with_map=True, **settings) -> np.ndarray:
     if with_map:
         write_radius(folder / jobs.RADIUS, np.full((H, W), 1.5, np.float32))
     report = pipeline.generate(folder, Watch(folder))
-    assert report["max_diff_outside"] == 0
-    assert report["max_latent_diff_kept"] == 0
+    assert report.max_diff_outside == 0
+    assert report.max_latent_diff_kept == 0
     frames = [read_png(folder / "result" / "frames" / jobs.frame_name(i)) for i in range(FRAMES)]
     np.testing.assert_array_equal(np.stack(frames)[MASK == 0], plate[MASK == 0])
     return np.stack(frames)
@@ -84,13 +84,13 @@ def test_schedule_that_never_begins_changes_nothing(tmp_path):
 
 def test_model_is_shown_the_low_passed_picture_in_its_steps_only(tmp_path, monkeypatch):
     seen = []
-    make = pipeline.make_condition
+    make = encode.make_condition
 
     def watched(bundle, scene):
         seen.append(np.abs(np.diff(scene.picture(0), axis=1)).mean())
         return make(bundle, scene)
 
-    monkeypatch.setattr(pipeline, "make_condition", watched)
+    monkeypatch.setattr(encode, "make_condition", watched)
     run(tmp_path, mode="scheduled", start=0.0, end=0.5)
     assert len(seen) == 2  # one condition for each phase, not for each step
     assert seen[0] < 0.5 * seen[1]
@@ -113,13 +113,13 @@ def striped(height: int = H, width: int = W) -> np.ndarray:
 @pytest.fixture
 def scenes(monkeypatch):
     """What each condition of a run looks at, in order of the phases."""
-    seen, make = [], pipeline.make_condition
+    seen, make = [], encode.make_condition
 
     def watched(bundle, scene):
         seen.append(scene)
         return make(bundle, scene)
 
-    monkeypatch.setattr(pipeline, "make_condition", watched)
+    monkeypatch.setattr(encode, "make_condition", watched)
     return seen
 
 
@@ -150,9 +150,9 @@ def test_end_frame_and_references_are_treated_by_measure(tmp_path, scenes, kind,
         return [scene.given(END)] if kind == "i2v" else scene.references()
 
     report = pipeline.generate(folder, Watch(folder))
-    said = report["hygiene"]["by_measure"]
+    said = report.hygiene.by_measure
     assert list(said) == names
-    assert all(one["score_blurred"] < one["score"] for one in said.values())
+    assert all(one.score_blurred < one.score for one in said.values())
     low, soft = scenes
     plain = [detail(picture) for picture in pictures(replace(soft, look=None))]
     softened = [detail(picture) for picture in pictures(soft)]
@@ -171,8 +171,8 @@ def test_blur_follows_a_matte_through_all_frames_that_vace_is_shown(tmp_path, sc
         radius[:, 8 * index : 8 * index + 16] = 1.5
         write_picture(tmp_path / jobs.BLUR_MATTE / jobs.frame_name(index), radius / 1.5)
     report = pipeline.generate(tmp_path, Watch(tmp_path))
-    assert report["hygiene"]["largest_radius"] == pytest.approx(1.5, abs=1e-3)
-    assert "follows a matte" in report["hygiene"]["notes"][0]
+    assert report.hygiene.largest_radius == pytest.approx(1.5, abs=1e-3)
+    assert "follows a matte" in report.hygiene.notes[0]
     (soft,) = scenes
     plain = replace(soft, look=None)
     for index in range(FRAMES):
@@ -198,16 +198,16 @@ def five_b(tmp_path, name: str, **settings) -> tuple[np.ndarray, dict]:
     report = pipeline.generate(folder, Watch(folder))
     files = [folder / "result" / "frames" / jobs.frame_name(i) for i in range(FRAMES)]
     np.testing.assert_array_equal(read_png(files[0]), plate[0])
-    assert report["max_latent_diff_kept"] == 0
+    assert report.max_latent_diff_kept == 0
     return np.stack([read_png(file) for file in files]), report
 
 
 @pytest.mark.parametrize("mode", ["soft", "scheduled", "both"])
 def test_5b_model_is_shown_the_treated_start_and_delivers_the_original(tmp_path, mode):
     plain, report = five_b(tmp_path, "off")
-    assert "hygiene" not in report
+    assert report.hygiene is None
     treated, report = five_b(tmp_path, mode, mode=mode, end=0.5)
-    assert report["hygiene"]["mode"] == mode
+    assert report.hygiene.mode == mode
     assert (treated[1:] != plain[1:]).any()
 
 
@@ -215,7 +215,7 @@ def test_5b_model_with_a_schedule_that_never_begins_changes_nothing(tmp_path):
     plain, _ = five_b(tmp_path, "off")
     same, report = five_b(tmp_path, "never", mode="scheduled", end=0.0)
     np.testing.assert_array_equal(same, plain)
-    assert len(report["hygiene"]["notes"]) == 1
+    assert len(report.hygiene.notes) == 1
 
 
 def animate(tmp_path, start: np.ndarray, **settings) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -240,21 +240,21 @@ def test_start_frame_of_image_to_video_is_delivered_bit_for_bit(tmp_path, delive
     first, second, report = animate(tmp_path, start, hygiene__deliver_original=deliver)
     assert (first == start).all() == deliver
     assert (second != start).any()
-    assert report["hygiene"]["notes"] == []
+    assert report.hygiene.notes == ()
 
 
 def test_start_frame_of_another_size_is_delivered_resized_and_that_is_said(tmp_path):
     start = np.repeat(np.repeat(noise_plate(1, H, W)[0], 2, 0), 2, 1)
     first, _, report = animate(tmp_path, start)
     assert np.abs(first.astype(int) - start[::2, ::2]).max() <= 1
-    assert f"{2 * W} x {2 * H}" in report["hygiene"]["notes"][0]
+    assert f"{2 * W} x {2 * H}" in report.hygiene.notes[0]
 
 
 def test_start_frame_of_more_bits_is_delivered_rounded_and_that_is_said(tmp_path):
     start = noise_plate(1, H, W, np.uint16)[0]
     first, _, report = animate(tmp_path, start)
     assert np.abs(first.astype(float) - start / 257).max() <= 0.5
-    assert "16 bits" in report["hygiene"]["notes"][0]
+    assert "16 bits" in report.hygiene.notes[0]
 
 
 @pytest.mark.parametrize("start", ["gray", "alpha", "one pixel", "8k"])
@@ -270,10 +270,10 @@ def test_start_frames_of_every_sort_are_run(tmp_path, start):
     colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
     if picture.shape[:2] == (H, W):
         np.testing.assert_array_equal(first, colour[..., :3])
-        assert report["hygiene"]["notes"] == []
+        assert report.hygiene.notes == ()
     else:
         assert np.abs(first.astype(int) - 90).max() <= 1
-        assert "resized" in report["hygiene"]["notes"][0]
+        assert "resized" in report.hygiene.notes[0]
 
 
 def test_no_start_frame_is_a_clear_error(tmp_path):

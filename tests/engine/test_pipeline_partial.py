@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Partial passes through the engine as a user runs it, on models of every kind."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from tests.engine.models.layouts import (
 )
 from tests.engine.untrained import write_untrained
 from wan_blender.core.job import frame_name
+from wan_blender.core.result import read_report
 from wan_blender.engine import fitting as fitting_room
 from wan_blender.engine import plan
 from wan_blender.engine.check import check
@@ -57,13 +57,13 @@ def test_every_kind_of_model_runs_over_rows(tmp_path, kind):
     settings = {"model__path": str(path), "windows__frames": 5 if kind == "vace" else 0}
     job = _job(tmp_path / "job", sampling__compute="fast", **settings)
     report = generate(job, Watch(job))
-    assert report["max_latent_diff_kept"] == 0
-    assert report["max_diff_outside"] == 0
-    said = report["compute"]
-    assert said["used"] == "fast"
-    assert set(said["passes"]) == {"full", "rows", "reuse"}
-    assert 0 < said["active_share"] < said["rows_share"] <= 1
-    assert said == json.loads((job / "result" / "report.json").read_text())["compute"]
+    assert report.max_latent_diff_kept == 0
+    assert report.max_diff_outside == 0
+    said = report.compute
+    assert said.used == "fast"
+    assert set(said.passes) == {"full", "rows", "reuse"}
+    assert 0 < said.active_share < said.rows_share <= 1
+    assert read_report(job / "result").compute == said
 
 
 def test_bundled_model_with_references_and_hygiene_makes_nearly_the_dense_picture(tmp_path):
@@ -74,10 +74,10 @@ def test_bundled_model_with_references_and_hygiene_makes_nearly_the_dense_pictur
         (job / "references").mkdir()
         write_png(job / "references" / "a.png", noise_plate(1, 40, 40)[0])
         report = generate(job, Watch(job))
-        assert ("compute" in report) == (compute == "balanced")
+        assert (report.compute is not None) == (compute == "balanced")
         shown.append(_frames(job).astype(float))
-    assert report["compute"]["used"] == "balanced"
-    assert report["compute"]["passes"]["full"] >= 2 * 4
+    assert report.compute.used == "balanced"
+    assert report.compute.passes["full"] >= 2 * 4
     dense, balanced = shown
     assert not np.array_equal(dense, balanced)
     inside = np.s_[1:, 16:32, 16:32]
@@ -86,9 +86,9 @@ def test_bundled_model_with_references_and_hygiene_makes_nearly_the_dense_pictur
 
 def test_check_foretells_what_the_run_computes(tmp_path):
     job = _job(tmp_path, sampling__compute="balanced")
-    said = check(job)["compute"]
-    assert 0.1 < said["predicted_ratio"] < 1 / 1.3
-    assert "compute" not in check(_job(tmp_path / "dense"))
+    said = check(job).compute
+    assert 0.1 < said.predicted_ratio < 1 / 1.3
+    assert check(_job(tmp_path / "dense")).compute is None
 
 
 def test_slab_is_counted_and_given_up_first(tmp_path, monkeypatch):
@@ -119,13 +119,13 @@ def test_slab_is_counted_and_given_up_first(tmp_path, monkeypatch):
     machine = Machine("cuda", 80.0, 64.0)
     monkeypatch.setattr("wan_blender.engine.plan.measure_machine", lambda device: machine)
     report = generate(job, Watch(job))
-    assert report["memory"]["measures_taken"] == 1
-    assert "all tokens at every step" in report["memory"]["measures"]
-    assert report["compute"]["used"] == "dense"
-    assert "memory" in report["compute"]["why"]
+    assert report.memory.measures_taken == 1
+    assert "all tokens at every step" in report.memory.measures
+    assert report.compute.used == "dense"
+    assert "memory" in report.compute.why
     assert [own for step, own in calls if step < 5] == [False] * 5
     assert all(own for step, own in calls if step > 5)
-    assert report["max_latent_diff_kept"] == 0
+    assert report.max_latent_diff_kept == 0
 
 
 def _packed(form, folder):
@@ -154,11 +154,11 @@ def test_packed_weights_run_over_rows(tmp_path, form, compute):
     ):
         job = _job(tmp_path / name, **settings, **changed)
         report = generate(job, Watch(job))
-        assert report["max_latent_diff_kept"] == 0
+        assert report.max_latent_diff_kept == 0
         shown[name] = _frames(job)[1:, 16:32, 16:32].astype(float)
         if name == compute:
-            assert report["compute"]["used"] == compute
-            assert report["compute"]["passes"]["rows"] > 0
+            assert report.compute.used == compute
+            assert report.compute.passes["rows"] > 0
     apart = {name: np.abs(frames - shown["dense"]).mean() for name, frames in shown.items()}
     assert 0 < apart[compute] < 0.5 * apart["seed"], apart
 
@@ -191,7 +191,7 @@ def test_streamed_blocks_run_over_rows(tmp_path, stream, kind):
     stay = stream()
     job = _job(tmp_path / "b", sampling__compute="balanced", **settings)
     report = generate(job, Watch(job))
-    assert report["compute"]["passes"]["rows"] > 0
+    assert report.compute.passes["rows"] > 0
     assert stay == [1]
-    assert "1 blocks resident" in report["memory"]["measures"]
+    assert "1 blocks resident" in report.memory.measures
     np.testing.assert_array_equal(_frames(job), _frames(tmp_path / "a"))

@@ -11,6 +11,7 @@ what it is to press next.
 import json
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def tell() -> float:
         "updates": seen["updates"],
         "busy": view.busy,
         "faces": view.faces,
-        "report": view.report,
+        "report": asdict(view.report) if view.report else None,
         "zoom": corners[1][0] - corners[0][0],
         "sinks": [[item.name, item.icon, item.radius] for item in settings.sinks],
     }

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -107,9 +108,9 @@ def report() -> float:
         "model": scene.wan.model.path,
         "sampling": {n: getattr(scene.wan.sampling, n) for n in ("steps", "shift", "guidance")},
         "stages": [stage.name for stage in scene.wan.stages],
-        "memory": estimate.memory,
+        "memory": asdict(estimate.forecast.memory) if estimate.forecast else None,
         "findings": [f.rule for f in estimate.outlook(scene).findings],
-        "found": [model["name"] for model in host.library.models],
+        "found": [model.name for model in host.library.listing.models],
         "frame": scene.frame_current,
         "sidebar": sidebar(),
         "strips": {

@@ -12,8 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-from wan_blender.core import errors, files, lock, protocol, result
+from wan_blender.core import errors, lock, protocol, result
 from wan_blender.core import job as jobs
+from wan_blender.core.answers.report import Report
 
 MODE = os.environ.get("STUB_ENGINE", "")
 
@@ -50,7 +51,7 @@ def run(name: str) -> None:
         say(protocol.Progress(name, "denoising", 1, 2, 0.5, 1.0))
         if described:
             finish(folder)
-        say(protocol.Done(name, name + "/result", {"seed": 1}))
+        say(protocol.Done(name, name + "/result", Report(1)))
 
 
 def work(name: str) -> None:
@@ -67,7 +68,7 @@ def work(name: str) -> None:
     except errors.JobBusy as error:
         say(protocol.Failed(name, error.to_dict()))
         return
-    say(protocol.Done(name, name + "/result", {"seed": 1}))
+    say(protocol.Done(name, name + "/result", Report(1)))
 
 
 def slowly(name: str) -> bool:
@@ -84,7 +85,7 @@ def finish(folder: Path) -> None:
     """The plate as the result, fully opaque or as it is."""
     shutil.copytree(folder / jobs.PLATE, folder / result.PART / jobs.PATCH)
     part = folder / result.PART
-    files.write_json(part / result.REPORT, {"seed": 1, "files": result.list_files(part)})
+    result.write_report(part, Report(1, files=result.list_files(part)))
     result.publish(folder)
 
 

@@ -77,7 +77,7 @@ def test_two_jobs_run_one_after_the_other_and_report(engine, tmp_path):
         done = engine.read_until(protocol.Done, protocol.Failed)
         assert isinstance(done, protocol.Done), done
         assert Path(done.job) == folder
-        assert done.report["max_diff_outside"] == 0
+        assert done.report.max_diff_outside == 0
         assert find_result(folder)
 
 

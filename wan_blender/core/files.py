@@ -142,7 +142,7 @@ def find_link(folder: Path) -> Path | None:
 
 def data_folder() -> Path:
     """The user's folder for what outlasts the extension, for all versions of Blender: models, and
-    the jobs of unsaved files."""
+    the jobs of unsaved files. By hand, for Blender's Python has no platformdirs."""
     if sys.platform == "win32":
         among = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":

@@ -14,9 +14,10 @@ messages, only the paths of job folders do. stdin EOF tells the engine that its 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
 
+from .answers.report import Report
+from .answers.typed import read, to_json
 from .errors import ProtocolError
 
 VERSION = 3
@@ -108,7 +109,7 @@ class Done:
 
     job: str
     result: str
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Report = field(default_factory=Report)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Checked:
     """Answer to Check: sizes, coverage, estimates and warnings in words."""
 
     job: str
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Report = field(default_factory=Report)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ _KINDS: dict[str, type] = {cls.__name__: cls for cls in Message.__args__}
 
 def encode(message: Message) -> str:
     """One line of JSON, without the newline."""
-    return json.dumps({"kind": type(message).__name__, **asdict(message)}, ensure_ascii=False)
+    return json.dumps({"kind": type(message).__name__, **to_json(message)}, ensure_ascii=False)
 
 
 def decode(line: str) -> Message:
@@ -156,6 +157,7 @@ def decode(line: str) -> Message:
     if unknown:
         raise ProtocolError(f"{cls.__name__} has no field {sorted(unknown)}.")
     try:
-        return cls(**data)
-    except TypeError as error:
-        raise ProtocolError(f"{cls.__name__} is incomplete: {error}.") from error
+        message: Message = read(cls, data, cls.__name__)
+    except ValueError as error:
+        raise ProtocolError(f"{error}.") from error
+    return message

@@ -17,10 +17,11 @@ import os
 import shutil
 import stat
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from .answers.report import Report
+from .answers.typed import read, to_json
 from .errors import DamagedResult
-from .files import open_file, read_json, sync_folder
+from .files import open_file, read_json, sync_folder, write_json
 
 RESULT, PART, EARLIER = "result", "result.part", "result.earlier"
 REPORT = "report.json"
@@ -29,10 +30,10 @@ _FILES_AT_MOST = 200_000
 _BLOCK = 1 << 20
 
 
-def list_files(result: Path) -> dict[str, list[int | str]]:
-    """Of each file below ``result`` but its report: [size, SHA-256], synced to the disk. The keys
+def list_files(result: Path) -> dict[str, tuple[int, str]]:
+    """Of each file below ``result`` but its report: size and SHA-256, synced to the disk. The keys
     are paths with forward slashes, sorted."""
-    found: dict[str, list[int | str]] = {}
+    found: dict[str, tuple[int, str]] = {}
     folders = [result]
     for path in sorted(result.rglob("*")):
         if path.is_dir():
@@ -74,25 +75,27 @@ def find_result(folder: Path) -> Path | None:
     return None
 
 
-def read_report(result: Path) -> dict[str, Any]:
-    """What the run reported. Raises DamagedResult where that cannot be read."""
+def read_report(result: Path) -> Report:
+    """What the run reported; answers/typed.py says how that of another version is read. Raises
+    DamagedResult where it cannot be read."""
     try:
-        report = read_json(result / REPORT, REPORT_BYTES)
+        return read(Report, read_json(result / REPORT, REPORT_BYTES), "it")
     except (OSError, ValueError) as error:
         raise DamagedResult(f"The report in {result} cannot be read: {error}.", _AGAIN) from error
-    if not isinstance(report, dict):
-        raise DamagedResult(f"The report in {result} is no report.", _AGAIN)
-    return report
 
 
-def verify(result: Path, hashes: bool = False) -> dict[str, Any]:
+def write_report(result: Path, report: Report) -> None:
+    """Raises OSError, ValueError for numbers that are not finite."""
+    write_json(result / REPORT, to_json(report))
+
+
+def verify(result: Path, hashes: bool = False) -> Report:
     """The report of a result whose files are all there and as large as they were; with ``hashes``
     they are read, too. Raises DamagedResult that names the first that is not."""
     report = read_report(result)
-    files = report.get("files")
-    if not isinstance(files, dict) or not files or len(files) > _FILES_AT_MOST:
+    if not 0 < len(report.files) <= _FILES_AT_MOST:
         raise DamagedResult(f"The report in {result} lists no files.", _AGAIN)
-    for name, noted in files.items():
+    for name, noted in report.files.items():
         fault = _fault(result, name, noted, hashes)
         if fault:
             raise DamagedResult(f"The result in {result} is damaged: {name} {fault}.", _AGAIN)
@@ -102,12 +105,10 @@ def verify(result: Path, hashes: bool = False) -> dict[str, Any]:
 _AGAIN = "Run the job again; the frames that were exported are still there."
 
 
-def _fault(result: Path, name: str, noted: Any, hashes: bool) -> str:
+def _fault(result: Path, name: str, noted: tuple[int, str], hashes: bool) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
         return "lies outside it"
-    if not (isinstance(noted, list) and len(noted) == 2 and isinstance(noted[0], int)):
-        return "is not described"
     try:
         size, digest = _measure(result / path) if hashes else (_size(result / path), "")
     except OSError as error:
@@ -125,8 +126,8 @@ def _size(path: Path) -> int:
     return found.st_size
 
 
-def _measure(path: Path, sync: bool = False) -> list[int | str]:
-    """[size, SHA-256] of a regular file, which is written to the disk with ``sync``."""
+def _measure(path: Path, sync: bool = False) -> tuple[int, str]:
+    """Size and SHA-256 of a regular file, which is written to the disk with ``sync``."""
     flags = os.O_RDWR if sync else os.O_RDONLY
     descriptor = open_file(path, flags)
     with os.fdopen(descriptor, "rb") as file:
@@ -135,7 +136,7 @@ def _measure(path: Path, sync: bool = False) -> list[int | str]:
         size, digest = os.fstat(descriptor).st_size, hashlib.sha256()
         while block := file.read(_BLOCK):
             digest.update(block)
-    return [size, digest.hexdigest()]
+    return size, digest.hexdigest()
 
 
 def _keep_others(earlier: Path, result: Path) -> None:
@@ -144,7 +145,7 @@ def _keep_others(earlier: Path, result: Path) -> None:
         return
     own = {REPORT}
     with contextlib.suppress(DamagedResult):
-        own |= set(read_report(earlier).get("files") or {})
+        own |= set(read_report(earlier).files)
     for path in sorted(earlier.rglob("*")):
         name = path.relative_to(earlier)
         if not path.is_file() or path.is_symlink() or name.as_posix() in own:

@@ -17,6 +17,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from ..core.answers.report import Report
+from ..core.answers.typed import to_json
 from ..core.console import ProgressPrinter, claim_stdout
 from ..core.errors import EngineMissing, WanError
 from .cli import run as run_command
@@ -83,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     single = run_command.is_single(options)
     held = None if single else _hold()
 
-    def run(folder: Path, forget_cancel: bool) -> tuple[dict[str, Any], bool]:
+    def run(folder: Path, forget_cancel: bool) -> tuple[Report, bool]:
         return _generate(folder, stop, again, forget_cancel, held)
 
     if not single:
@@ -108,7 +110,7 @@ def _make_without(folder: Path, stop: threading.Event) -> None:
 
 def _generate(
     folder: Path, stop: threading.Event, again: bool, forget_cancel: bool, held: Any = None
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[Report, bool]:
     from . import worker
     from .once import run_once
     from .watch import Watch
@@ -168,9 +170,9 @@ def _models(options: argparse.Namespace) -> int:
     return models(options.rest)
 
 
-def _print(data: dict[str, Any], out: Any = None) -> int:
+def _print(data: Any, out: Any = None) -> int:
     out = out or sys.stdout
-    json.dump(data, out, indent=2, ensure_ascii=False)
+    json.dump(to_json(data), out, indent=2, ensure_ascii=False)
     out.write("\n")
     out.flush()
     return 0

@@ -14,12 +14,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..core import job as jobs
 from ..core import schema
+from ..core.answers.report import Borrowed, MaskFound, Report
 from ..core.settings import Job
 from .borrow.notes import SURE
 from .borrow.shot import Borrower
@@ -34,7 +34,7 @@ from .frames.files import (
     write_png,
 )
 from .frames.masks import matte, measure_mask
-from .frames.seams import SeamMeter
+from .frames.seams import Measured, SeamMeter
 from .watch import Watch
 
 BORROWED = "borrowed.part"
@@ -65,7 +65,7 @@ class Borrowing:
         left = [self.folder / LEFT / jobs.frame_name(index) for index in frames]
         return ShotFrames(self.shot.folder, self.job, check, (plate, left))
 
-    def write(self, part: Path, watch: Watch) -> dict[str, Any]:
+    def write(self, part: Path, watch: Watch) -> Measured:
         """Write the result's frames into ``part`` and measure them. Where a model has written what
         was left there already, that is laid over what is borrowed."""
         output, seen, generated = self.job.output, self.show(watch.check), self.needs_model
@@ -92,22 +92,22 @@ class Borrowing:
             worst = max(worst, difference_outside(plate, alpha, files))
             shown = lay_over(plate, files[0])[..., :3]
             seam.add(to_mask(plate[..., :3]), to_mask(shown), alpha)
-        return {
-            "max_diff_outside": worst,
-            "seam": seam.report(),
-            "borrow": {"share": round(self.share, 6), "notes": self.notes},
-        }
+        return Measured(worst, seam.report())
 
-    def report(self, watch: Watch) -> dict[str, Any]:
+    def describe(self) -> Borrowed:
+        return Borrowed(round(self.share, 6), tuple(self.notes))
+
+    def report(self, watch: Watch) -> Report:
         """What a report says where no model had a part in the job."""
         extent = measure_mask(self.shot)
-        return {
-            "schema": jobs.SCHEMA,
-            "settings": schema.to_dict(self.job),
-            "mask": {"pixels": round(extent.coverage, 6), "box": list(extent.box), "notes": []},
-            "seconds": {name: round(spent, 3) for name, spent in watch.seconds.items()},
-            "peak_memory_gb": round(watch.peak_memory_gb, 3),
-        }
+        return Report(
+            schema=jobs.SCHEMA,
+            settings=schema.to_dict(self.job),
+            mask=MaskFound(pixels=round(extent.coverage, 6), box=extent.box),
+            borrow=self.describe(),
+            seconds={name: round(spent, 3) for name, spent in watch.seconds.items()},
+            peak_memory_gb=round(watch.peak_memory_gb, 3),
+        )
 
 
 def borrow(folder: Path, watch: Watch) -> Borrowing | None:

@@ -32,7 +32,7 @@ _chosen_gb: float | None = None
 
 
 def cache_folder() -> Path:
-    """WAN_BLENDER_CACHE, or the platform's usual place for caches."""
+    """WAN_BLENDER_CACHE, or the platform's usual place for caches; by hand, as that of the data."""
     if chosen := os.environ.get("WAN_BLENDER_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from ..core.answers.report import Report
 from ..model_info.traits import KINDS
 from .conditioning import Scene
 from .models.held import Held
@@ -13,7 +13,7 @@ from .plan import Plan, make_plan
 from .report import describe_plan
 
 
-def check(folder: Path, held: Held | None = None) -> dict[str, Any]:
+def check(folder: Path, held: Held | None = None) -> Report:
     """Sizes, mask coverage and schedule of the job in ``folder``; reads headers of the model's
     files but loads none. ``held`` has parts of earlier jobs, which a run would use or let go of.
     Raises the WanError that running it would raise."""

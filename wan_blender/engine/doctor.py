@@ -22,7 +22,7 @@ from ..core.programs import find_program
 
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "gguf", "sentencepiece",
-    "ftfy", "cv2", "av", "numpy", "psutil",
+    "ftfy", "cv2", "numpy", "psutil",
 )  # fmt: skip
 AGAIN = "Install the engine again, or choose its Python in the add-on's preferences."
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from ..core import schema
+from ..core.answers.report import Forecast
 from ..core.errors import InvalidJob
 from ..core.settings import Job
 from ..schedule.stages import plan_stages
@@ -17,7 +17,7 @@ from .report import describe_memory
 from .sample.windows import plan_windows
 
 
-def forecast(text: str, held_gb: float = 0.0) -> dict[str, Any]:
+def forecast(text: str, held_gb: float = 0.0) -> Forecast:
     """The memory plan of the job in ``text``, JSON as in job.json, if its mask were everywhere on
     the shot's canvas; ``held_gb`` of the device are a warm engine's, which would run it. Opens
     models by their headers. Raises the WanError that running it would raise on such a shot."""
@@ -36,7 +36,5 @@ def forecast(text: str, held_gb: float = 0.0) -> dict[str, Any]:
     machine, _, memory = fit_memory(
         job, bundle, region, stages, windows, kept_tokens=kept, elsewhere_gb=held_gb
     )
-    return {
-        "size": [region.grid.padded_width, region.grid.padded_height, region.grid.padded_frames],
-        **describe_memory(machine, memory),
-    }
+    size = (region.grid.padded_width, region.grid.padded_height, region.grid.padded_frames)
+    return Forecast(size, describe_memory(machine, memory))

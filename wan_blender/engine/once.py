@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core import job as jobs
+from ..core.answers.report import Report
 from ..core.lock import Claim
 from ..core.result import find_result, read_report
 from .watch import Watch
@@ -21,7 +22,7 @@ def run_once(
     again: bool = False,
     forget_cancel: bool = False,
     held: Held | None = None,
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[Report, bool]:
     """The report of the job in ``folder``, and whether it was made just now.
 
     Without ``again`` a job that has a result keeps it. That is looked at inside the claim, so

@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from .frames.kept import Part
 from .frames.seams import (
     RING_PX,
     SMOOTHING,
+    Measured,
     Seam,
     SeamMeter,
     add_grain,
@@ -43,7 +43,7 @@ from .plan import Plan
 from .start_frame import delivered_start
 from .watch import Watch
 
-Measure = Callable[[Callable[[], None]], dict[str, Any]]
+Measure = Callable[[Callable[[], None]], Measured]
 Stamp = tuple[int, int]  # bytes and time of change, of a file
 
 WORKERS = min(4, os.cpu_count() or 1)
@@ -277,16 +277,14 @@ class Finisher:
         return self.measure(index, plan.shot.plate(index), alpha)
 
 
-def _describe(
-    finisher: Finisher, found: list[Finished], check: Callable[[], None]
-) -> dict[str, Any]:
+def _describe(finisher: Finisher, found: list[Finished], check: Callable[[], None]) -> Measured:
     worst, meter = 0, SeamMeter()
     for index, measured in enumerate(found):
         check()
         measured = finisher.measure_again(index, measured)
         worst = max(worst, measured.difference)
         meter.take(measured.seam)
-    return {"max_diff_outside": worst, "seam": meter.report()}
+    return Measured(worst, meter.report())
 
 
 def _stamp(path: Path) -> Stamp:

@@ -101,12 +101,7 @@ def make_plan(
     masks = plan_masks(shot, extent, region, job.mask)
     stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
     windows = plan_windows(region.grid.latent_shape[0], job.windows, bundle.traits.native_frames)
-    if len(job.prompt.sections) > len(windows):
-        raise InvalidJob(
-            f"prompt.sections has {len(job.prompt.sections)} prompts, the shot is sampled in "
-            f"{len(windows)} windows.",
-            "Use fewer sections, or a smaller windows.frames.",
-        )
+    _check_sections(job, windows)
     phases = treatment.phases(len(stages.sigmas) - 1)
     references = len(pictures(folder, job.model_mask, REFERENCES))
     passes = _plan_passes(job, bundle, masks, stages, windows, phases, references)
@@ -129,6 +124,15 @@ def make_plan(
         passes,
         notes,
     )
+
+
+def _check_sections(job: Job, windows: list[Window]) -> None:
+    if len(job.prompt.sections) > len(windows):
+        raise InvalidJob(
+            f"prompt.sections has {len(job.prompt.sections)} prompts, the shot is sampled in "
+            f"{len(windows)} windows.",
+            "Use fewer sections, or a smaller windows.frames.",
+        )
 
 
 def _plan_passes(

@@ -82,26 +82,28 @@ def write_report(
 
 def _row(status: JobStatus, look: Look | None) -> Row:
     report = status.report
-    seconds, seam, model = (report.get(key) for key in ("seconds", "seam", "model"))
-    seam = seam if isinstance(seam, dict) else {}
     values: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     values |= {"job": status.folder.name, "shot": status.shot, "outcome": status.outcome}
     values["error"] = status.error.get("message", "")
     if report:
         values |= {
-            "seconds": round(sum(seconds.values()), 2) if isinstance(seconds, dict) else "",
-            "seam": seam.get("gradient_ratio", ""),
-            "colour_step": seam.get("colour_step", ""),
-            "outside": report.get("max_diff_outside", ""),
-            "kept": report.get("max_latent_diff_kept", ""),
-            "peak_memory_gb": report.get("peak_vram_gb", report.get("peak_memory_gb", "")),
-            "device": report.get("device", ""),
-            "model": model.get("name", "") if isinstance(model, dict) else "",
+            "seconds": round(sum(report.seconds.values()), 2),
+            "seam": _known(report.seam and report.seam.gradient_ratio),
+            "colour_step": _known(report.seam and report.seam.colour_step),
+            "outside": _known(report.max_diff_outside),
+            "kept": _known(report.max_latent_diff_kept),
+            "peak_memory_gb": _known(report.peak_vram_gb or report.peak_memory_gb),
+            "device": report.device,
+            "model": report.model.name if report.model else "",
         }
     if look and look.flicker is not None:
         values["flicker"] = round(look.flicker, 5)
     varied = status.note.varied if status.note else {}
     return Row(values, varied, status.error.get("hint", ""), look.sheet if look else b"")
+
+
+def _known(value: Any) -> Any:
+    return "" if value is None else value
 
 
 def _varied_names(rows: Sequence[Row]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import job as jobs
+from ..core.answers.report import Report
 from ..core.errors import BadRequest, UserError
 from ..core.files import JOURNAL_BYTES, read_bytes
 from ..core.lock import is_claimed
@@ -25,13 +26,13 @@ OUTCOMES = ("done", "running", "waiting", "failed", "cancelled")
 @dataclass
 class JobStatus:
     """``outcome`` is one of OUTCOMES; ``error`` what stopped a job that failed or was cancelled:
-    code, message, hint. ``report`` is {} unless it is done."""
+    code, message, hint. ``report`` is None unless it is done."""
 
     folder: Path
     outcome: str
     note: CellNote | None = None
     error: dict[str, str] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Report | None = None
     phase: str = ""  # the last that ended, of one that is running
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core import job as jobs
 from ..core.errors import WanError
+from ..core.answers.report import Report
 from ..core.result import find_result, read_report
 from ..core.settings import Job
 
@@ -47,14 +48,13 @@ class Times:
         self._rates: dict[str, list[float]] = defaultdict(list)
         self._loads_s: dict[str, list[float]] = defaultdict(list)
 
-    def learn(self, model: str, cost: float, report: dict[str, Any]) -> None:
-        """From a job of ``model``. What is no report teaches nothing."""
-        with contextlib.suppress(TypeError, ValueError, KeyError):
-            seconds = {name: float(spent) for name, spent in report["seconds"].items()}
-            if loading := seconds.pop("loading", 0.0):
-                self._loads_s[model] = [*self._loads_s[model][-KEPT:], loading]
-            if spent := sum(seconds.values()):
-                self._rates[model] = [*self._rates[model][-KEPT:], spent / cost]
+    def learn(self, model: str, cost: float, report: Report) -> None:
+        """From a job of ``model``."""
+        seconds = dict(report.seconds)
+        if loading := seconds.pop("loading", 0.0):
+            self._loads_s[model] = [*self._loads_s[model][-KEPT:], loading]
+        if spent := sum(seconds.values()):
+            self._rates[model] = [*self._rates[model][-KEPT:], spent / cost]
 
     def seconds(self, model: str, cost: float) -> float | None:
         """What a job takes without loading; None for a model that was never seen."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import schema
+from ..core.answers.report import Forecast
+from ..core.answers.typed import to_json
 from ..core.console import ProgressPrinter, interrupts
 from ..core.errors import BadRequest, Cancelled, EngineDied, WanError
 from ..core.protocol import Progress
@@ -227,7 +229,7 @@ def _forecasts(
         try:
             call = EngineCall(preferences.engine_python(), "forecast", data)
             call.wait()
-            answer = call.result()
+            answer = to_json(call.answer(Forecast))
         except WanError as error:
             answer = {"error": error.to_dict()}
         found.append({"jobs": len(wanted[data]), "first": wanted[data][0], **answer})

@@ -19,13 +19,14 @@ from typing import Any
 import bpy
 
 from ..core import schema
+from ..core.answers.report import Finding, Forecast
 from ..core.errors import Cancelled, InvalidJob, WanError
 from ..core.settings import Job
 from ..masks import crop
 from ..model_info.traits import ModelSizes, Traits
 from ..process.call import EngineCall
 from ..process.task import Task
-from ..schedule.advice import Finding, check_schedule
+from ..schedule.advice import check_schedule
 from ..schedule.stages import StagePlan, plan_stages
 from ..timeline import shot, span
 from . import properties, pump
@@ -49,7 +50,7 @@ class Outlook:
 
 
 class Estimate(Task):
-    """``memory`` is what engine/forecast.py says of the settings asked for last, None while it is
+    """``forecast`` is what the engine says of the settings asked for last, None while it is
     not known; ``error`` what kept it from being known. ``held_gb`` tells what the engine holds of
     the device's memory for its next job."""
 
@@ -60,7 +61,7 @@ class Estimate(Task):
         mask_view: MaskView,
         held_gb: Callable[[], float],
     ) -> None:
-        self.memory: dict[str, Any] | None = None
+        self.forecast: Forecast | None = None
         self._find_python, self._library, self._mask_view = find_python, library, mask_view
         self._held_gb = held_gb
         self._wanted, self._asked = "", ""
@@ -105,8 +106,8 @@ class Estimate(Task):
         sizes = ModelSizes(traits.cell, traits.patch, traits.native_pixels)
         grid = crop.plan_crop(frames, canvas, (0, 0, *canvas), settings.region, sizes).grid
         size = (grid.width, grid.height, grid.padded_frames)
-        parts = (self._library.model(settings.model.path) or {}).get("parts", {})
-        return check_schedule(settings, traits, *size, parts)
+        model = self._library.model(settings.model.path)
+        return check_schedule(settings, traits, *size, model.parts if model else {})
 
     # -- asked of the engine
 
@@ -116,7 +117,7 @@ class Estimate(Task):
         if wanted == self._wanted:
             return
         self._wanted, self._since = wanted, time.monotonic()
-        self.memory = self.error = None
+        self.forecast = self.error = None
         if self._call:
             self._call.cancel()  # nobody waits for its answer any more
         pump.follow(self)
@@ -156,7 +157,7 @@ class Estimate(Task):
 
     def _take(self, call: EngineCall) -> None:
         try:
-            self.memory = call.result()
+            self.forecast = call.answer(Forecast)
         except Cancelled:
             pass
         except WanError as error:

@@ -7,11 +7,13 @@ import enum
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core import console, job, protocol, schema
+from ..core.answers.report import Report
+from ..core.answers.typed import to_json
 from ..core.errors import BadRequest, Cancelled, InvalidJob, UserError, WanError, from_os_error
 from ..core.files import data_folder, read_json, write_json
 from ..core.job_pictures import locate_pictures, take_pictures
@@ -54,7 +56,7 @@ class LocalJob:
     wants_placing: bool = False
     placed: bool = False
     foreign: bool = False  # made elsewhere: it is named as such, and asked about before it runs
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Report | None = None  # once it is done
 
     @property
     def at(self) -> protocol.Progress:
@@ -78,7 +80,8 @@ class LocalJob:
     @property
     def recipe(self) -> dict[str, Any]:
         """What the result strip carries: enough to run the job again, and how it was treated."""
-        treatment = {"hygiene": self.report["hygiene"]} if "hygiene" in self.report else {}
+        treated = self.report and self.report.hygiene
+        treatment = {"hygiene": to_json(treated)} if treated else {}
         settings = locate_pictures(self.folder, self.settings)
         return {"job": schema.to_dict(settings), **self.choices, **treatment}
 
@@ -98,7 +101,7 @@ class LocalJob:
     def answer(self) -> dict[str, Any]:
         """What became of it, once it is done, for a script or the command line."""
         result = str(find_result(self.folder))
-        return {"job": str(self.folder), "result": result, "report": self.report}
+        return {"job": str(self.folder), "result": result, "report": to_json(self.report)}
 
     def write_origin(self) -> None:
         """Write where the job comes from. Raises DiskFull."""

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import bpy
 
+from .. import __version__
+from ..core.answers.progress import CallProgress
+from ..core.answers.typed import read, to_json
 from ..core.errors import Cancelled, WanError
 from ..core.files import read_json, write_json
 from ..model_info.folder import find_folder, is_bundled
+from ..model_info.listing import Fetched, FoundModel, Identity, Listing, Offer
 from ..model_info.names import is_distilled, is_of_lightx2v, telling_name
 from ..model_info.traits import KINDS, ModelSizes, Traits, read_sizes
 from ..process.call import EngineCall
@@ -25,12 +30,15 @@ from .interface import in_a_window, push_undo
 from .properties import use_model
 
 FILE = "models.json"
+T = TypeVar("T")
 
 
 class Library(Task):
-    """``find_python`` gives the engine's Python or raises EngineMissing, ``places`` the folders to
-    look in, the first of them the one that is written to. ``error`` is what went wrong last, until
-    something else is asked. ``offer`` is the download that was asked about, until it is done.
+    """``listing`` is what was found. ``offer`` is the download that was asked about, until it is
+    done. ``error`` is what went wrong last, until something else is asked.
+
+    ``find_python`` gives the engine's Python or raises EngineMissing, ``places`` the folders to
+    look in, the first of them the one that is written to.
     """
 
     edits_file = True  # a model that was made or opened is chosen
@@ -38,12 +46,12 @@ class Library(Task):
     def __init__(
         self, home: Path, find_python: Callable[[], Path], places: Callable[[], list[Path]]
     ) -> None:
-        self.offer: dict[str, Any] | None = None  # what engine/models/__main__.py's price says
+        self.offer: Offer | None = None
         self._into = ""  # the model that lacks what is on offer
         self._file = home / FILE
         self._find_python, self._places = find_python, places
-        self._found: dict[str, Any] = _read(self._file)
-        self._calls: dict[str, tuple[EngineCall, Callable[[Any], None]]] = {}
+        self.listing = _read(self._file)
+        self._calls: dict[str, tuple[EngineCall, type, Callable[[Any], None]]] = {}
         self._tried = False
 
     # -- what is there
@@ -51,51 +59,18 @@ class Library(Task):
     @property
     def known(self) -> bool:
         """Whether anything was ever looked for."""
-        return bool(self._found)
+        return bool(self.listing.version)
 
-    @property
-    def models(self) -> list[dict[str, Any]]:
-        """What engine/models/shelf.py's Shown says of each, bundled ones first."""
-        return self._found.get("models", [])
-
-    @property
-    def unusable(self) -> dict[str, str]:
-        """Weight files that cannot be used, with the reason."""
-        return self._found.get("unusable", {})
-
-    @property
-    def catalogue(self) -> list[dict[str, Any]]:
-        """Models that can be fetched: key, title, licence, tasks."""
-        return self._found.get("catalogue", [])
-
-    @property
-    def lora_catalogue(self) -> list[dict[str, Any]]:
-        """LoRAs that can be fetched: key, title."""
-        return self._found.get("loras", [])
-
-    @property
-    def part_catalogue(self) -> list[dict[str, Any]]:
-        """Parts of models that can be fetched alone: key, title, and what they fill."""
-        return self._found.get("parts", [])
-
-    def part_for(self, lack: str) -> str:
-        """The key of what fills ``lack``, one of a model's "missing"; "" where nothing does."""
-        return next((part["key"] for part in self.part_catalogue if part["fills"] == lack), "")
-
-    @property
-    def tokenizers(self) -> list[str]:
-        """Folders and files that a text encoder without a tokenizer can take."""
-        return self._found.get("tokenizers", [])
-
-    def model(self, path: str) -> dict[str, Any] | None:
+    def model(self, path: str) -> FoundModel | None:
         """The model that ``model.path`` means."""
         wanted = path if is_bundled(path) else str(Path(bpy.path.abspath(path)))
-        return next((m for m in self.models if m["path"] == wanted and not m["components"]), None)
+        models = self.listing.models
+        return next((m for m in models if m.path == wanted and not m.components), None)
 
     def traits(self, path: str) -> Traits | None:
         """Of the model at ``path``, when it was looked at."""
         model = self.model(path)
-        return Traits(**model["traits"]) if model and model["traits"] else None
+        return model.traits if model else None
 
     def sizes(self, path: str) -> ModelSizes:
         """In what sizes the model that ``model.path`` means works; of one that was not looked at,
@@ -104,31 +79,31 @@ class Library(Task):
             return ModelSizes(traits.cell, traits.patch, traits.native_pixels)
         return read_sizes(find_folder(path if is_bundled(path) else bpy.path.abspath(path)))
 
-    def files(self, *roles: str) -> list[dict[str, Any]]:
-        """Single weight files: what engine/models/identify.py's Identity says, and a title."""
-        return [file for file in self._found.get("files", []) if file["role"] in roles]
+    def files(self, *roles: str) -> list[Identity]:
+        """Single weight files that play one of ``roles``."""
+        return [file for file in self.listing.files if file.role in roles]
 
     def fast_loras(self, path: str) -> tuple[str, str]:
         """Step-distill LoRAs that fit the model at ``path``, for high and low noise; "" where none
         was found, and for one model the same twice. A LoRA's width and name say what it is
         for; lightx2v's, made for four steps, come first."""
-        model = self.model(path) or {}
-        kind = KINDS.get(model.get("kind"))
+        model = self.model(path) or FoundModel(path, "")
+        kind = KINDS.get(model.kind)
         image = kind is not None and kind.takes_image
         fitting = [
             file
             for file in self.files("lora")
-            if is_distilled(file["path"])
-            and file["width"] == model.get("width")
-            and ("i2v" in telling_name(file["path"]).lower()) == image
+            if is_distilled(str(file.path))
+            and file.width == model.width
+            and ("i2v" in telling_name(str(file.path)).lower()) == image
         ]
 
-        fitting.sort(key=lambda file: not is_of_lightx2v(file["path"]))
+        fitting.sort(key=lambda file: not is_of_lightx2v(str(file.path)))
 
         def best(*experts: str) -> str:
-            return next((f["path"] for e in experts for f in fitting if f["expert"] == e), "")
+            return next((str(f.path) for e in experts for f in fitting if f.expert == e), "")
 
-        if model.get("boundary") is None:
+        if model.boundary is None:
             one = best("", "low", "high")  # the low-noise expert is what came of the older models
             return one, one
         return best("high", ""), best("low", "")
@@ -140,7 +115,7 @@ class Library(Task):
         """Whether the engine's Python is used to look for models or to fetch them."""
         return bool(self._calls)
 
-    def progress(self, name: str) -> dict[str, Any] | None:
+    def progress(self, name: str) -> CallProgress | None:
         """The newest progress of a call ("scan", "compose"); None when it does not run."""
         return self._calls[name][0].progress if name in self._calls else None
 
@@ -149,7 +124,7 @@ class Library(Task):
         self._tried = True
         own, *named = self._places()
         looked = [own, *named] if own.is_dir() else named  # the first download makes it
-        self._start("scan", self._keep, "scan", *map(str, looked))
+        self._start("scan", Listing, self._keep, "scan", *map(str, looked))
 
     def scan_first(self) -> None:
         """Look once where nobody has looked yet, if the engine is there."""
@@ -160,23 +135,24 @@ class Library(Task):
     def compose(self, name: str, parts: list[tuple[str, str]]) -> None:
         """Make a model of single files (part, file), and choose it. Raises EngineMissing."""
         given = [word for part, file in parts for word in ("--part", f"{part}={file}")]
-        self._start("compose", self._use, "compose", name, "--to", str(self._places()[0]), *given)
+        to = str(self._places()[0])
+        self._start("compose", FoundModel, self._use, "compose", name, "--to", to, *given)
 
     def describe(self, path: Path) -> None:
         """Look at one folder, wherever it is, and choose it. Raises EngineMissing."""
-        self._start("compose", self._use, "describe", str(path))
+        self._start("compose", FoundModel, self._use, "describe", str(path))
 
     def price(self, key: str, into: str = "") -> None:
         """Ask how large a download is; the answer becomes ``offer``. ``into`` is the model folder
         that lacks this part. Uses the network. Raises EngineMissing."""
         self.offer, self._into = None, into
-        self._start("price", self._take_offer, "price", key, *self._whereto())
+        self._start("price", Offer, self._take_offer, "price", key, *self._whereto())
 
     def fetch(self) -> None:
         """Begin or continue the download on offer. Uses the network. Raises EngineMissing."""
         into = ["--into", self._into] if self._into else []
-        to = self._whereto(self.offer["to"])
-        self._start("fetch", self._fetched, "fetch", self.offer["key"], *to, *into)
+        to = self._whereto(self.offer.to)
+        self._start("fetch", Fetched, self._fetched, "fetch", self.offer.key, *to, *into)
 
     @property
     def downloads(self) -> bool:
@@ -194,11 +170,11 @@ class Library(Task):
 
     def tick(self) -> bool:
         """Take what has ended."""
-        for name, (call, then) in list(self._calls.items()):
+        for name, (call, answer, then) in list(self._calls.items()):
             if call.finished:
                 del self._calls[name]
                 try:
-                    then(call.result())
+                    then(call.answer(answer))
                 except Cancelled:
                     pass
                 except WanError as error:
@@ -208,24 +184,27 @@ class Library(Task):
     def wait(self) -> None:
         """Until every call has ended, for scripts, where timers do not run. Raises WanError."""
         while self._calls:
-            for call, _ in list(self._calls.values()):
+            for call, *_ in list(self._calls.values()):
                 call.wait()
             self.tick()
         if self.error:
             raise self.error
 
     def close(self) -> None:
-        for call, _ in self._calls.values():
+        for call, *_ in self._calls.values():
             call.kill()
         self._calls.clear()
 
     # -- inside
 
-    def _start(self, name: str, then: Callable[[Any], None], *arguments: str) -> None:
+    def _start(
+        self, name: str, answer: type[T], then: Callable[[T], None], *arguments: str
+    ) -> None:
         if name in self._calls:
             return
         self.error = None
-        self._calls[name] = EngineCall(self._find_python(), "models", *arguments), then
+        call = EngineCall(self._find_python(), "models", *arguments)
+        self._calls[name] = call, answer, then
         pump.follow(self)
 
     def _whereto(self, chosen: str = "") -> list[str]:
@@ -233,35 +212,32 @@ class Library(Task):
         first, *others = map(str, self._places())
         return ["--to", chosen or first, *(word for at in others for word in ("--look", at))]
 
-    def _take_offer(self, offer: dict[str, Any]) -> None:
+    def _take_offer(self, offer: Offer) -> None:
         self.offer = offer
 
-    def _fetched(self, answer: dict[str, str]) -> None:
+    def _fetched(self, fetched: Fetched) -> None:
         self.offer = None
         self.scan()
 
-    def _use(self, model: dict[str, Any]) -> None:
+    def _use(self, model: FoundModel) -> None:
         """Put a model on the list, and choose it as one undo step."""
-        others = [m for m in self.models if m["path"] != model["path"] or m["components"]]
-        self._keep({**self._found, "models": [*others, model]})
+        others = (m for m in self.listing.models if m.path != model.path or m.components)
+        self._keep(replace(self.listing, models=(*others, model)))
         with in_a_window():
-            use_model(compat.sequencer_scene(bpy.context), model["path"])
+            use_model(compat.sequencer_scene(bpy.context), model.path)
         push_undo("Use Model")
 
-    def _keep(self, found: dict[str, Any]) -> None:
-        self._found = found
+    def _keep(self, listing: Listing) -> None:
+        self.listing = listing
         with contextlib.suppress(OSError):  # it is found again
-            write_json(self._file, found)
+            write_json(self._file, to_json(listing))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What was found in an earlier session; nothing if another version of the add-on found it and
-    described it otherwise, so that it is looked for again."""
-    try:
-        found = read_json(path)
-        for model in found["models"]:
-            if model["traits"]:
-                Traits(**model["traits"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return found
+def _read(path: Path) -> Listing:
+    """What was found in an earlier session; nothing where another version of the extension found
+    it, so that it is looked for again."""
+    with contextlib.suppress(OSError, ValueError):
+        listing = read(Listing, read_json(path), path.name)
+        if listing.version == __version__:
+            return listing
+    return Listing()

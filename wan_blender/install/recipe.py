@@ -45,7 +45,7 @@ class Recipe:
     # uv's name of torch's build: auto, cpu, cu128, rocm6.4, ...; "index": the user's index's
     backend: str = "auto"
     python: str = "3.12"  # a version uv provides, or the path of an interpreter
-    imports: tuple[str, ...] = ("torch", "diffusers", "transformers", "gguf", "cv2", "av")
+    imports: tuple[str, ...] = ("torch", "diffusers", "transformers", "gguf", "cv2")
     offline: Path | None = None  # a folder made by offline.bundle, or one of wheels
 
     @property

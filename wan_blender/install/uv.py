@@ -144,6 +144,7 @@ def _version(uv: str) -> list[int]:
 
 
 def _numbers(version: str) -> list[int]:
+    """By hand, for Blender's Python has no packaging."""
     found = re.search(r"\d+(\.\d+)+", version)
     return [int(number) for number in found[0].split(".")] if found else []
 

@@ -7,7 +7,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import bpy
 import numpy as np
@@ -16,6 +16,7 @@ from ..core.errors import UserError, WanError
 from ..process.call import EngineCall
 
 REPORT = "Wan Frequency Report"
+T = TypeVar("T")
 
 
 class Questions:
@@ -23,7 +24,7 @@ class Questions:
 
     def __init__(self) -> None:
         self.error: WanError | None = None
-        self._calls: list[tuple[EngineCall, Callable[[Any], None]]] = []
+        self._calls: list[tuple[EngineCall, type, Callable[[Any], None]]] = []
         self._scratch = tempfile.TemporaryDirectory(prefix="wan-matrix-")
 
     @property
@@ -34,29 +35,35 @@ class Questions:
         return Path(self._scratch.name) / name
 
     def ask(
-        self, python: Path, take: Callable[[Any], None], size: tuple[int, int], *words: object
+        self,
+        python: Path,
+        answer: type[T],
+        take: Callable[[T], None],
+        size: tuple[int, int],
+        *words: object,
     ) -> None:
-        """``hygiene WORDS`` at generation ``size``; ``tick`` gives the answer to ``take``. Raises
-        EngineMissing."""
+        """``hygiene WORDS`` at generation ``size``; ``tick`` gives its ``answer`` to ``take``.
+        Raises EngineMissing."""
         width, height = size
         arguments = "hygiene", "--size", f"{width}x{height}", *map(str, words)
-        self._calls.append((EngineCall(python, *arguments), take))
+        self._calls.append((EngineCall(python, *arguments), answer, take))
         self.error = None
 
     def tick(self) -> bool:
         """Whether an answer was taken."""
-        ended = [(call, take) for call, take in self._calls if call.finished]
-        for pair in ended:
-            self._calls.remove(pair)
+        ended = [asked for asked in self._calls if asked[0].finished]
+        for asked in ended:
+            self._calls.remove(asked)
+            call, answer, take = asked
             try:
-                pair[1](pair[0].result())
+                take(call.answer(answer))
             except WanError as error:
                 self.error = error
         return bool(ended)
 
     def stop(self) -> None:
         """Take no answers to what was asked so far."""
-        for call, _ in self._calls:
+        for call, *_ in self._calls:
             call.kill()
         self._calls.clear()
 

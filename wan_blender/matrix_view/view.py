@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from ..core.answers.hygiene import Faces, FrequencyReport
 from ..core.errors import NothingSelected
 from ..host.blur_map import Owner, change_map, ensure_map, find_map, lineage, owners, read_map
 from ..host.interface import in_the_middle_of, push_undo
@@ -45,7 +46,8 @@ class View:
         self.matte = FollowedMatte(frame) if self.is_clip else None
         self.version = 0  # rises with every update: what has drawn an older one draws again
         self.questions = Questions()
-        self.report: dict[str, Any] | None = None  # of this frame and another
+        self.report: FrequencyReport | None = None  # of this frame and another
+        self.compared = ""  # name of that other
         self._python: Path | None = None  # of the engine that looks for faces
         self._pool = ThreadPoolExecutor(1, "wan-matrix")
         self._update: Future | None = None
@@ -222,12 +224,12 @@ class View:
         """Ask the engine; ``tick`` unticks what lies on a face. Raises EngineMissing."""
 
         def take(answer: dict[str, Any]) -> None:
-            self.faces = [tuple(box) for box in answer["faces"]]
+            self.faces = list(answer.faces)
             self.sinks.spare(self.faces)
 
         frame = self.questions.file("frame.png")
         write_picture(frame, self.rgb)
-        self.questions.ask(python, take, self.size, "faces", frame)
+        self.questions.ask(python, Faces, take, self.size, "faces", frame)
         self._python = python
 
     def compare(self, python: Path, other: Path | None) -> None:
@@ -241,11 +243,12 @@ class View:
             write_picture(other, self.treated_now())
         plot = self.questions.file("report.png")
 
-        def take(answer: dict[str, Any]) -> None:
-            self.report = {**answer, "name": name}
+        def take(answer: FrequencyReport) -> None:
+            self.report, self.compared = answer, name
             keep_report(plot)
 
-        self.questions.ask(python, take, self.size, "compare", first, other, "--plot", plot)
+        words = "compare", first, other, "--plot", plot
+        self.questions.ask(python, FrequencyReport, take, self.size, *words)
 
     @property
     def size(self) -> tuple[int, int]:

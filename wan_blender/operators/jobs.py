@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
+from ..core.answers.report import Report
 from ..core.errors import BadRequest
-from ..core.files import read_json
-from ..core.result import REPORT, REPORT_BYTES
+from ..core.result import read_report
 from ..host import preferences
 from ..host.jobs import LocalJob, print_progress, read_folder
 from ..host.placing import place_result, require_result
@@ -186,11 +185,7 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
 
     def run(self, context: bpy.types.Context) -> None:
         _, result = self.finished_job()
-        try:
-            report = read_json(result / REPORT, REPORT_BYTES)
-        except (OSError, ValueError) as error:
-            raise BadRequest(f"The report in {result} cannot be read: {error}.") from error
-        self.lines = list(describe(report))
+        self.lines = list(describe(read_report(result)))
         self.report({"INFO"}, "; ".join(self.lines))
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -199,40 +194,42 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
             column.label(text=line)
 
 
-def _unit(report: dict[str, Any]) -> str:
+def _unit(report: Report) -> str:
     """What differences of pixels are counted in."""
-    shot = report["settings"]["shot"]
-    return "of white (half float)" if shot.get("peak") else f"steps of {shot['bit_depth']} bits"
+    shot = report.settings.get("shot", {})
+    return "of white (half float)" if shot.get("peak") else f"steps of {shot.get('bit_depth', 8)} bits"
 
 
-def describe(report: dict[str, Any]) -> Iterator[str]:
+def describe(report: Report) -> Iterator[str]:
     """A report in words, one line each."""
-    if "borrow" in report:
-        yield f"{report['borrow']['share']:.0%} of the mask is borrowed from other frames"
-        yield from report["borrow"]["notes"]
-    if "model" in report:
-        yield from _describe_model(report)
-    seconds = report["seconds"]
+    if report.borrow:
+        yield f"{report.borrow.share:.0%} of the mask is borrowed from other frames"
+        yield from report.borrow.notes
+    yield from _describe_model(report)
+    seconds = report.seconds
     phases = ", ".join(f"{name} {spent:.1f}" for name, spent in seconds.items() if spent >= 0.1)
     yield f"Time: {sum(seconds.values()):.1f} s ({phases})"
-    yield f"Largest difference outside the patch: {report['max_diff_outside']:g} {_unit(report)}"
-    for file, layers in report.get("loras_skipped", {}).items():
+    if report.max_diff_outside is not None:
+        yield f"Largest difference outside the patch: {report.max_diff_outside:g} {_unit(report)}"
+    for file, layers in report.loras_skipped.items():
         yield f"{Path(file).name} changes {len(layers)} layers that this model does not have"
-    for finding in report.get("schedule", {}).get("findings", []):
-        yield finding["message"]
+    for finding in report.schedule.findings if report.schedule else ():
+        yield finding.message
 
 
-def _describe_model(report: dict[str, Any]) -> Iterator[str]:
-    model, size, memory = report["model"], report["size"], report["memory"]
-    yield f"Model: {model['name']} ({model['kind']}), {report['dtype']} on {report['device']}"
-    width, height = size["model_pixels"]
-    windows = f" in {len(size['windows'])} windows" if len(size["windows"]) > 1 else ""
-    yield f"The model saw {width} x {height} px, {size['model_frames']} frames{windows}"
-    taken = memory.get("measured_gb")
-    measured = f"{taken:.2f} GB measured" if taken else "not measured"
-    yield f"Memory: {memory['predicted_gb']:.2f} GB predicted, {measured}"
-    if steps := memory.get("measures_taken"):
-        yield f"Memory ran short: {steps} more measures were taken on the way"
+def _describe_model(report: Report) -> Iterator[str]:
+    if model := report.model:
+        yield f"Model: {model.name} ({model.kind}), {report.dtype} on {report.device}"
+    if size := report.size:
+        width, height = size.model_pixels
+        windows = f" in {len(size.windows)} windows" if len(size.windows) > 1 else ""
+        yield f"The model saw {width} x {height} px, {size.model_frames} frames{windows}"
+    if memory := report.memory:
+        taken = memory.measured_gb
+        measured = f"{taken:.2f} GB measured" if taken else "not measured"
+        yield f"Memory: {memory.predicted_gb:.2f} GB predicted, {measured}"
+        if memory.measures_taken:
+            yield f"Memory ran short: {memory.measures_taken} more measures were taken on the way"
 
 
 class WAN_OT_show_picture(WanOperator, bpy.types.Operator):

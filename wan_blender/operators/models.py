@@ -13,6 +13,7 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 from ..core.errors import BadRequest
 from ..host import preferences, properties
 from ..host.state import host
+from ..model_info.listing import FoundModel
 from ..timeline import compat
 from .base import WanOperator
 
@@ -87,7 +88,7 @@ class WAN_OT_use_model(WanOperator, bpy.types.Operator):
     @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties):
         model = host().library.model(properties.path)
-        return f"{', '.join(model['tasks']).capitalize()}" if model else cls.__doc__
+        return ", ".join(model.tasks).capitalize() if model else cls.__doc__
 
     def run(self, context: bpy.types.Context) -> None:
         properties.use_model(compat.sequencer_scene(context), self.path, self.stage)
@@ -103,11 +104,11 @@ class WAN_OT_use_model_defaults(WanOperator, bpy.types.Operator):
     def run(self, context: bpy.types.Context) -> None:
         scene = compat.sequencer_scene(context)
         model = host().library.model(scene.wan.model.path)
-        if not model or not model["defaults"]:
+        if not model or not model.defaults:
             raise BadRequest(
                 "No defaults are known for this model.", "Set steps and shift yourself."
             )
-        properties.assign(scene, model["defaults"])
+        properties.assign(scene, model.defaults)
 
 
 NONE = "NONE"
@@ -127,12 +128,13 @@ _items: dict[str, list[tuple[str, str, str]]] = {}  # Blender does not keep the 
 
 def _choice(part: str, name: str, about: str) -> Any:
     def items(self: bpy.types.Operator, context: bpy.types.Context | None):
-        files = {f["path"]: f"{f['title']}: {f['path']}" for f in host().library.files(ROLES[part])}
+        found = host().library.files(ROLES[part])
+        files = {str(file.path): f"{file.title}: {file.path}" for file in found}
         if part == "transformer" and self.file:
             files.setdefault(self.file, self.file)
-        found = [(path, _label(Path(path)), words) for path, words in files.items()]
+        named = [(path, _label(Path(path)), words) for path, words in files.items()]
         none = (NONE, "None", "No file for this part")
-        _items[part] = [none, *sorted(found, key=lambda item: item[1].lower())]
+        _items[part] = [none, *sorted(named, key=lambda item: item[1].lower())]
         return _items[part]
 
     return EnumProperty(name=name, description=about, items=items, options={"SKIP_SAVE"})
@@ -177,12 +179,12 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         column.prop(self, "name")
         for part in ROLES:
             column.prop(self, part)
-        for lack in self._source().get("missing", ()):
+        for lack in self._source().missing:
             row = self.layout.row()
             row.label(text=f"It lacks: {lack}", icon="ERROR")
-            if key := host().library.part_for(lack):
+            if key := host().library.listing.part_for(lack):
                 row.operator("wan.price_model", icon="IMPORT").key = key
-        for note in self._source().get("notes", ()):
+        for note in self._source().notes:
             self.layout.label(text=note, icon="INFO")
 
     def run(self, context: bpy.types.Context) -> None:
@@ -200,30 +202,31 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
         if bpy.app.background:
             host().library.wait()
 
-    def _source(self) -> dict[str, Any]:
-        found = (m for m in host().library.models if m["components"] and m["name"] == self.source)
-        return next(found, {})
+    def _source(self) -> FoundModel:
+        models = host().library.listing.models
+        found = (m for m in models if m.components and m.name == self.source)
+        return next(found, FoundModel("", ""))
 
     def _propose(self) -> None:
         """The files of ``source``, or ``file`` with its own other parts and those that are the only
         ones of their kind."""
         source = self._source()
         files: dict[str, str] = {}
-        for part, value in source.get("components", {}).items():
-            one, *module = [value] if isinstance(value, str) else value
+        for part, (one, *module) in source.components.items():
             files[part] = one
             if module:
                 files["vace_2" if part == "transformer_2" else "vace"] = module[0]
         if self.file:
             files["transformer"] = self.file
-        transformers = {f["path"]: f for f in host().library.files("transformer")}
-        takes_clip = transformers.get(files.get("transformer"), {}).get("image_dim")
+        chosen = files.get("transformer", "")
+        transformers = host().library.files("transformer")
+        takes_clip = any(f.image_dim for f in transformers if str(f.path) == chosen)
         for part in (*NEEDED[1:], "image_encoder") if takes_clip else NEEDED[1:]:
             fitting = host().library.files(part)
-            fitting = [f for f in fitting if f["path"] == files.get("transformer")] or fitting
+            fitting = [f for f in fitting if str(f.path) == chosen] or fitting
             if part not in files and len(fitting) == 1:
-                files[part] = fitting[0]["path"]
-        self.name = self.name or source.get("name", "") or Path(files.get("transformer", "")).stem
+                files[part] = str(fitting[0].path)
+        self.name = self.name or source.name or Path(files.get("transformer", "")).stem
         for part, file in files.items():
             with contextlib.suppress(TypeError):  # the file is gone since it was found
                 setattr(self, part, file)
@@ -231,8 +234,8 @@ class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
     def _tokenizer(self) -> str:
         """For a text encoder's file that carries none."""
         files = host().library.files("text_encoder")
-        carries = any(f["has_tokenizer"] for f in files if f["path"] == self.text_encoder)
-        return "" if carries else next(iter(host().library.tokenizers), "")
+        carries = any(f.has_tokenizer for f in files if str(f.path) == self.text_encoder)
+        return "" if carries else next(iter(host().library.listing.tokenizers), "")
 
 
 class Online:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import bpy
 
+from ..core.answers.report import Memory
 from ..core.errors import EngineMissing, WanError
 from ..host import preferences
 from ..host.estimate import Outlook
@@ -68,21 +68,22 @@ def _draw_memory(layout: bpy.types.UILayout, context: bpy.types.Context, view: O
         return
     estimate = host().estimate
     estimate.ask(view)
-    memory, error = estimate.memory, estimate.error
-    if memory:
-        text = ", ".join([_memory_words(memory), *memory["measures"]])
-        draw_wrapped(layout, context, text, "MEMORY" if memory["fits"] else "ERROR")
-        if memory["remedy"]:
-            draw_wrapped(layout, context, memory["remedy"], "BLANK1")
+    forecast, error = estimate.forecast, estimate.error
+    if forecast:
+        memory = forecast.memory
+        text = ", ".join([_memory_words(memory), *memory.measures])
+        draw_wrapped(layout, context, text, "MEMORY" if memory.fits else "ERROR")
+        if memory.remedy:
+            draw_wrapped(layout, context, memory.remedy, "BLANK1")
     elif error and not isinstance(error, EngineMissing):
         draw_wrapped(layout, context, str(error), "ERROR")
     else:
         layout.label(text="Memory: –", icon="MEMORY")  # noqa: RUF001
 
 
-def _memory_words(memory: dict[str, Any]) -> str:
-    needed, free = memory["predicted_gb"], memory["free_gb"]
-    return f"Memory: about {max(needed, 0.1):.1f} of {free:.1f} GB on {memory['device']}"
+def _memory_words(memory: Memory) -> str:
+    needed, free = memory.predicted_gb, memory.free_gb
+    return f"Memory: about {max(needed, 0.1):.1f} of {free:.1f} GB on {memory.device}"
 
 
 def _draw_job(layout: bpy.types.UILayout, local: LocalJob) -> None:

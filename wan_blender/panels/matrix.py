@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import bpy
 
 from .. import matrix_view
 from ..core import job
+from ..core.answers import typed
+from ..core.answers.hygiene import FrequencyReport, Takes, TreatmentReport
 from ..core.errors import WanError
 from ..core.result import RESULT
 from ..host import blur_map
@@ -167,16 +170,16 @@ def _draw_frequencies(layout: bpy.types.UILayout, view: matrix_view.View) -> Non
     row.operator("wan.report_frequencies", text="Compare Treated", icon="GRAPH").treated = True
     row.operator("wan.report_frequencies", text="Compare With...", icon="FILE_IMAGE")
     if view.report:
-        _draw_report(layout.box(), view.report)
+        _draw_report(layout.box(), view.report, view.compared)
     layout.operator("wan.save_treated_frame", icon="FILE_TICK")
 
 
-def _draw_report(layout: bpy.types.UILayout, report: dict[str, Any]) -> None:
-    first, second = report["first"], report["second"]
+def _draw_report(layout: bpy.types.UILayout, report: FrequencyReport, name: str) -> None:
+    first, second = report.first, report.second
     column = layout.column(align=True)
-    column.label(text=f"This frame and {report['name']}")
-    _draw_line(column, "Score", first["score"], second["score"], "", 0)
-    for name, one, two in zip(report["bands"], first["bands"], second["bands"]):
+    column.label(text=f"This frame and {name}")
+    _draw_line(column, "Score", first.score, second.score, "", 0)
+    for name, one, two in zip(report.bands, first.bands, second.bands):
         _draw_line(column, f"Detail of {name}", one, two, "", 2)
     show = layout.operator("wan.show_picture", text="Show Plot", icon="IMAGE_DATA")
     show.image = matrix_view.REPORT
@@ -203,39 +206,48 @@ def _draw_result(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     editor = compat.sequencer_scene(context).sequence_editor
     strip = editor.active_strip if editor else None
     recipe = read_recipe(strip) if strip else None
-    if recipe and recipe.get("hygiene"):
-        _draw_treatment(layout.box(), context, strip.name, recipe["hygiene"])
-    pairs = [local for local in host().session.jobs if local.report.get("takes")]
+    if recipe and (treatment := _treatment_of(recipe)):
+        _draw_treatment(layout.box(), context, strip.name, treatment)
+    pairs = [local for local in host().session.jobs if local.report and local.report.takes]
     if pairs:
-        _draw_takes(layout.box(), context, pairs[-1].folder, pairs[-1].report["takes"])
+        _draw_takes(layout.box(), context, pairs[-1].folder, pairs[-1].report.takes)
+
+
+def _treatment_of(recipe: dict[str, Any]) -> TreatmentReport | None:
+    """Of a result strip, which may come from a file of somebody else."""
+    with contextlib.suppress(ValueError):
+        return typed.read(TreatmentReport, recipe.get("hygiene"), "hygiene")
+    return None
 
 
 def _draw_treatment(
-    layout: bpy.types.UILayout, context: bpy.types.Context, name: str, treatment: dict[str, Any]
+    layout: bpy.types.UILayout, context: bpy.types.Context, name: str, treatment: TreatmentReport
 ) -> None:
-    layout.label(text=f"{name}: {treatment['mode']}", icon="MOD_SMOOTH")
+    layout.label(text=f"{name}: {treatment.mode}", icon="MOD_SMOOTH")
     column = layout.column(align=True)
-    if "score_blurred" in treatment:
-        _draw_line(column, "Score", treatment["score"], treatment["score_blurred"], "", 0)
-        share, most = treatment["blurred"], treatment["largest_radius"]
-        column.label(text=f"{share:.0%} blurred, by {most:.1f} px at most")
-    if "low_passed_steps" in treatment:
-        first, last = treatment["low_passed_steps"]
-        column.label(text=f"Low-passed to {treatment['factor']:.2g} in steps {first} to {last}")
-    for note in treatment["notes"]:
+    if treatment.score_blurred is not None:
+        _draw_line(column, "Score", treatment.score, treatment.score_blurred, "", 0)
+        if treatment.blurred is not None and treatment.largest_radius is not None:
+            share, most = treatment.blurred, treatment.largest_radius
+            column.label(text=f"{share:.0%} blurred, by {most:.1f} px at most")
+    if treatment.low_passed_steps and treatment.factor is not None:
+        first, last = treatment.low_passed_steps
+        column.label(text=f"Low-passed to {treatment.factor:.2g} in steps {first} to {last}")
+    for note in treatment.notes:
         draw_wrapped(layout, context, note, "INFO")
 
 
 def _draw_takes(
-    layout: bpy.types.UILayout, context: bpy.types.Context, folder: Any, takes: dict[str, Any]
+    layout: bpy.types.UILayout, context: bpy.types.Context, folder: Any, takes: Takes
 ) -> None:
-    if "error" in takes:
-        draw_wrapped(layout, context, f"The takes were not compared. {takes['error']}", "ERROR")
+    if takes.error:
+        draw_wrapped(layout, context, f"The takes were not compared. {takes.error}", "ERROR")
         return
-    layout.label(text=f"Without and with {takes['mode']}, seed {takes['seed']}", icon="DUPLICATE")
+    layout.label(text=f"Without and with {takes.mode}, seed {takes.seed}", icon="DUPLICATE")
     column = layout.column(align=True)
     for key, name, unit, digits in MEASURES:
-        _draw_line(column, name, takes["without"][key], takes["with"][key], unit, digits)
+        before, after = getattr(takes.without, key, None), getattr(takes.treated, key, None)
+        _draw_line(column, name, before, after, unit, digits)
     show = layout.operator("wan.show_picture", text="Show Contact Sheet", icon="IMAGE_DATA")
     show.filepath = str(folder / RESULT / job.TAKES)
 

@@ -58,9 +58,9 @@ class LoraMenu:
         stage = compat.sequencer_scene(context).wan.active_stage
         path = LORA_LISTS[self.bl_idname].format(stage)
         for lora in host().library.files("lora"):
-            text = Path(lora["path"]).stem
+            text = lora.path.stem
             add = self.layout.operator("wan.add_lora", text=text, icon="ADD")
-            add.path, add.filepath = path, lora["path"]
+            add.path, add.filepath = path, str(lora.path)
         self.layout.separator()
         self.layout.operator("wan.add_lora", text="Choose a File", icon="FILE_FOLDER").path = path
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core import errors
+from ..core.answers.progress import CallProgress
+from ..core.answers.typed import read
 from .child import Child, could_not_start
+
+T = TypeVar("T")
 
 
 class EngineCall:
     """``python -m wan_blender.engine ARGUMENTS``, started at once; ``poll`` it, take ``result``.
 
-    ``progress`` is the newest line of progress, {} before the first. Raises EngineMissing.
+    ``progress`` is the newest that was told. Raises EngineMissing.
     """
 
     def __init__(self, python: Path, *arguments: str) -> None:
         self.arguments = arguments
         self.cancelled = False
-        self.progress: dict[str, Any] = {}
+        self.progress = CallProgress()
         self._error: dict[str, str] = {}
         self._answer: list[str] = []
         command: tuple[str | Path, ...] = (python, "-m", "wan_blender.engine", *arguments)
@@ -53,6 +57,16 @@ class EngineCall:
                 "Its last lines: " + " | ".join(self._child.last_lines),
             ) from error
 
+    def answer(self, cls: type[T]) -> T:
+        """``result`` as a ``cls`` of core/answers."""
+        try:
+            return read(cls, self.result(), "It")
+        except ValueError as error:
+            raise errors.ProtocolError(
+                f"The engine's answer to {self.arguments[0]!r} does not fit: {error}.",
+                "Reinstall the engine: it is of another version.",
+            ) from error
+
     def cancel(self) -> None:
         """Ask it to stop; it is finished within a moment, and what it wrote is whole."""
         self.cancelled = True
@@ -74,4 +88,5 @@ class EngineCall:
         if isinstance(told, dict) and "error" in told:
             self._error = told["error"]
         elif isinstance(told, dict):
-            self.progress = told
+            with contextlib.suppress(ValueError):
+                self.progress = read(CallProgress, told, "it")

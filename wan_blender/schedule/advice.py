@@ -8,27 +8,15 @@ set of assignments to settings, so that a button can apply it; only what cures i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
+from ..core.answers.report import Finding
 from ..core.errors import InvalidJob
 from ..core.settings import Job
 from ..model_info.traits import Traits
 from . import rules
 from .presets import Changes
 from .run import ScheduledRun
-
-
-@dataclass(frozen=True)
-class Finding:
-    """``fix`` maps settings ("sampling.shift") to the values that cure it; empty when none does."""
-
-    rule: str
-    message: str
-    fix: Changes = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -98,27 +98,23 @@ def read_shot(
     blur_matte: str = "",
     place: str = "auto",
 ) -> ShotRequest:
-    """The shot of ``strip``, by default the selected picture strip; ``span`` None is its frames;
-    ``model_matte`` is the id or name of what the model sees as the mask, "" for ``mattes``;
-    ``blur_matte`` of what is softened for it; ``place`` is the setting ``output.place``.
+    """The shot of ``strip``, by default the selected picture strip. None stands for the strip's own
+    ``span`` and the default of ``mattes.resolve``. ``model_matte``, "" for the same as ``mattes``,
+    and ``blur_matte`` are ids or names; ``place`` is the setting ``output.place``.
 
-    ``mattes`` None takes the default: see ``mattes.resolve``.
-    Raises NothingSelected, UnsupportedClip (no picture, missing media with its path, zero
-    length), SizeMismatch (canvas under 16 px), EmptyMask (no matte at all) and BadRequest (a
-    span that cannot be had).
+    Raises NothingSelected, UnsupportedClip (no picture, missing media with its path, zero length),
+    SizeMismatch (canvas under 16 px), EmptyMask (no matte), BadRequest (a span out of reach).
     """
     plate, span = find_plate(scene, strip), span or Span()
     sources.check_kind(plate)
     width, height = canvas_size(scene)
     layout = _lay_out(scene, plate, span)
-    rate = frame_rate(scene)
     choices = resolve(scene, plate, mattes)
-    trim_start, trim_end = _trim(scene, plate, layout, span, choices)
+    trim = _trim(scene, plate, layout, span, choices)
     model_matte = model_matte and find_matte(scene, plate, model_matte).id
     blur_matte = blur_matte and find_matte(scene, plate, blur_matte).id
     place = _place(scene, plate, layout, span, place)
     used = [*(choice.id for choice in choices), model_matte, blur_matte]
-    of_modifiers = any(name.startswith(("modifier:", "compositor:")) for name in used)
     return ShotRequest(
         scene=scene.name,
         strip=plate.name,
@@ -128,21 +124,25 @@ def read_shot(
         frame_count=len(layout.frames),
         width=width,
         height=height,
-        fps_num=rate.numerator,
-        fps_den=rate.denominator,
+        fps_num=frame_rate(scene).numerator,
+        fps_den=frame_rate(scene).denominator,
         channel=plate.channel,
         parts=layout.parts,
         span=span,
         mattes=choices,
         model_matte=model_matte,
         blur_matte=blur_matte,
-        trim_start=trim_start,
-        trim_end=trim_end,
+        trim_start=trim[0],
+        trim_end=trim[1],
         hold=layout.hold,
         place=place,
-        with_modifiers=place != "in_place" or of_modifiers,
+        with_modifiers=place != "in_place" or any(map(_is_of_modifier, used)),
         notes=_notes(scene, plate, layout, place),
     )
+
+
+def _is_of_modifier(matte: str) -> bool:
+    return matte.startswith(("modifier:", "compositor:"))
 
 
 def _lay_out(scene: bpy.types.Scene, plate: bpy.types.Strip, span: Span) -> Layout:

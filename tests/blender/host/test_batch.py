@@ -206,7 +206,7 @@ def test_dry_run_says_jobs_sizes_and_memory_and_writes_nothing(export, engine, t
     code, answer, stderr = export(TWO_SEEDS, "--dry-run")
     assert (code, answer["jobs"]) == (0, 2), stderr
     assert answer["shots"] == [{"shot": "plate", "frames": 6, "size": [64, 48], "jobs": 2}]
-    assert answer["memory"][0]["predicted_gb"] > 0
+    assert answer["memory"][0]["memory"]["predicted_gb"] > 0
     assert [cell["sampling.seed"] for cell in answer["cells"]] == [1, 2]
     assert 0 < answer["disk_gb_at_most"] < 0.01
     assert not (tmp_path / "b").exists()

@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,12 +54,12 @@ def test_scan_finds_bundled_models_and_those_in_named_folders(engine, chosen, pa
     chosen.model_folders.add().path = str(tmp_path / "elsewhere")
     engine.ops.wan.scan_models()
     library = part("host.state").host().library
-    assert [m["path"] for m in library.models] == ["", "nano/i2v", "nano/experts", str(mine)]
-    assert library.model("nano/experts")["boundary"] == 0.875
-    assert library.model("")["tasks"][0] == "inpaint"
-    assert library.model(str(mine))["missing"] == []
+    assert [m.path for m in library.listing.models] == ["", "nano/i2v", "nano/experts", str(mine)]
+    assert library.model("nano/experts").boundary == 0.875
+    assert library.model("").tasks[0] == "inpaint"
+    assert library.model(str(mine)).missing == ()
     again = part("host.library").Library(part("host.preferences").home(), None, None)
-    assert again.models == library.models  # kept between sessions
+    assert again.listing == library.listing  # kept between sessions
 
 
 def test_named_folder_that_is_absent_is_told(engine, chosen, part, tmp_path):
@@ -66,8 +67,8 @@ def test_named_folder_that_is_absent_is_told(engine, chosen, part, tmp_path):
     chosen.model_folders.add().path = str(absent)
     engine.ops.wan.scan_models()  # the folder for downloads is not there yet either
     library = part("host.state").host().library
-    assert list(library.unusable) == [str(absent)]
-    assert len(library.models) == 3
+    assert list(library.listing.unusable) == [str(absent)]
+    assert len(library.listing.models) == 3
 
 
 def test_sizes_are_those_of_the_model_that_is_chosen(engine, chosen, part, tmp_path):
@@ -78,9 +79,10 @@ def test_sizes_are_those_of_the_model_that_is_chosen(engine, chosen, part, tmp_p
     spoiled.mkdir()
     (spoiled / "wan_blender.json").write_text('{"components": {"vae": ["a", "b"]}}')
     assert library.sizes(str(spoiled)) == part("model_info.traits").ModelSizes()
-    large = {"cell": 16, "patch": 2, "native_pixels": 1280 * 704}
-    files = {**part("host.state").host().library.model(""), "path": "/x/5b", "components": []}
-    library._found = {"models": [{**files, "traits": {**files["traits"], **large}}]}
+    bundled = part("host.state").host().library.model("")
+    traits = replace(bundled.traits, cell=16, patch=2, native_pixels=1280 * 704)
+    large = replace(bundled, path="/x/5b", traits=traits)
+    library.listing = part("model_info.listing").Listing("1", (large,))
     assert library.sizes("/x/5b") == part("model_info.traits").ModelSizes(16, 2, 1280 * 704)
 
 
@@ -96,7 +98,7 @@ def test_what_a_folder_lacks_is_said(engine, chosen, part, tmp_path):
     data["components"]["text_encoder"] = "nowhere"
     (mine / "wan_blender.json").write_text(json.dumps(data))
     engine.ops.wan.scan_models()
-    (lack,) = part("host.state").host().library.model(str(mine))["missing"]
+    (lack,) = part("host.state").host().library.model(str(mine)).missing
     assert "nowhere does not exist" in lack
 
 
@@ -127,10 +129,10 @@ def test_single_files_are_put_together_and_chosen(engine, chosen, part, tmp_path
     chosen.model_folders.add().path = str(files)
     engine.ops.wan.scan_models()
     library = part("host.state").host().library
-    assert [f["role"] for f in library.files("transformer", "vae")].count("transformer") == 2
-    (loose,) = (m for m in library.models if m["components"])
-    assert (loose["kind"], loose["boundary"], loose["notes"]) == ("vace", 0.875, [])
-    assert "tokenizer" in " ".join(loose["missing"])
+    assert [f.role for f in library.files("transformer", "vae")].count("transformer") == 2
+    (loose,) = (m for m in library.listing.models if m.components)
+    assert (loose.kind, loose.boundary, loose.notes) == ("vace", 0.875, ())
+    assert "tokenizer" in " ".join(loose.missing)
     with pytest.raises(RuntimeError, match="text encoder"):
         engine.ops.wan.compose_model(transformer=str(files / "a_high_noise.safetensors"))
     chosen_files = {
@@ -145,24 +147,25 @@ def test_single_files_are_put_together_and_chosen(engine, chosen, part, tmp_path
     path = Path(engine.context.scene.wan.model.path)
     assert path == tmp_path / "models" / "pair"
     assert json.loads((path / "wan_blender.json").read_text())["boundary"] == 0.875
-    assert library.model(str(path))["boundary"] == 0.875
-    assert library.model(str(path))["missing"] == ["the tokenizer of google/umt5-xxl"]
+    assert library.model(str(path)).boundary == 0.875
+    assert library.model(str(path)).missing == ("the tokenizer of google/umt5-xxl",)
 
 
 def test_files_of_the_chosen_one_are_proposed(addon, part, monkeypatch):
     """Of two models of one name, and of a checkpoint that holds every part."""
     library = part("host.state").host().library
-    models = [
-        {"name": f"wan ({place})", "components": {"transformer": f"/{place}/wan.gguf"}}
-        for place in "ab"
-    ]
+    listing = part("model_info.listing")
+    models = tuple(
+        listing.FoundModel("", f"wan ({at})", components={"transformer": (f"/{at}/wan.gguf",)})
+        for at in "ab"
+    )
     roles = ("transformer", "text_encoder", "vae")
-    files = [
-        {"path": path, "role": role, "image_dim": 0}
+    files = tuple(
+        listing.Identity(Path(path), role)
         for path in ("/aio.safetensors", "/other.safetensors")
         for role in roles
-    ]
-    monkeypatch.setattr(library, "_found", {"models": models, "files": files})
+    )
+    monkeypatch.setattr(library, "listing", listing.Listing("1", models, files))
     compose = part("operators.models").WAN_OT_compose_model
 
     def propose(source="", file=""):
@@ -204,27 +207,31 @@ def test_finding_is_fixed_by_its_button(looked, engine, part):
         engine.ops.wan.fix_schedule(rule="shift")
 
 
+def _lora(part, path: str, expert: str, width: int):
+    return part("model_info.listing").Identity(Path(path), "lora", expert=expert, width=width)
+
+
 def test_distilled_model_is_known_by_its_files(looked, engine, part, monkeypatch):
     looked.wan.model.path, estimate = "nano/experts", part("host.state").host().estimate
     looked.wan.sampling.guidance = 5.0
     before = {finding.rule for finding in estimate.outlook(looked).findings}
     model = part("host.state").host().library.model("nano/experts")
-    files = {**model["parts"], "transformer_2": ["/m/wan2.2_t2v_low_noise_4step.safetensors"]}
-    monkeypatch.setitem(model, "parts", files)
+    distilled = ("/m/wan2.2_t2v_low_noise_4step.safetensors",)
+    monkeypatch.setitem(model.parts, "transformer_2", distilled)
     after = {finding.rule for finding in estimate.outlook(looked).findings}
     assert "distilled-guidance" in after - before
 
 
 def test_loras_called_as_all_are_fit_by_their_folder(looked, engine, part, monkeypatch):
     library = part("host.state").host().library
-    width = library.model("nano/experts")["width"]
+    width = library.model("nano/experts").width
     folder = "/l/Wan2.2-{}-A14B-4steps-lora-rank64-Seko-V1/{}_noise_model.safetensors"
     loras = [
-        {"role": "lora", "path": folder.format(kind, expert), "expert": expert, "width": width}
+        _lora(part, folder.format(kind, expert), expert, width)
         for kind in ("I2V", "T2V")
         for expert in ("high", "low")
     ]
-    monkeypatch.setitem(library._found, "files", loras)
+    monkeypatch.setattr(library, "listing", replace(library.listing, files=tuple(loras)))
     fast = part("host.state").host().library.fast_loras("nano/experts")
     assert fast == (folder.format("T2V", "high"), folder.format("T2V", "low"))
 
@@ -232,19 +239,16 @@ def test_loras_called_as_all_are_fit_by_their_folder(looked, engine, part, monke
 def test_one_model_takes_one_step_distill_lora(looked, engine, part, monkeypatch):
     """Both of a pair would be applied to it, one on top of the other."""
     library = part("host.state").host().library
-    width = library.model("")["width"]
+    width = library.model("").width
     names = {"a_FusionX": "", "t2v_lightx2v_high": "high", "t2v_lightx2v_low": "low"}
-    loras = [
-        {"role": "lora", "path": f"/l/{name}.safetensors", "expert": expert, "width": width}
-        for name, expert in names.items()
-    ]
-    monkeypatch.setitem(library._found, "files", loras[1:])
+    loras = [_lora(part, f"/l/{name}.safetensors", expert, width) for name, expert in names.items()]
+    monkeypatch.setattr(library, "listing", replace(library.listing, files=tuple(loras[1:])))
     engine.ops.wan.use_stages(preset="distilled")
     assert [(Path(u.file).stem, u.expert) for u in looked.wan.loras] == [
         ("t2v_lightx2v_low", "both")
     ]
-    loras.append({**loras[0], "path": "/l/t2v_lightx2v.safetensors"})
-    monkeypatch.setitem(library._found, "files", loras)
+    loras.append(replace(loras[0], path=Path("/l/t2v_lightx2v.safetensors")))
+    monkeypatch.setattr(library, "listing", replace(library.listing, files=tuple(loras)))
     assert part("host.state").host().library.fast_loras("") == ("/l/t2v_lightx2v.safetensors",) * 2
 
 
@@ -269,13 +273,13 @@ def test_presets_set_up_the_stages_of_the_chosen_model(looked, engine, part):
 
 def test_distilled_preset_takes_the_loras_that_fit(looked, engine, part, monkeypatch):
     library = part("host.state").host().library
-    width = library.model("nano/experts")["width"]
+    width = library.model("nano/experts").width
     loras = [
-        {"role": "lora", "path": f"/l/t2v_lightx2v_{e}_noise.safetensors", "expert": e, "width": w}
+        _lora(part, f"/l/t2v_lightx2v_{e}_noise.safetensors", e, w)
         for e, w in (("high", width), ("low", width), ("high", width + 1))
     ]
-    loras.append({**loras[0], "path": "/l/i2v_lightx2v_high_noise.safetensors"})
-    monkeypatch.setitem(library._found, "files", loras)
+    loras.append(replace(loras[0], path=Path("/l/i2v_lightx2v_high_noise.safetensors")))
+    monkeypatch.setattr(library, "listing", replace(library.listing, files=tuple(loras)))
     looked.wan.model.path = "nano/experts"
     engine.ops.wan.use_stages(preset="distilled")
     assert looked.wan.sampling.steps == 4
@@ -337,17 +341,17 @@ def test_plot_shows_each_step_in_the_colour_of_its_stage(looked, engine, part):
 def test_memory_is_foretold_for_the_settings(looked, engine, part):
     estimate = part("host.state").host().estimate
     estimate.ask(estimate.outlook(looked))
-    assert estimate.memory is None
+    assert estimate.forecast is None
     estimate.wait()
-    told = estimate.memory
-    assert told["size"] == [160, 96, 1]
-    assert 0 < told["predicted_gb"] < told["free_gb"]
+    told = estimate.forecast
+    assert told.size == (160, 96, 1)
+    assert 0 < told.memory.predicted_gb < told.memory.free_gb
     looked.wan.sampling.steps += 1  # changes nothing about memory
     estimate.ask(estimate.outlook(looked))
-    assert estimate.memory is told
+    assert estimate.forecast is told
     looked.wan.model.path = "/no/where"
     estimate.ask(estimate.outlook(looked))
-    assert estimate.memory is None
+    assert estimate.forecast is None
     estimate.wait()
     assert "/no/where" in str(estimate.error)
 
@@ -356,13 +360,13 @@ def test_run_reports_predicted_and_measured_memory(engine, scene, part, tmp_path
     scene.wan.sampling.steps = 2
     engine.ops.wan.generate(strip="plate")
     (local,) = part("host.state").host().session.jobs
-    assert local.report["memory"]["measured_gb"] > 0
+    assert local.report.memory.measured_gb > 0
     engine.ops.wan.show_report(folder=str(local.folder))
     lines = list(part("operators.jobs").describe(local.report))
     assert any("GB predicted" in line and "GB measured" in line for line in lines)
-    skipped = {"loras_skipped": {"/l/fast.safetensors": ["head", "img_emb"]}}
+    skipped = replace(local.report, loras_skipped={"/l/fast.safetensors": ("head", "img_emb")})
     assert "fast.safetensors changes 2 layers that this model does not have" in list(
-        part("operators.jobs").describe(local.report | skipped)
+        part("operators.jobs").describe(skipped)
     )
     with pytest.raises(RuntimeError, match="no finished result"):
         engine.ops.wan.show_report(folder=str(tmp_path))

@@ -2,6 +2,7 @@
 """Downloads after a click: allowed, priced, fetched, stopped, continued, told when they fail."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,10 @@ def test_offline_blender_asks_nobody(engine, chosen, hub):  # noqa: F811
 def test_download_says_its_size_and_licence_first(engine, online, hub, part, tmp_path):  # noqa: F811
     engine.ops.wan.price_model(key=KEY)
     offer = online.offer
-    assert (offer["needed"], offer["total"], offer["licence"]) == (len(BIG), len(BIG), "Apache-2.0")
-    assert offer["free"] > 0
-    assert offer["found"] == []
-    offer["found"] = ["/ComfyUI/models/vae.safetensors"]
+    assert (offer.needed, offer.total, offer.licence) == (len(BIG), len(BIG), "Apache-2.0")
+    assert offer.free > 0
+    assert offer.found == ()
+    online.offer = replace(offer, found=("/ComfyUI/models/vae.safetensors",))
     drawn = Drawn(part("panels.model").WAN_PT_model)
     assert "/ComfyUI/models/vae.safetensors" in " ".join(drawn.texts)
     assert hub.ranges == []  # nothing was fetched
@@ -63,11 +64,11 @@ def test_stopped_download_goes_on_where_it_stopped(engine, online, hub, tmp_path
     hub.pause_s = 0.05
     engine.ops.wan.price_model(key=KEY)
     online.fetch()
-    while not online.progress("fetch").get("done"):
+    while not online.progress("fetch").done:
         time.sleep(0.05)
     told = online.progress("fetch")
-    assert told["total"] == len(BIG)
-    assert told["speed_mb_s"] > 0
+    assert told.total == len(BIG)
+    assert told.speed_mb_s > 0
     engine.ops.wan.stop_call(name="fetch")
     online.wait()
     assert online.error is None
@@ -76,7 +77,7 @@ def test_stopped_download_goes_on_where_it_stopped(engine, online, hub, tmp_path
     assert 0 < arrived < len(BIG)
     hub.pause_s = 0.0
     engine.ops.wan.price_model(key=KEY)
-    assert online.offer["needed"] == len(BIG) - arrived
+    assert online.offer.needed == len(BIG) - arrived
     engine.ops.wan.fetch_model()
     online.wait()
     assert part.with_suffix("").read_bytes() == BIG
@@ -94,7 +95,7 @@ def test_download_that_is_asked_to_wait_says_so(engine, online, hub, part):  # n
     engine.ops.wan.price_model(key=KEY)
     hub.odd = busy
     online.fetch()
-    while not online.progress("fetch").get("wait_s"):
+    while not online.progress("fetch").wait_s:
         time.sleep(0.05)
     drawn = Drawn(part("panels.model").WAN_PT_model)
     assert any("Waiting: the server is asked again in " in text for text in drawn.texts)
@@ -108,7 +109,7 @@ def test_failed_download_is_told_in_words_and_stays_on_offer(engine, online, hub
     hub.corrupt = FILE
     with pytest.raises(RuntimeError, match="arrived damaged"):
         engine.ops.wan.fetch_model()
-    assert online.offer["key"] == KEY
+    assert online.offer.key == KEY
     hub.files.clear()
     with pytest.raises(RuntimeError, match="answers 404"):
         engine.ops.wan.price_model(key=KEY)

@@ -369,8 +369,8 @@ def test_extend_with_the_real_engine_leaves_the_strip_and_adds_new_frames(
     scene.wan.span.after, scene.wan.sampling.steps = 4, 2
     assert addon.ops.wan.generate(strip="a") == {"FINISHED"}
     (local,) = part("host.state").host().session.jobs
-    assert local.report["max_diff_outside"] == 0
-    assert local.report["mask"]["frames"] == 4
+    assert local.report.max_diff_outside == 0
+    assert local.report.mask.frames == 4
     (made,) = [s for s in scene.sequence_editor.strips if s != plate]
     assert (compat.start(made), compat.length(made), made.channel) == (16, 4, 2)
     patch = sorted((local.folder / "result" / "patch").iterdir())

@@ -752,7 +752,7 @@ def test_frequency_report_of_frame_and_treated_frame(shot, part):
     assert shot.ops.wan.report_frequencies(treated=True) == {"FINISHED"}
     settle(view)
     assert view.questions.error is None
-    assert view.report["second"]["bands"][0] < 0.5 * view.report["first"]["bands"][0]
+    assert view.report.second.bands[0] < 0.5 * view.report.first.bands[0]
     plot = shot.data.images[part("matrix_view").REPORT]
     assert plot.size[0] > 400
     assert plot.packed_file

@@ -25,9 +25,9 @@ from wan_blender.engine.conditioning.vace import Vace, mask_channels, sampled_fr
 from wan_blender.engine.frames.files import ShotFrames, read_png, write_png
 from wan_blender.engine.frames.region import whole_frame
 from wan_blender.engine.models.bundle import open_model
-from wan_blender.engine.pipeline import with_references
 from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
 from wan_blender.engine.sample.release import make_law
+from wan_blender.engine.sample.stage_loop import with_references
 from wan_blender.masks.grid import grow_time
 from wan_blender.model_info.traits import Traits
 
@@ -388,7 +388,7 @@ def test_mask_settings_of_a_model_that_is_shown_no_mask_are_noted(tmp_path):
 
 def test_check_prints_what_the_model_is_not_told(tmp_path):
     folder = _asked_of("i2v", tmp_path / "job", _frame_mask(9, slice(2, 5)))
-    notes = check(folder)["mask"]["notes"]
+    notes = check(folder).mask.notes
     assert any(": frames 2, 6-9." in note for note in notes)
 
 
@@ -398,7 +398,7 @@ def test_check_refuses_a_shot_without_its_start_frame(tmp_path):
         check(_asked_of("i2v", tmp_path / "job", whole))
     folder = _asked_of("i2v", tmp_path / "given", whole, model_mask__start_image="ref.jpg")
     write_png(folder / "ref.jpg", np.zeros((32, 48, 3), np.uint8))  # a name says nothing
-    assert check(folder)["model"]["kind"] == "i2v"
+    assert check(folder).model.kind == "i2v"
 
 
 def test_references_are_every_picture_of_their_folder(tmp_path):

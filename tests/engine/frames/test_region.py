@@ -94,8 +94,8 @@ def test_cropped_and_scaled_patch_stays_exact_outside(tmp_path, pixels):
     settings_ = {"region__pixels": pixels, "output__full_frames": True, "sampling__steps": 1}
     make_job(tmp_path, plate, mask, **settings_)
     report = generate(tmp_path, Watch(tmp_path))
-    assert report["max_diff_outside"] == 0
-    x, y, w, h = report["size"]["box"]
+    assert report.max_diff_outside == 0
+    x, y, w, h = report.size.box
     assert w * h < 0.5 * 160 * 240
     assert x % 16 == y % 16 == 0
     for i in range(5):
@@ -118,7 +118,7 @@ def test_colour_and_grain_match_leave_the_outside_exact_and_lessen_the_step(tmp_
             sampling__steps=1,
         )  # fmt: skip
         reports[name] = generate(folder, Watch(folder))
-        assert reports[name]["max_diff_outside"] == 0
-    plain, matched = reports["plain"]["seam"], reports["matched"]["seam"]
-    assert matched["colour_step"] < plain["colour_step"]
-    assert matched["gradient_ratio"] < plain["gradient_ratio"]
+        assert reports[name].max_diff_outside == 0
+    plain, matched = reports["plain"].seam, reports["matched"].seam
+    assert matched.colour_step < plain.colour_step
+    assert matched.gradient_ratio < plain.gradient_ratio

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from wan_blender.core.answers.report import SeamReport
 from wan_blender.engine.frames.seams import (
     FINE_SHARE,
     SeamMeter,
@@ -61,6 +62,6 @@ def test_seam_meter_sees_a_step_and_an_invisible_edge():
     same, step = SeamMeter(), SeamMeter()
     same.add(plate, plate, mask)
     step.add(plate, plate + 0.2 * mask[..., None], mask)
-    assert same.report() == {"gradient_ratio": 1.0, "colour_step": 0.0}
-    assert step.report()["gradient_ratio"] > 4
-    assert step.report()["colour_step"] == pytest.approx(0.2, abs=1e-3)
+    assert same.report() == SeamReport(1.0, 0.0)
+    assert step.report().gradient_ratio > 4
+    assert step.report().colour_step == pytest.approx(0.2, abs=1e-3)

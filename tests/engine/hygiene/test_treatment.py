@@ -78,15 +78,15 @@ def test_pictures_without_a_map_are_softened_by_measure_within_the_limit(clip):
     regions = blur.treat(picture, matrix, find_sinks(picture, matrix), 7)
     expected = blur.soften(picture, blur.radius_map(regions, picture.shape[:2]))
     np.testing.assert_allclose(treated, expected, atol=1e-5)
-    said = treatment.describe(frame(), 0, 4)["by_measure"]["end"]
-    assert said["score_blurred"] < 0.9 * said["score"]
-    assert said["largest_radius"] == pytest.approx(max(r.radius for r in regions), abs=1e-3)
+    said = treatment.describe(frame(), 0, 4).by_measure["end"]
+    assert said.score_blurred < 0.9 * said.score
+    assert said.largest_radius == pytest.approx(max(r.radius for r in regions), abs=1e-3)
 
 
 def test_pictures_without_a_map_are_left_where_nothing_is_soft():
     treatment = Treatment(Hygiene(mode="scheduled"), painted(), others=True)
     np.testing.assert_array_equal(treatment.see("low", frame(), "end"), low_pass(frame(), 0.4))
-    assert "by_measure" not in treatment.describe(frame(), 0, 4)
+    assert treatment.describe(frame(), 0, 4).by_measure == {}
 
 
 @pytest.mark.parametrize("mode", ["scheduled", "both"])
@@ -101,8 +101,8 @@ def test_low_pass_within_the_map_leaves_the_rest_alone(mode):
     np.testing.assert_allclose(seen[:24], low_pass(soft, 0.4)[:24], atol=1e-6)
     assert (np.abs(soft - picture).max() < 1e-6) == (mode == "scheduled")
     said = treatment.describe(picture, 0, 10)
-    assert said["low_passed"] == 0.5
-    assert ("blurred" in said) == (mode == "both")
+    assert said.low_passed == 0.5
+    assert (said.blurred is not None) == (mode == "both")
 
 
 def test_low_pass_within_the_map_finds_the_regions_of_other_pictures_by_measure():
@@ -115,8 +115,8 @@ def test_low_pass_within_the_map_finds_the_regions_of_other_pictures_by_measure(
     np.testing.assert_array_equal(changed & (radius == 0), False)
     assert changed.mean() > 0.01
     said = treatment.describe(frame(), 0, 10)
-    assert said["by_measure"]["end"]["low_passed"] == pytest.approx(changed.mean(), abs=0.02)
-    assert "no blur map" in said["notes"][0]
+    assert said.by_measure["end"].low_passed == pytest.approx(changed.mean(), abs=0.02)
+    assert "no blur map" in said.notes[0]
 
 
 def test_strength_scales_the_radii_up_to_the_limit():
@@ -204,7 +204,7 @@ def test_start_picture_has_its_own_map_fitted_as_it_is(tmp_path, size, region, s
     picture = frame(height, width)
     assert (read.see("soft", picture, START) != picture).any()
     assert read.see("soft", picture, 0) is picture
-    assert read.describe(picture, START, 8)["blurred"] > 0
+    assert read.describe(picture, START, 8).blurred > 0
 
 
 def test_map_is_cut_to_what_the_model_sees_and_scaled_with_it(tmp_path):
@@ -245,12 +245,12 @@ def test_report_says_what_was_blurred_and_low_passed():
     settings = Hygiene(mode="both", start=0.25, end=0.5, strength=0.5)
     treatment = Treatment(settings, lambda index: radius)
     said = treatment.describe(frame(), 0, 8)
-    assert said["mode"] == "both"
-    assert said["blurred"] == 0.5
-    assert said["largest_radius"] == 0.5
-    assert said["score_blurred"] < said["score"]
-    assert said["low_passed_steps"] == [3, 4]
-    assert said["notes"] == []
+    assert said.mode == "both"
+    assert said.blurred == 0.5
+    assert said.largest_radius == 0.5
+    assert said.score_blurred < said.score
+    assert said.low_passed_steps == (3, 4)
+    assert said.notes == ()
 
 
 @pytest.mark.parametrize(("strength", "warned"), [(0.2, False), (2.0, True)])
@@ -259,7 +259,7 @@ def test_report_names_what_the_run_made_ambiguous(strength, warned):
     room = ROOMS["bedroom"]().rgb
     settings = Hygiene(mode="soft", strength=strength)
     treatment = Treatment(settings, painted(1.25, *room.shape[:2]))
-    notes = treatment.describe(2 * room - 1, 0, 8)["notes"]
+    notes = treatment.describe(2 * room - 1, 0, 8).notes
     assert bool(notes) == warned
     if warned:
         assert "of its shape" in notes[0]
@@ -268,5 +268,5 @@ def test_report_names_what_the_run_made_ambiguous(strength, warned):
 
 def test_report_notes_what_had_no_effect():
     scheduled = Treatment(Hygiene(mode="both", start=0.5, end=0.5)).describe(frame(), 0, 8)
-    assert "low_passed_steps" not in scheduled
-    assert len(scheduled["notes"]) == 2
+    assert scheduled.low_passed_steps is None
+    assert len(scheduled.notes) == 2

@@ -115,7 +115,7 @@ def test_a_run_reports_settledness_and_its_pixels_stay_the_same(tmp_path):
         make_job(tmp_path / name, plate, mask, insight__settledness=wanted)
         reports.append(generate(tmp_path / name, Watch(tmp_path / name)))
     off, on = (tmp_path / name / "result" for name in ("off", "on"))
-    assert "settledness" not in reports[0]
+    assert reports[0].settledness is None
     assert not (off / "insight").exists()
     found = json.loads((on / "report.json").read_text())["settledness"]
     assert [curve["name"] for curve in found["regions"]] == ["mask", RING]
@@ -139,4 +139,4 @@ def test_a_run_of_one_frame_and_one_without_a_ring_say_what_they_can(tmp_path):
         settings = {"insight__settledness": True, "sampling__steps": 1}
         make_job(tmp_path / name, plate[:count], mask, **settings)
         report = generate(tmp_path / name, Watch(tmp_path / name))
-        assert report["settledness"]["sentences"]
+        assert report.settledness.sentences

@@ -261,7 +261,7 @@ def test_parts_are_not_held_after_an_error_in_their_midst(folders, tmp_path, mon
     def broken(*_):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("wan_blender.engine.pipeline.codec.encode", broken)
+    monkeypatch.setattr("wan_blender.engine.encode.codec.encode", broken)
     with pytest.raises(RuntimeError):
         generate(folder, Watch(folder), held)
     assert {key.place[0] for key in held._kept} == {"text_encoder"}  # it was not at work
@@ -355,9 +355,9 @@ def test_held_parts_are_given_up_before_the_run_is_made_slower(
     folder = Shot(str(folders["t2v"])).write(tmp_path / "a")
     fresh = run_shot(Shot(str(folders["t2v"])), tmp_path / "b")
     calls = []
-    from wan_blender.engine import pipeline
+    from wan_blender.engine.sample import stage_loop
 
-    predict = pipeline.predict_in_windows
+    predict = stage_loop.predict_in_windows
 
     def fail_once(*arguments):
         calls.append(len(held._kept))
@@ -365,9 +365,9 @@ def test_held_parts_are_given_up_before_the_run_is_made_slower(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return predict(*arguments)
 
-    monkeypatch.setattr(pipeline, "predict_in_windows", fail_once)
+    monkeypatch.setattr(stage_loop, "predict_in_windows", fail_once)
     report = generate(folder, Watch(folder), held)
-    assert report["memory"]["measures_taken"] == 0
+    assert report.memory.measures_taken == 0
     assert calls[0] > 0
     assert calls[1] == 0
     assert [p.read_bytes() for p in sorted(folder.glob("result/patch/*.png"))] == fresh

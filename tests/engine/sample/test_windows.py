@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.engine.folders import make_job, moving_square, noise_plate
 from wan_blender.core.settings import Windows
 from wan_blender.engine import pipeline
+from wan_blender.engine.sample import stage_loop
 from wan_blender.engine.sample.windows import plan_windows, predict_in_windows
 from wan_blender.engine.watch import Watch
 
@@ -101,7 +102,7 @@ def test_each_window_takes_the_prompt_of_its_section(tmp_path, monkeypatch, sect
         return torch.zeros_like(x)
 
     monkeypatch.setattr(pipeline, "encode_prompts", lambda bundle, prompt: (texts, texts[0]))
-    monkeypatch.setattr(pipeline, "guided_velocity", velocity)
+    monkeypatch.setattr(stage_loop, "guided_velocity", velocity)
     _long_job(tmp_path, prompt__sections=["a kite"] * sections)
     pipeline.generate(tmp_path, Watch(tmp_path))
     assert shown == 2 * list(zip([4, 7, 10], wanted, strict=True))

@@ -2,6 +2,7 @@
 import pytest
 
 from wan_blender.core import errors, protocol
+from wan_blender.core.answers.report import Report
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,7 @@ from wan_blender.core import errors, protocol
         protocol.FreeMemory(),
         protocol.MemoryFreed(0.5),
         protocol.Progress("x", "denoising", 3, 20, 0.5, 12.0),
-        protocol.Done("x", "x/result", {"a": [1, 2]}),
+        protocol.Done("x", "x/result", Report(7, loras_skipped={"a": ("b",)})),
         protocol.Failed("x", {"code": "EmptyMask", "message": "m", "hint": "h"}),
     ],
 )

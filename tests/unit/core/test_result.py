@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from wan_blender.core import files, result
+from wan_blender.core.answers.report import Report
 from wan_blender.core.errors import DamagedResult
 
 NAMES = ["patch/000000.png", "patch/000001.png", "takes.png"]
@@ -21,7 +22,7 @@ def make(folder: Path, text: str) -> Path:
     for name in NAMES:
         (part / name).parent.mkdir(parents=True, exist_ok=True)
         (part / name).write_text(f"{text} {name}")
-    files.write_json(part / result.REPORT, {"take": text, "files": result.list_files(part)})
+    result.write_report(part, Report(device=text, files=result.list_files(part)))
     return part
 
 
@@ -31,14 +32,14 @@ def take_in(folder: Path) -> str:
     if found is None:
         return ""
     report = result.verify(found, hashes=True)
-    return report["take"]
+    return report.device
 
 
 def test_report_lists_every_file_and_a_whole_result_verifies(tmp_path):
     make(tmp_path, "old")
     result.publish(tmp_path)
     report = result.verify(tmp_path / "result", hashes=True)
-    assert sorted(report["files"]) == sorted(NAMES)
+    assert sorted(report.files) == sorted(NAMES)
     assert not (tmp_path / result.PART).exists()
 
 
@@ -51,7 +52,10 @@ def test_report_lists_every_file_and_a_whole_result_verifies(tmp_path):
         (lambda r: (r / "report.json").write_bytes(b""), "cannot be read"),
         (lambda r: (r / "report.json").write_text("{}"), "lists no files"),
         (lambda r: (r / "report.json").write_text('{"files": {"../x": [1, ""]}}'), "lies outside"),
-        (lambda r: (r / "report.json").write_text('{"files": {"takes.png": 1e9}}'), "described"),
+        (
+            lambda r: (r / "report.json").write_text('{"files": {"takes.png": 1e9}}'),
+            "expected a list of 2",
+        ),
         (lambda r: _link(r / NAMES[2]), "cannot be read"),
     ],
     ids=["empty", "missing", "changed", "no report", "no list", "outside", "no numbers", "link"],

@@ -25,6 +25,7 @@ from wan_blender.install.environment import (
 )
 from wan_blender.install.recipe import Recipe
 
+REPO = Path(__file__).parents[3]
 ENGINE = Path(environment.__file__).parents[1] / "engine"
 
 
@@ -377,6 +378,25 @@ def test_lock_has_every_pinned_package_with_hashes():
         assert "--hash=sha256:" in entry[0]
     assert Recipe().packages[0].lines.startswith("torch==")
     assert "uv==" in (ENGINE / "installer.lock").read_text()
+
+
+MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+PROGRAMS = {"pytest-timeout", "openjd-cli", "ruff", "mypy", "uv"}
+
+
+@pytest.mark.parametrize(
+    ("pins", "sources"),
+    [
+        (ENGINE / "requirements.txt", [ENGINE]),
+        *((file, [REPO / "tests", REPO / "tools"]) for file in (REPO / "tests").glob("*.txt")),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_every_pin_is_imported_or_run(pins, sources):
+    text = "".join(path.read_text("utf-8") for top in sources for path in top.rglob("*.py"))
+    for name in re.findall(r"^([\w-]+)==", pins.read_text(), re.M):
+        module = MODULES.get(name, name)
+        assert name in PROGRAMS or re.search(rf"^\s*(import|from) {module}\b", text, re.M), name
 
 
 def test_a_proxy_in_pips_settings_alone_is_left_to_uv(monkeypatch):

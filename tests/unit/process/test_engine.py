@@ -72,7 +72,7 @@ def test_run_is_busy_until_done_and_keeps_order(engine):
     assert engine.state is EngineState.BUSY
     heard = until(lambda: engine.state is EngineState.READY, engine)
     assert [type(m).__name__ for m in heard] == ["Progress", "Done"]
-    assert heard[-1].report == {"seed": 1}
+    assert heard[-1].report.schema == 1
 
 
 def test_stop_ends_the_child_cleanly(engine):

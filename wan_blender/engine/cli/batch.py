@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 from ...core import job as jobs
+from ...core.answers.report import Report
 from ...core.errors import Cancelled, DiskFull, JobBusy, WanError
 from ...core.result import RESULT
 
@@ -49,7 +50,7 @@ class Batch:
     """
 
     folders: list[Path]
-    run: Callable[[Path, bool], tuple[dict[str, Any], bool]]
+    run: Callable[[Path, bool], tuple[Report, bool]]
     has_room: Callable[[Path], bool]
     out: TextIO
     stop: threading.Event

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.answers.hygiene import Faces, FrequencyReport, Takes
+from ...core.answers.typed import to_json
 from ...core.errors import BadRequest, LengthMismatch
 from ...hygiene.blur import radius_map, soften, treat
 from ...hygiene.matrix import analyse
@@ -63,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry out the parsed command. Raises WanError."""
     result = ACTIONS[options.action](options)
-    json.dump(result, sys.stdout, indent=2, ensure_ascii=False)
+    json.dump(to_json(result), sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
     return 0
 
@@ -82,9 +84,9 @@ def _sinks(options: argparse.Namespace) -> dict[str, object]:
     return {"score": round(matrix.score, 2), "light": matrix.light, "sinks": listed}
 
 
-def _faces(options: argparse.Namespace) -> dict[str, object]:
+def _faces(options: argparse.Namespace) -> Faces:
     picture = pictures.read_picture(options.image, options.size)
-    return {"faces": [list(box) for box in find_faces(picture)]}
+    return Faces(tuple(tuple(box) for box in find_faces(picture)))
 
 
 def _treat(options: argparse.Namespace) -> dict[str, object]:
@@ -119,7 +121,7 @@ def _treat(options: argparse.Namespace) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _compare(options: argparse.Namespace) -> dict[str, object]:
+def _compare(options: argparse.Namespace) -> FrequencyReport:
     first, second = (
         pictures.read_picture(path, options.size) for path in (options.first, options.second)
     )
@@ -141,7 +143,7 @@ def _motion(options: argparse.Namespace) -> dict[str, object]:
     return motion.pair(without, treated, start)
 
 
-def _takes(options: argparse.Namespace) -> dict[str, object]:
+def _takes(options: argparse.Namespace) -> Takes:
     pair = takes.Take.read(options.without), takes.Take.read(options.treated)
     return takes.compare(*pair, options.sheet)
 

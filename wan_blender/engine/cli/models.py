@@ -17,8 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...core.answers.typed import to_json
 from ...core.errors import Cancelled, WanError, from_os_error
 from ...core.transfer import Transfer
+from ...model_info.listing import Fetched, FoundModel, Listing, Offer
 from ..models.find.catalogue import Entry, catalogue, find_entry, lora_catalogue, part_catalogue
 from ..models.find.compose import add_part, candidates, compose, write_candidate
 from ..models.find.download import (
@@ -69,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     composed.add_argument("--to", type=Path, required=True, help="folder for models")
     options = parser.parse_args(arguments)
     try:
-        json.dump(_COMMANDS[options.command](options), sys.stdout, indent=2, default=str)
+        json.dump(to_json(_COMMANDS[options.command](options)), sys.stdout, indent=2)
         print()
         return 0
     except WanError as error:
@@ -82,13 +84,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _list(options: argparse.Namespace) -> Any:
     return {
-        "models": [asdict(entry) for entry in catalogue().values()],
-        "loras": [asdict(entry) for entry in lora_catalogue().values()],
-        "parts": [asdict(entry) for entry in part_catalogue().values()],
+        "models": list(catalogue().values()),
+        "loras": list(lora_catalogue().values()),
+        "parts": list(part_catalogue().values()),
     }
 
 
-def _scan(options: argparse.Namespace) -> Any:
+def _scan(options: argparse.Namespace) -> Listing:
     stop = _stop_on_signals()
 
     def watch(doing: str) -> None:
@@ -100,14 +102,14 @@ def _scan(options: argparse.Namespace) -> Any:
 
 
 def _identify(options: argparse.Namespace) -> Any:
-    return [asdict(found) | {"title": found.title} for found in identify(options.file)]
+    return [to_json(found) | {"title": found.title} for found in identify(options.file)]
 
 
-def _describe(options: argparse.Namespace) -> Any:
-    return asdict(describe(options.folder))
+def _describe(options: argparse.Namespace) -> FoundModel:
+    return describe(options.folder)
 
 
-def _fetch(options: argparse.Namespace) -> Any:
+def _fetch(options: argparse.Namespace) -> Fetched:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _cancel)  # also while a server is waited for
 
@@ -118,18 +120,18 @@ def _fetch(options: argparse.Namespace) -> Any:
     if options.key in lora_catalogue():
         places = lora_places(lora_catalogue()[options.key], options.to)
         places = fetch_absent(places, folders, tell)
-        return {"lora": next(iter(places.values()))}
+        return Fetched(lora=str(next(iter(places.values()))))
     if options.key in part_catalogue():
         places = part_places(part_catalogue()[options.key], options.to)
         places = fetch_absent(places, folders, tell)
         ((file, place),) = places.items()
         if options.into:
             add_part(options.into, file.part, place)
-        return {"part": place}
-    return {"model": fetch(find_entry(options.key), options.to, tell, folders)}
+        return Fetched(part=str(place))
+    return Fetched(str(fetch(find_entry(options.key), options.to, tell, folders)))
 
 
-def _price(options: argparse.Namespace) -> Any:
+def _price(options: argparse.Namespace) -> Offer:
     if lora := lora_catalogue().get(options.key):
         entry, places = lora, lora_places(lora, options.to)
     elif part := part_catalogue().get(options.key):
@@ -141,16 +143,16 @@ def _price(options: argparse.Namespace) -> Any:
     whole = isinstance(entry, Entry) and entry.repository
     found = {} if whole else find_at_hand(places, folders)
     at_hand = {file: paths[0] for file, paths in found.items()}
-    return {
-        "key": entry.key,
-        "title": entry.title,
-        "licence": entry.licence,
-        "total": sum(file.size for file in places),
-        "needed": needed_bytes(places | at_hand),
-        "found": list(at_hand.values()),
-        "free": free_bytes(places),
-        "to": options.to,
-    }
+    return Offer(
+        key=entry.key,
+        title=entry.title,
+        licence=entry.licence,
+        total=sum(file.size for file in places),
+        needed=needed_bytes(places | at_hand),
+        found=tuple(str(path) for path in at_hand.values()),
+        free=free_bytes(places),
+        to=str(options.to),
+    )
 
 
 def _cancel(*_: object) -> None:
@@ -167,7 +169,7 @@ def _stop_on_signals() -> threading.Event:
 def _compose(options: argparse.Namespace) -> Any:
     if options.part:
         chosen = [part.partition("=")[::2] for part in options.part]
-        return asdict(describe(str(compose(options.name, chosen, options.to))))
+        return describe(str(compose(options.name, chosen, options.to)))
     made = {c.name: c for c in candidates(scan(options.folders))}
     if options.name not in made:
         raise WanError(f"No {options.name!r} was found.", f"Found: {', '.join(made) or 'nothing'}.")

@@ -12,11 +12,13 @@ a median too, of what is finer than edges; a smooth thing in the ring lowers it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from ...core.answers.report import SeamReport
 from ...masks.crop import bounds
 
 RING_PX = 16
@@ -113,6 +115,14 @@ def measure_seam(plate: np.ndarray, result: np.ndarray, alpha: np.ndarray) -> Se
     return Seam(steps, float(np.abs(change[0] - change[1]).mean()))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of a result's files; named as in the report."""
+
+    max_diff_outside: float
+    seam: SeamReport
+
+
 class SeamMeter:
     """How visible the edge of the patch is, over all frames.
 
@@ -134,10 +144,10 @@ class SeamMeter:
         if seam.colour is not None:
             self._colours.append(seam.colour)
 
-    def report(self) -> dict[str, float | None]:
+    def report(self) -> SeamReport:
         ratio = self._steps[0] / self._steps[1] if self._steps[1] > 0 else None
         step = float(np.mean(self._colours)) if self._colours else None
-        return {
-            "gradient_ratio": None if ratio is None else round(float(ratio), 4),
-            "colour_step": None if step is None else round(step, 5),
-        }
+        return SeamReport(
+            gradient_ratio=None if ratio is None else round(float(ratio), 4),
+            colour_step=None if step is None else round(step, 5),
+        )

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...core.answers.hygiene import MeasuredPicture
 from ...core.settings import Hygiene
 from ...hygiene.blur import radius_map, soften, treat
 from ...hygiene.matrix import analyse
@@ -16,7 +15,7 @@ from .faces import find_faces
 
 def find_radius(
     picture: np.ndarray, settings: Hygiene, seed: int
-) -> tuple[np.ndarray, dict[str, Any]]:
+) -> tuple[np.ndarray, MeasuredPicture]:
     """The blur radii (H, W) that soften all sinks of ``picture`` (H, W, 3) in 0..1, faces spared,
     and what they do to it.
 
@@ -27,10 +26,10 @@ def find_radius(
     regions = treat(picture, matrix, sinks, seed, settings.keep_edges, faces)
     radius = radius_map(regions, picture.shape[:2]) * min(settings.strength, 1)
     treated = soften(picture, radius, settings.keep_edges)
-    return radius, {
-        "score": round(matrix.score, 2),
-        "score_blurred": round(analyse(treated).score, 2),
-        "blurred": round(float((radius > 0.05).mean()), 4),
-        "largest_radius": round(float(radius.max()), 3),
-        "warnings": [region.warning() for region in regions if region.limited],
-    }
+    return radius, MeasuredPicture(
+        score=round(matrix.score, 2),
+        score_blurred=round(analyse(treated).score, 2),
+        blurred=round(float((radius > 0.05).mean()), 4),
+        largest_radius=round(float(radius.max()), 3),
+        warnings=tuple(region.warning() for region in regions if region.limited),
+    )

@@ -18,10 +18,11 @@ the composite, stay the source's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
+from ...core.answers.hygiene import MeasuredPicture, TreatmentReport
 from ...core.errors import SizeMismatch
 from ...core.job_pictures import START
 from ...core.settings import Hygiene
@@ -56,7 +57,7 @@ class Treatment:
         self.radius = radius if settings.uses_map else None
         self.start = start if settings.uses_map else None
         self.moves, self.seed, self.others, self._maps = moves, seed, others, maps
-        self.measured: dict[str, dict[str, Any]] = {}  # pictures treated by measure, for the report
+        self.measured: dict[str, MeasuredPicture] = {}  # by name, for the report
         self._radii: dict[str, np.ndarray] = {}
 
     def phase_at(self, fraction: float) -> str:
@@ -79,38 +80,37 @@ class Treatment:
         seed = self.seed if self.others else None  # only pictures without a map hang on it
         return f"{phase} {self.settings} {seed} {self._maps}"
 
-    def describe(self, first: np.ndarray, which: int | str, steps: int) -> dict[str, Any]:
+    def describe(self, first: np.ndarray, which: int | str, steps: int) -> TreatmentReport:
         """What was done, for the report: ``first`` (H, W, 3) in -1..1 is the start frame at the
         model's size, ``which`` as for ``see``. Scores are 0..100, ``blurred`` and ``low_passed``
         are shares of the picture, radii are pixels."""
         settings, phases = self.settings, self.phases(steps)
-        said: dict[str, Any] = {"mode": settings.mode}
         matrix = analyse((first + 1) / 2)
-        said["score"] = round(matrix.score, 2)
+        said = TreatmentReport(settings.mode, round(matrix.score, 2), by_measure=self.measured)
         radius, notes = self._where(first, which), []
         if radius is not None and settings.softens:
             softened = self._soft(first, radius)
-            said["blurred"] = round(float((radius > 0.05).mean()), 4)
-            said["largest_radius"] = round(float(radius.max()), 3)
-            said["score_blurred"] = round(analyse((softened + 1) / 2).score, 2)
+            said = replace(
+                said,
+                score_blurred=round(analyse((softened + 1) / 2).score, 2),
+                blurred=round(float((radius > 0.05).mean()), 4),
+                largest_radius=round(float(radius.max()), 3),
+            )
             notes = _ambiguous(first, softened, matrix)
         if "low" in phases:
             last = len(phases) - phases[::-1].index("low")
-            said["low_passed_steps"] = [phases.index("low") + 1, last]
-            said["factor"] = settings.factor
+            steps_of_it = phases.index("low") + 1, last
+            said = replace(said, low_passed_steps=steps_of_it, factor=settings.factor)
             if settings.low_pass_region == "map":
                 share = 0 if radius is None else (radius > 0.05).mean()
-                said["low_passed"] = round(float(share), 4)
-        if self.measured:
-            said["by_measure"] = self.measured
-        said["notes"] = notes + self._notes("low" in phases)
-        return said
+                said = replace(said, low_passed=round(float(share), 4))
+        return replace(said, notes=(*notes, *self._notes("low" in phases)))
 
     def _notes(self, is_low_passed: bool) -> list[str]:
         settings, notes = self.settings, []
         if self.radius is not None and self.moves:
             notes.append("The blur follows a matte; the numbers are those of the first frame.")
-        notes += [f"{name}: {w}" for name, said in self.measured.items() for w in said["warnings"]]
+        notes += [f"{name}: {w}" for name, said in self.measured.items() for w in said.warnings]
         if self.radius is None and settings.needs_map:
             notes.append("The clip has no blur map, so only pictures beside it were treated.")
         elif self.radius is None and self.start is None and settings.mode == "both":
@@ -165,7 +165,7 @@ class Treatment:
             found = find_radius((picture + 1) / 2, self.settings, self.seed)
             self._radii[name], said = found
             if not self.settings.softens:  # the radii only say where it is low-passed
-                said = {"score": said["score"], "low_passed": said["blurred"], "warnings": []}
+                said = MeasuredPicture(said.score, low_passed=said.blurred)
             self.measured[name] = said
         return self._radii[name]
 

@@ -24,52 +24,12 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import nn
 
+from ...core.answers.insight import AttentionBudget, LayerBudget, StageBudget
 from ..sample.partial.slab import rotate
 
 Tensor = torch.Tensor
 QUERIES = 1024  # that are asked of each layer; where there are no more tokens, all are
 _ROWS = 64  # of them whose logits are held at once where no kernel gives the log-sum-exp
-
-
-@dataclass(frozen=True)
-class LayerBudget:
-    """One layer at one step. The four shares add up to 1; masses are means over heads and tokens,
-    0..1; ``uniform`` is the in-frame mass of attention that prefers nothing."""
-
-    layer: int
-    step: int
-    sigma: float
-    stage: int
-    self_structural: float
-    self_temporal: float
-    cross_structural: float
-    cross_temporal: float
-    in_frame: float  # mass
-    uniform: float
-    first_frame: float | None  # mass that tokens of later frames give to frame 0; None: not there
-
-
-@dataclass(frozen=True)
-class StageBudget:
-    """Means over the measured layers and steps of one stage, named as in LayerBudget."""
-
-    stage: int
-    self_structural: float
-    self_temporal: float
-    cross_structural: float
-    cross_temporal: float
-    in_frame: float
-    uniform: float
-    first_frame: float | None
-
-
-@dataclass(frozen=True)
-class AttentionBudget:
-    """What a run's attention was spent on, by stage and by layer and step."""
-
-    stages: tuple[StageBudget, ...]
-    layers: tuple[LayerBudget, ...]
-    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)

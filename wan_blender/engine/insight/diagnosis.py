@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core.answers.insight import DecisionRegion, Decisions
 from .decisions import Signals
 
 MASK, PLATE = "mask", "plate"
@@ -25,35 +26,6 @@ QUANTILE = 0.95  # of the plate, above which a cell is undecided
 FEWEST = 40  # cells of the plate by which anything can be calibrated
 LATE = 0.4  # noise level below which what settles settles late
 MUCH = 0.3  # share of a region that is worth a sentence
-
-
-@dataclass(frozen=True)
-class DecisionRegion:
-    """One region of latent cells; shares are 0..1, None where it cannot be said."""
-
-    name: str
-    cells: int
-    undecided: float | None  # share that was undecided at the hand-over
-    at_end: float | None  # and at the last step, by drift
-    settles: float | None  # median noise level from which on its cells stay as they are
-    late: float | None  # share that settles below LATE, or never
-    gap: float | None  # mean guidance gap at the hand-over, over the plate's
-    detail: float | None  # fine detail of the estimate at the hand-over over that at the end
-    switch: float | None  # jump across the expert switch over the drift around it
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What a run decided. ``handover`` is the noise level at which it was asked, ``signal`` what
-    answers: "probe", "drift" or "gap"; ``curve`` the share of the mask that is undecided at each
-    step, by drift, None across two stages. ``sentences`` say it to the editor."""
-
-    handover: float
-    signal: str
-    regions: tuple[DecisionRegion, ...]
-    sigmas: tuple[float, ...]
-    curve: tuple[float | None, ...]
-    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)

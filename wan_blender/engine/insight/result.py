@@ -5,49 +5,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...core import job as jobs
+from ...core.answers.insight import Decisions, Settledness
 from ...hygiene.matrix import analyse
 from ...hygiene.sinks import find_sinks
-from ..conditioning import Condition
 from ..frames.composite import matte_on_canvas
 from ..frames.files import read_frame, to_mask, write_png
 from ..frames.seams import ring_around
 from ..plan import Plan
-from ..sample.loop import MaskedSource
-from .attention import BudgetWatch
 from .decisions import DecisionWatch
 from .diagnosis import judge
-from .settledness import RING, Regions, Settledness, measure
+from .settledness import RING, Regions, measure
 
 MASK = "mask"
 RING_PX = 24  # of the picture the model saw
 CONTEXT_PX = 48  # around mask and ring, for the flow
 
 
-def describe_settledness(plan: Plan, part: Path) -> dict[str, Any]:
-    """The report's ``settledness``, a ``Settledness`` as JSON, and its maps in ``part``; {} where
-    the job does not ask for it.
+def describe_settledness(plan: Plan, part: Path) -> Settledness | None:
+    """Measured, with its maps in ``part``; None where the job does not ask for it.
 
     Measured at the size the model saw, where all detail it made is to be found. Each map is the
     picture of a frame with a pixel for each cell: gray is s, alpha is 0 where it cannot be said.
     """
     if not plan.job.insight.settledness:
-        return {}
+        return None
     if len(plan.shot) < 2:
         said = ("Settledness: cannot say; it takes two frames, and the clip has one.",)
-        return {"settledness": asdict(Settledness(1, (), 0.0, said))}
+        return Settledness(1, (), 0.0, said)
     found, maps = measure(_frames(plan, part), plan.job.shot.frame_start)
     folder = part / jobs.SETTLEDNESS
     folder.mkdir(parents=True, exist_ok=True)
     for index, cells in enumerate(maps, 1):
         write_png(folder / jobs.frame_name(index), _picture(cells))
-    return {"settledness": asdict(replace(found, box=_plate_box(plan)))}
+    return replace(found, box=_plate_box(plan))
 
 
 def _frames(plan: Plan, part: Path) -> Iterator[tuple[np.ndarray, Regions]]:
@@ -100,23 +96,14 @@ def _picture(cells: np.ndarray) -> np.ndarray:
     return np.dstack([grey] * 3 + [(255 * known).astype(np.uint8)])
 
 
-def watch_decisions(plan: Plan, condition: Condition, source: MaskedSource) -> DecisionWatch | None:
-    """What is to see each model call of the run; None where the job asks for nothing."""
-    wanted = plan.job.insight.decisions
-    if wanted == "off":
-        return None
-    boundary, seed = plan.bundle.traits.boundary, plan.job.sampling.seed
-    sigmas, probes = plan.stages.sigmas, wanted == "probe"
-    return DecisionWatch(source, condition.prefix, sigmas, boundary, seed, probes)
+def describe_decisions(plan: Plan, watched: DecisionWatch | None, part: Path) -> Decisions | None:
+    """What ``watched`` saw, judged, with its maps in ``part``; None where nothing watched.
 
-
-def describe_decisions(plan: Plan, watched: DecisionWatch | None, part: Path) -> dict[str, Any]:
-    """The report's ``decisions``, a ``Decisions`` as JSON, and its maps in ``part``: of each latent
-    frame a picture with a pixel for each cell. Red is how undecided it was at the hand-over
-    (255 * 0.95 and above is flagged), green the noise level from which on it stays, blue the
-    guidance gap over the largest one; alpha is 0 where it cannot be said."""
+    A map is the picture of a latent frame with a pixel for each cell. Red is how undecided it was
+    at the hand-over (255 * 0.95 and above is flagged), green the noise level from which on it
+    stays, blue the guidance gap over the largest one; alpha is 0 where it cannot be said."""
     if watched is None:
-        return {}
+        return None
     found, maps = judge(watched.signals, _latent_regions(plan))
     folder = part / jobs.DECISIONS
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,20 +114,7 @@ def describe_decisions(plan: Plan, watched: DecisionWatch | None, part: Path) ->
     for index, picture in enumerate(levels):
         shown = np.dstack([picture, (255 * alpha[index]).astype(np.uint8)])
         write_png(folder / jobs.frame_name(index), shown)
-    return {"decisions": asdict(found)}
-
-
-def watch_attention(plan: Plan, condition: Condition) -> BudgetWatch | None:
-    """What is to see calls of the transformer; None where the job does not ask for it."""
-    if not plan.job.insight.attention:
-        return None
-    starts = [span.start for span in plan.stages.spans]
-    return BudgetWatch(plan.stages.sigmas, starts, condition.prefix)
-
-
-def describe_attention(budget: BudgetWatch | None) -> dict[str, Any]:
-    """The report's ``attention``, an ``AttentionBudget`` as JSON."""
-    return {} if budget is None else {"attention": asdict(budget.report())}
+    return found
 
 
 def _latent_regions(plan: Plan) -> dict[str, np.ndarray]:

@@ -3,32 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
+from ...core.answers.insight import Return
 from ...hygiene.bands import split
 from ..hygiene.measure.motion import optical_flow
 
 GONE = 0.3  # share of a region's largest area below which it is hidden
 BACK = 0.7  # share of it from which on it can be compared
 SEARCH = 8  # pixels around the shift of the two centres
-SAME = 0.5  # correlation below which it came back different
-
-
-@dataclass(frozen=True)
-class Return:
-    """``frame`` (0-based) is the first on which it can be compared with ``before``, the last one
-    before it was hidden; ``correlation`` of its detail at both, -1..1."""
-
-    before: int
-    frame: int
-    correlation: float
-
-    @property
-    def differs(self) -> bool:
-        return self.correlation < SAME
 
 
 class Watched:

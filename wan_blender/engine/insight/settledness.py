@@ -19,17 +19,18 @@ do, they do to both. No torch here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from ...core.answers.insight import SAME, RegionCurve, Settledness
 from ...core.errors import LengthMismatch
 from ...core.frame_ranges import frame_ranges
 from ...hygiene.bands import luminance
 from ..hygiene.measure.motion import fine_change
 from .detail import FLOOR, SEEN, Moment, compare, moment_of, noise_of, settled_cells
 from .jumps import find_jumps, spread
-from .returns import BACK, SAME, Return, Watched, correlate
+from .returns import BACK, Watched, correlate
 
 RING = "ring"  # name of the region that everything is held against
 SMALLEST = 64  # pixels of a region about which anything can be said
@@ -42,34 +43,6 @@ GROUP = 4  # frames of a latent group after the first, which has one
 
 Regions = dict[str, np.ndarray]  # name -> bool (H, W)
 Values = Sequence[float | None]
-
-
-@dataclass(frozen=True)
-class RegionCurve:
-    """One region over the clip. Tuples hold one entry for each frame; the first frame has none
-    before it, so its entries are None and 0."""
-
-    name: str
-    settled: tuple[float | None, ...]  # s, 0..1, of each frame against the one before
-    visible: tuple[float, ...]  # share of the region that is seen in both frames, 0..1
-    mean: float | None  # of s over the frames where it can be said
-    blinks: tuple[int, ...]  # 0-based frames at which it becomes another thing
-    returns: tuple[Return, ...]  # each time it comes back after it was hidden
-    beat: float | None  # change at borders of latent groups over that inside of them; 1: no beat
-    beats: bool  # whether that is more than chance
-
-
-@dataclass(frozen=True)
-class Settledness:
-    """A clip's ``regions`` in the order they were given; ``noise`` is the deviation between frames
-    that the ring has everywhere, in 8-bit levels; ``sentences`` say it to the editor; ``box`` is
-    what the maps cover: x, y, width, height in plate pixels."""
-
-    frames: int
-    regions: tuple[RegionCurve, ...]
-    noise: float
-    sentences: tuple[str, ...]
-    box: tuple[int, int, int, int] | None = None
 
 
 def measure(

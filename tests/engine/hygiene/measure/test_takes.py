@@ -66,7 +66,7 @@ def test_one_command_makes_both_takes_and_compares_them(folder):
     assert (found["mode"], found["frames"], found["same_frames"]) == ("both", FRAMES, 1)
     assert set(found["change"]) == set(takes.MEASURES)
     assert found["change"]["motion"] == pytest.approx(
-        found["with"]["motion"] - found["without"]["motion"], abs=1e-4
+        found["treated"]["motion"] - found["without"]["motion"], abs=1e-4
     )
     assert read_png(folder / RESULT / jobs.TAKES).std() > 10
     assert "takes" not in json.loads((without / RESULT / REPORT).read_text())
@@ -99,8 +99,8 @@ def test_motion_of_both_takes_is_measured_at_the_size_the_model_saw(folder, seen
     finish(folder, slide(4), seen)
     found = takes.compare(takes.Take.read(without), takes.Take.read(folder), folder / "sheet.png")
     scale = 0.5 if seen else 1.0
-    assert found["without"]["motion"] == pytest.approx(1 * scale, abs=0.3)
-    assert found["with"]["motion"] == pytest.approx(4 * scale, rel=0.15)
+    assert found.without.motion == pytest.approx(1 * scale, abs=0.3)
+    assert found.treated.motion == pytest.approx(4 * scale, rel=0.15)
 
 
 def test_takes_that_are_equal_say_so(folder):
@@ -108,19 +108,19 @@ def test_takes_that_are_equal_say_so(folder):
     for take in (without, folder):
         finish(take, slide(2))
     found = takes.compare(takes.Take.read(without), takes.Take.read(folder), folder / "sheet.png")
-    assert found["same_frames"] == FRAMES
-    assert all(found["change"][name] == 0 for name in ("motion", "crawl", "first_ssim"))
+    assert found.same_frames == FRAMES
+    assert all(getattr(found.change, name) == 0 for name in ("motion", "crawl", "first_ssim"))
 
 
 def test_a_missing_take_is_said_and_fails_nothing(folder):
     (folder / jobs.COMPARE_WITH).write_text("gone")
     finish(folder, slide(1))
     found = takes.compare_with(folder, folder / RESULT, lambda: None)
-    assert "gone" in found["takes"]["error"]
+    assert "gone" in found.error
 
 
 def test_job_without_a_partner_has_no_takes(folder):
-    assert takes.compare_with(folder, folder / RESULT, lambda: None) == {}
+    assert takes.compare_with(folder, folder / RESULT, lambda: None) is None
 
 
 @pytest.mark.parametrize(("what", "error"), [("seed", InvalidJob), ("width", LengthMismatch)])
@@ -141,5 +141,5 @@ def test_command_compares_finished_folders(folder, capsys, tmp_path):
     finish(folder, slide(2))
     sheet = tmp_path / "sheet.png"
     assert engine.main(["hygiene", "takes", str(without), str(folder), str(sheet)]) == 0
-    assert json.loads(capsys.readouterr().out)["with"]["motion"] > 1
+    assert json.loads(capsys.readouterr().out)["treated"]["motion"] > 1
     assert sheet.exists()

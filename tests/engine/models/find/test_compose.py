@@ -137,8 +137,8 @@ def test_lone_low_noise_expert_is_listed(comfy, tmp_path):
     only = candidates(scan([tmp_path]))[0]
     assert only.components == {"transformer_2": str(tmp_path / low.name)}
     assert "its high-noise expert" in only.missing[0]
-    shown = next(m for m in look([tmp_path])["models"] if m["components"])
-    assert (shown["kind"], shown["boundary"]) == ("t2v", 0.875)
+    shown = next(m for m in look([tmp_path]).models if m.components)
+    assert (shown.kind, shown.boundary) == ("t2v", 0.875)
 
 
 def test_a_pair_in_two_places_is_two_pairs(comfy, tmp_path):
@@ -537,7 +537,7 @@ def test_models_of_one_name_are_told_apart(copies, encoders):
         f"wan-14b ({ending})": str(encoders / "a" / f"wan-14b.{ending}")
         for ending in ("gguf", "safetensors")
     }
-    shown = [m["name"] for m in look([encoders])["models"] if m["components"]]
+    shown = [m.name for m in look([encoders]).models if m.components]
     assert shown == list(names())
 
 

@@ -710,7 +710,7 @@ def owned(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(models.signal, "signal", lambda *_: None)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "ComfyUI"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     encoder = tmp_path / "ComfyUI" / "models" / "text_encoders" / "wan" / "big.safetensors"
     blob = tmp_path / "hub" / "models--a--b" / "blobs" / ("0" * 64)
     vae = blob.parents[1] / "snapshots" / COMMIT / "split" / "vae" / "other.safetensors"

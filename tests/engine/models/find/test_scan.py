@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.engine.models.layouts import component, official_transformer_name, renamed, save
+from wan_blender.core.answers.typed import to_json
 from wan_blender.core.errors import Cancelled, WeightsMissing, WrongModel
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.find.comfyui import comfyui_folders
@@ -126,9 +127,9 @@ def test_malformed_model_folder_hides_no_other(folders, tmp_path):
     ):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "wan_blender.json").write_text(text)
-    models = {m["path"]: m for m in look([tmp_path, folders["t2v"]])["models"]}
-    assert all(models[str(tmp_path / str(number))]["missing"] for number in range(3))
-    assert models[str(folders["t2v"])]["missing"] == ()
+    models = {m.path: m for m in look([tmp_path, folders["t2v"]]).models}
+    assert all(models[str(tmp_path / str(number))].missing for number in range(3))
+    assert models[str(folders["t2v"])].missing == ()
 
 
 def packed(state, pack):
@@ -291,9 +292,9 @@ def test_names_that_are_no_text_are_passed_over(encoders):
     except OSError:
         pytest.skip("this file system takes text alone")
     found = look([encoders])
-    json.dumps(found, ensure_ascii=False, default=str).encode()
-    assert len(found["files"]) == 2
-    told = list(found["unusable"].values())
+    json.dumps(to_json(found), ensure_ascii=False).encode()
+    assert len(found.files) == 2
+    told = list(found.unusable.values())
     assert len(told) == 2
     assert all("not UTF-8" in why for why in told)
 
@@ -322,7 +323,7 @@ empty:
     (portable / "extra_model_paths.yaml").write_text("a:\n    vae: ../../v\n    loras: [1]\n")
     assert comfyui_folders() == [encoders]
     for named in (portable, portable / "models"):
-        assert {f["role"] for f in look([named])["files"]} == {"vae", "text_encoder"}
+        assert {f.role for f in look([named]).files} == {"vae", "text_encoder"}
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "7", "a: !!python/object:x.Y {}", "\xff", "a: 3"])
@@ -330,9 +331,3 @@ def test_configuration_of_comfyui_that_cannot_be_read_is_passed_over(tmp_path, m
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     (tmp_path / "extra_model_paths.yaml").write_bytes(text.encode("latin-1"))
     assert comfyui_folders([tmp_path]) == []
-
-
-def test_older_name_of_the_cache_is_heeded(monkeypatch):
-    monkeypatch.delenv("HF_HUB_CACHE")
-    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", "/old")
-    assert hugging_face_cache() == Path("/old")

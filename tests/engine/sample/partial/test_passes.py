@@ -100,7 +100,7 @@ def test_what_is_kept_equals_the_source_exactly(
     kept = (source.mask == 0).expand_as(x)
     assert torch.equal(x[kept], source.z[kept])
     assert torch.isfinite(x).all()
-    assert set(passes.describe().get("passes", {})) <= {FULL, ROWS, REUSE, NOTHING}
+    assert set(passes.describe().passes) <= {FULL, ROWS, REUSE, NOTHING}
 
 
 def _change(x, dense, source):
@@ -113,15 +113,15 @@ def _change(x, dense, source):
 def test_result_is_near_the_dense_one(solver, at_once):
     mask = square()
     dense, source, passes = _run(DENSE, mask, 20, solver, at_once=at_once)
-    assert "passes" not in passes.describe()
+    assert passes.describe().passes == {}
     for compute, limit in (("balanced", 0.15), ("fast", 0.3)):
         x, _, passes = _run(compute, mask, 20, solver, at_once=at_once)
         said = passes.describe()
-        assert said["used"] == compute
-        assert said["passes"][ROWS] > 0
+        assert said.used == compute
+        assert said.passes[ROWS] > 0
         assert 0 < _change(x, dense, source) < limit
-        assert 0 < said["staleness"]["mean"] <= said["staleness"]["max"] < 2
-        assert said["actual_ratio"] > 0  # a timing: measured, not judged
+        assert 0 < said.staleness.mean <= said.staleness.max < 2
+        assert said.actual_ratio > 0  # a timing: measured, not judged
 
 
 def test_passes_are_counted_for_each_branch_and_window():
@@ -131,7 +131,7 @@ def test_passes_are_counted_for_each_branch_and_window():
     _, _, passes = _run("balanced", mask, 20, windows=windows)
     busy = sum(order.rows(19) > 0 for order in passes.plan.orders)
     assert 0 < busy < len(windows)
-    counted = passes.describe()["passes"]
+    counted = passes.describe().passes
     assert counted[ROWS] + counted[FULL] == 2 * busy * 20
     assert counted[ROWS] > 0
 
@@ -171,8 +171,8 @@ def test_slabs_are_let_go_where_there_is_no_memory_for_them():
     assert branch() is None
     assert passes.call(made, 1) is made
     said = passes.describe()
-    assert said["used"] == DENSE
-    assert "memory" in said["why"]
+    assert said.used == DENSE
+    assert "memory" in said.why
 
 
 def test_slab_that_is_stale_is_renewed():
@@ -182,4 +182,4 @@ def test_slab_that_is_stale_is_renewed():
     passes.begin()
     for step in range(8):
         passes.call(made, step)(**inputs("t2v", seed=step))
-    assert passes.describe()["passes"] == {FULL: 5, ROWS: 3}
+    assert passes.describe().passes == {FULL: 5, ROWS: 3}

@@ -111,7 +111,7 @@ def test_dense_where_passes_over_rows_would_not_pay(compute, steps, mask, solver
     plan = _plan(compute, steps, mask, one_span(steps, solver))
     assert (plan.asked, plan.used, plan.kept_tokens) == (compute, DENSE, 0)
     assert why in plan.why
-    assert plan.describe()["predicted_ratio"] == 1
+    assert plan.describe().predicted_ratio == 1
 
 
 def test_stages_and_changes_of_what_is_shown_begin_with_a_full_pass():

@@ -64,7 +64,7 @@ def _run(compute, reuse, solver="euler"):
 
 def test_dense_run_repeats_steps_and_computes_the_others_as_the_model_does():
     answers, passes = _run("dense", 0.02)
-    counted = passes.describe()["passes"]
+    counted = passes.describe().passes
     assert counted[DENSE] + counted[REUSE] == 2 * STEPS
     assert counted[REUSE] >= STEPS
     equal = [torch.equal(got, expected) for got, expected in answers]
@@ -74,8 +74,8 @@ def test_dense_run_repeats_steps_and_computes_the_others_as_the_model_does():
 
 
 def test_reuse_saves_passes_over_rows_but_no_full_one():
-    plain = _run("balanced", 0.0)[1].describe()["passes"]
-    spared = _run("balanced", 0.02)[1].describe()["passes"]
+    plain = _run("balanced", 0.0)[1].describe().passes
+    spared = _run("balanced", 0.02)[1].describe().passes
     assert spared[FULL] == plain[FULL]
     assert spared[REUSE] + spared[ROWS] == plain[ROWS]
     assert spared[REUSE] > 0

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 
+from ....core.answers.hygiene import FrequencyReport, Profile
 from ....hygiene.bands import luminance, split
 from ....hygiene.matrix import Matrix, analyse
 from ....hygiene.sinks import find_sinks
@@ -16,18 +16,6 @@ from ....hygiene.sinks import find_sinks
 BANDS = ("2-4 px", "4-8 px", "8-16 px", "16-32 px")
 _FIRST, _SECOND, _INK, _DIM = (90, 170, 255), (255, 190, 90), (230, 230, 230), (110, 110, 110)
 Drawing = np.ndarray  # (H, W, 3) uint8, BGR
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Numbers of one picture at generation size."""
-
-    score: float  # 0..100
-    light: str
-    sinks: int
-    glow: float  # mean of the matrix view, 0..1
-    noise: float  # deviation of the sensor noise, in 8-bit levels
-    bands: tuple[float, ...]  # root mean square of each band of BANDS, in 8-bit levels
 
 
 def profile(picture: np.ndarray, matrix: Matrix | None = None) -> Profile:
@@ -44,17 +32,11 @@ def profile(picture: np.ndarray, matrix: Matrix | None = None) -> Profile:
     )
 
 
-def compare(first: np.ndarray, second: np.ndarray) -> dict[str, object]:
-    """Profiles of both and what changed, as JSON data. Pictures may differ in size."""
+def compare(first: np.ndarray, second: np.ndarray) -> FrequencyReport:
+    """Profiles of both and what changed. Pictures may differ in size."""
     a, b = profile(first), profile(second)
     ratio = [round(y / x, 4) if x > 0 else None for x, y in zip(a.bands, b.bands, strict=True)]
-    return {
-        "bands": list(BANDS),
-        "first": asdict(a),
-        "second": asdict(b),
-        "score_change": round(b.score - a.score, 2),
-        "band_ratio": ratio,
-    }
+    return FrequencyReport(BANDS, a, b, round(b.score - a.score, 2), tuple(ratio))
 
 
 def draw(first: np.ndarray, second: np.ndarray, names: tuple[str, str]) -> Drawing:

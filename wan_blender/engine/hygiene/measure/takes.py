@@ -15,17 +15,17 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ....core import job as jobs
 from ....core import job_pictures
+from ....core.answers.hygiene import TakeMeasures, Takes
 from ....core.errors import BadRequest, InvalidJob, LengthMismatch, from_os_error
-from ....core.files import read_bytes, read_json
+from ....core.files import read_bytes
 from ....core.job_pictures import START
 from ....core.lock import LOCK, refuse_links
-from ....core.result import PART, REPORT, REPORT_BYTES, RESULT, find_result
+from ....core.result import PART, RESULT, find_result, read_report
 from ....core.settings import Job
 from ....hygiene.bands import resize
 from ....hygiene.maps import folder_without, without_hygiene
@@ -110,29 +110,29 @@ class Take:
         return start if start.shape == plate.shape else plate
 
 
-def compare_with(folder: Path, result: Path, check: Callable[[], None]) -> dict[str, Any]:
-    """{"takes": measures} when the job in ``folder`` has another take to be compared with, else {}.
+def compare_with(folder: Path, result: Path, check: Callable[[], None]) -> Takes | None:
+    """The comparison when the job in ``folder`` has another take to be compared with, else None.
     ``result`` holds its frames; the contact sheet is written there. A comparison that cannot be
     made says why and fails nothing, but ``check`` may raise Cancelled."""
     named = folder / jobs.COMPARE_WITH
     if not named.is_file():
-        return {}
+        return None
     try:
         name = Path(read_bytes(named, 4096).decode("utf-8", "replace").strip()).name
         if not name.isprintable() or name in ("", ".."):
             raise BadRequest(f"{named} names no folder beside {folder}.")
         other = folder.with_name(name)
         takes = Take.read(other), Take.read(folder, result)
-        return {"takes": compare(*takes, result / jobs.TAKES, check)}
+        return compare(*takes, result / jobs.TAKES, check)
     except OSError as error:
-        return {"takes": {"error": str(from_os_error(error, "comparing the takes"))}}
+        return Takes(str(from_os_error(error, "comparing the takes")))
     except BadRequest as error:
-        return {"takes": {"error": str(error)}}
+        return Takes(str(error))
 
 
 def compare(
     without: Take, treated: Take, sheet: Path, check: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+) -> Takes:
     """Measure two takes of one shot and seed, and draw them on ``sheet``.
 
     Raises InvalidJob or LengthMismatch when they are not that.
@@ -149,14 +149,16 @@ def compare(
     same = next((i for i, (a, b) in enumerate(pairs) if (a != b).any()), count)
     first = same if count - same >= 2 else 0
     measured = pair(frames(without, first), frames(treated, first), cut(treated.start()))
-    found = {
-        "without_folder": without.folder.name,
-        "seed": treated.job.sampling.seed,
-        "mode": treated.job.hygiene.mode,
-        "frames": count,
-        "same_frames": same,
-        **{name: _finite(values) for name, values in measured.items()},
-    }
+    found = Takes(
+        without_folder=without.folder.name,
+        seed=treated.job.sampling.seed,
+        mode=treated.job.hygiene.mode,
+        frames=count,
+        same_frames=same,
+        without=_finite(measured["without"]),
+        treated=_finite(measured["with"]),
+        change=_finite(measured["change"]),
+    )
     shown = np.linspace(0, count - 1, min(SHOWN, count)).round().astype(int).tolist()
     rows = [[cut(take.frame(i)) for i in shown] for take in (without, treated)]
     write_image(sheet, _draw(shown, *rows, found))
@@ -182,9 +184,11 @@ def _check_pair(without: Job, treated: Job) -> None:
 def _cut_of(result: Path) -> Callable[[np.ndarray], np.ndarray]:
     """From the canvas to what the model saw, at its size where that is smaller; as its report
     says."""
-    size = read_json(result / REPORT, REPORT_BYTES)["size"]
-    x, y, width, height = size["box"]
-    model_width, model_height = size["model_pixels"]
+    size = read_report(result).size
+    if size is None:
+        raise InvalidJob(f"{result} was made without a model.", "Compare takes of a model.")
+    x, y, width, height = size.box
+    model_width, model_height = size.model_pixels
 
     def cut(picture: np.ndarray) -> np.ndarray:
         part = np.ascontiguousarray(picture[y : y + height, x : x + width])
@@ -202,13 +206,13 @@ def _rgb(picture: np.ndarray) -> np.ndarray:
     return to_mask(picture[..., :3]).clip(0, 1)
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    """For JSON: what is equal, and so infinitely alike, is None."""
-    return {k: round(v, 5) if math.isfinite(v) else None for k, v in values.items()}
+def _finite(values: dict[str, float]) -> TakeMeasures:
+    """What is equal, and so infinitely alike, is None."""
+    return TakeMeasures(**{k: round(v, 5) for k, v in values.items() if math.isfinite(v)})
 
 
 def _draw(
-    shown: list[int], without: list[np.ndarray], treated: list[np.ndarray], found: dict[str, Any]
+    shown: list[int], without: list[np.ndarray], treated: list[np.ndarray], found: Takes
 ) -> Drawing:
     """Frames of both takes, what they differ in, and the numbers."""
     height = max(round(TILE * without[0].shape[0] / without[0].shape[1]), 60)
@@ -216,7 +220,7 @@ def _draw(
     rows = [
         [draw_tile(frame, TILE, height) for frame in row] for row in (without, treated, difference)
     ]
-    names = "without", f"with: {found['mode']}", "difference, doubled"
+    names = "without", f"with: {found.mode}", "difference, doubled"
     for row, name in zip(rows, names, strict=True):
         draw_text(row[0], name, 6, 18, INK, 0.45)
     for tile, index in zip(rows[0], shown, strict=True):
@@ -225,10 +229,10 @@ def _draw(
     return np.vstack([pictures, _table(found, max(pictures.shape[1], 480))[:, : pictures.shape[1]]])
 
 
-def _table(found: dict[str, Any], width: int) -> Drawing:
+def _table(found: Takes, width: int) -> Drawing:
     lines = [("", "without", "with", "change")]
     for key, words in MEASURES.items():
-        values = [found[part][key] for part in ("without", "with", "change")]
+        values = [getattr(take, key) for take in (found.without, found.treated, found.change)]
         lines.append((words, *("exact" if v is None else f"{v:.3f}" for v in values)))
     table = np.full((12 + 20 * len(lines), width, 3), 24, np.uint8)
     for number, line in enumerate(lines):

@@ -73,13 +73,18 @@ def assemble(
             state[name] = value
     model.load_state_dict(state, strict=not packed, assign=True)
     for name, value in packed.items():
-        path = name.rpartition(".")[0]
-        parent, _, leaf = path.rpartition(".")
-        layer = StoredLinear(model.get_submodule(path), value, device)
-        setattr(model.get_submodule(parent), leaf, layer)
+        _put_packed(model, name, value, device)
     if hasattr(model, "tie_weights"):
         model.tie_weights()
     return model.to(device).eval().requires_grad_(False)
+
+
+def _put_packed(model: nn.Module, name: str, value: Stored, device: torch.device) -> None:
+    """In place of the linear layer whose weight is called ``name``."""
+    path = name.rpartition(".")[0]
+    parent, _, leaf = path.rpartition(".")
+    layer = StoredLinear(model.get_submodule(path), value, device)
+    setattr(model.get_submodule(parent), leaf, layer)
 
 
 def can_hold(device: torch.device, float8: bool) -> bool:

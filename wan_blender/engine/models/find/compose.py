@@ -19,11 +19,12 @@ from typing import Any
 from ....core.errors import BadRequest, WrongModel
 from ....core.files import write_json
 from ....model_info.folder import DESCRIPTION, peek_object
+from ....model_info.listing import Identity
 from ....model_info.names import name_of
 from ....model_info.traits import KINDS
 from ..files.tensor_files import whole
 from ..layout import CLIP, read_description
-from .identify import Identity, identify
+from .identify import identify
 from .pairs import name_of_pair, pair_experts, partner
 from .scan import Scan
 

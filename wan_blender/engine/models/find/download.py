@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fetch models of the catalogue from the Hugging Face hub, never without being asked, nor what is
 on this machine already. HF_ENDPOINT and HF_TOKEN are honoured; transfer.py says how a file is
-resumed and verified. No torch."""
+resumed and verified. No torch.
+
+By hand and not by huggingface_hub, which sets no bounds to what a server sends, resumes a file
+without checking what was there, and cannot be cancelled between two blocks."""
 
 from __future__ import annotations
 
@@ -128,7 +131,7 @@ def fetch_files(places: dict[RemoteFile, Path], tell: Tell = lambda _transfer: N
 
 
 def _note(file: RemoteFile, place: Path) -> None:
-    """Write down the commit, as huggingface_hub would have."""
+    """Write down the commit, as huggingface_hub would have: its own function for it is private."""
     path = file.path if place.as_posix().endswith(f"/{file.path}") else place.name
     note = note_of(place.parents[path.count("/")], path)
     with contextlib.suppress(OSError):  # the file is there, which counts

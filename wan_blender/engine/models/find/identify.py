@@ -7,10 +7,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ....core.errors import WeightsMissing, WrongModel
+from ....model_info.listing import Identity
 from ....model_info.names import expert_of
 from ....model_info.traits import model_kind
 from ..files.configs import infer_config
@@ -22,34 +22,6 @@ from ..files.tensor_files import SCALES, TensorInfo, component_files, refuse_pac
 # Of LoHa and LoKr, whose columns make up those of the layer.
 _WIDE_PARTS = ("hada_w1_b", "lokr_w1", "lokr_w1_b", "lokr_w2", "lokr_w2_b")
 _PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-
-
-@dataclass(frozen=True)
-class Identity:
-    """``role`` is transformer, vae, text_encoder, image_encoder, vace (what VACE adds to a T2V
-    transformer), lora, or "" for anything else. A checkpoint that holds several parts has one
-    Identity for each."""
-
-    path: Path
-    role: str
-    kind: str = ""  # transformers: t2v, i2v, ...; else what tells versions apart
-    precision: str = ""  # bf16, fp8, fp8 scaled, Q4_K
-    parameters_b: float = 0.0  # billions, LoRA: its own
-    width: int = 0  # channels (LoRA: of the transformer it is for)
-    latent_channels: int = 0
-    text_dim: int = 0  # channels of the text encoder that a transformer takes
-    image_dim: int = 0  # channels of the image encoder that it takes; 0: none
-    expert: str = ""  # "high" or "low", which only a file's name can tell
-    has_tokenizer: bool = False
-    foreign: tuple[str, ...] = ()  # modules of a transformer that no Wan has
-
-    @property
-    def title(self) -> str:
-        """In words, for lists: "T2V 14.3B, fp8 scaled, high noise"."""
-        words = [f"{self.kind.upper() or self.role} {self.parameters_b:.2g}B", self.precision]
-        if self.expert:
-            words.append(f"{self.expert} noise")
-        return ", ".join(words)
 
 
 def identify(path: Path) -> list[Identity]:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ....model_info.listing import Identity
 from ....model_info.names import is_distilled, model_of, name_of, stem_of, without_precision
-from .identify import Identity
 
 Pair = tuple[Identity | None, Identity | None]  # high noise, low noise
 

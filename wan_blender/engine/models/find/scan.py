@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from ....core.errors import WanError
 from ....model_info.folder import DESCRIPTION, read_object
+from ....model_info.listing import Identity
 from ....model_info.names import MODEL_FILES, telling_name
 from ..files.tensor_files import PICKLES, refuse_pickle, whole
-from .identify import Identity, identify
+from .identify import identify
 from .walk import Walk
 
 _MODEL_BYTES = 100_000_000  # the smallest part, the VAE, has 250 million
@@ -33,13 +36,8 @@ class Scan:
 
 
 def hugging_face_cache() -> Path:
-    """Where Hugging Face keeps downloads, by its own environment variables."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if hub := os.environ.get(name):
-            return Path(hub).expanduser()
-    home = os.environ.get("HF_HOME")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    return (Path(home).expanduser() if home else base) / "hub"
+    """Where Hugging Face keeps downloads."""
+    return Path(constants.HF_HUB_CACHE)
 
 
 def scan(places: Iterable[Path], watch: Callable[[str], None] = lambda _doing: None) -> Scan:

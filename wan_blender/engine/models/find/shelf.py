@@ -7,13 +7,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .... import __version__
 from ....core.errors import WanError
 from ....model_info.folder import BUNDLED
-from ....model_info.traits import KINDS, Traits, read_traits
+from ....model_info.listing import (
+    CatalogueLora,
+    CatalogueModel,
+    CataloguePart,
+    FoundModel,
+    Listing,
+)
+from ....model_info.traits import KINDS, read_traits
 from ... import nano
 from ..files.dialects import foreign, piece
 from ..files.gguf_files import read_infos
@@ -37,36 +45,9 @@ from .scan import Scan, scan
 _SAME = 0.12  # parameters of one model in different files differ by less
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One model to choose. ``path`` is what ``model.path`` takes; "" for files that have to be
-    put together first (``components``). It can run when ``missing`` is empty.
-
-    ``defaults`` are settings by dotted name, ``entry`` the catalogue's key of this model, or "".
-    """
-
-    path: str
-    name: str
-    kind: str = ""
-    tasks: tuple[str, ...] = ()
-    sizes: tuple[str, ...] = ()
-    parameters_b: float = 0.0
-    precision: str = ""
-    width: int = 0  # channels of the transformer
-    boundary: float | None = None
-    traits: Traits | None = None
-    parts: dict[str, list[str]] = field(default_factory=dict)  # files, by part
-    components: dict[str, str | list[str]] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # which file was taken where several fit
-    defaults: dict[str, Any] = field(default_factory=dict)
-    entry: str = ""
-    loras: tuple[str, ...] = ()
-
-
-def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None) -> Listing:
     """Everything in ``places_``, the Hugging Face cache and ComfyUI's folders, besides the bundled
-    models, as JSON data. ``watch`` gets what is looked at and may raise Cancelled."""
+    models. ``watch`` gets what is looked at and may raise Cancelled."""
     named = [Path(place).expanduser() for place in places_]
     found = scan([*named, *comfyui_folders(named)], watch)
     shown = [describe("" if key == nano.DEFAULT else BUNDLED + key) for key in nano.VARIANTS]
@@ -74,37 +55,37 @@ def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None)
         watch(str(folder))
         shown.append(describe(str(folder)))
     shown += _unassembled(found, shown)
-    return {
-        "models": [asdict(model) for model in shown],
-        "files": [asdict(file) | {"title": file.title} for file in found.files],
-        "catalogue": [
-            {name: getattr(entry, name) for name in ("key", "title", "licence", "tasks")}
-            for entry in catalogue().values()
-        ],
-        "loras": [{"key": lora.key, "title": lora.title} for lora in lora_catalogue().values()],
-        "parts": [
-            {"key": part.key, "title": part.title, "fills": part.fills}
-            for part in part_catalogue().values()
-        ],
-        "tokenizers": [str(path) for path in found.tokenizers],
-        "unusable": {str(path): why for path, why in found.unusable.items()},
-    }
+    return Listing(
+        version=__version__,
+        models=tuple(shown),
+        files=tuple(found.files),
+        catalogue=tuple(
+            CatalogueModel(one.key, one.title, one.licence, one.tasks)
+            for one in catalogue().values()
+        ),
+        loras=tuple(CatalogueLora(lora.key, lora.title) for lora in lora_catalogue().values()),
+        parts=tuple(
+            CataloguePart(part.key, part.title, part.fills) for part in part_catalogue().values()
+        ),
+        tokenizers=tuple(str(path) for path in found.tokenizers),
+        unusable={str(path): why for path, why in found.unusable.items()},
+    )
 
 
-def describe(path: str) -> Shown:
+def describe(path: str) -> FoundModel:
     """The model in a folder, or "" and "nano/..." for a bundled one. What is wrong with it is in
     ``missing``; nothing is raised."""
     folder, name = find_folder(path)
     try:
         return _describe(path, folder, name)
     except WanError as error:
-        return Shown(path, name, missing=(str(error),))
+        return FoundModel(path, name, missing=(str(error),))
     except Exception as error:  # noqa: BLE001  one malformed folder must not hide the others
         what = f"{type(error).__name__}: {error}"
-        return Shown(path, name, missing=(f"{folder} is malformed: {what}.",))
+        return FoundModel(path, name, missing=(f"{folder} is malformed: {what}.",))
 
 
-def _describe(path: str, folder: Path, name: str) -> Shown:
+def _describe(path: str, folder: Path, name: str) -> FoundModel:
     """Raises WanError for a folder without the files that say what is where."""
     index, settings = read_settings(folder)
     boundary = settings.get("boundary", index.get("boundary_ratio"))
@@ -126,13 +107,13 @@ def _describe(path: str, folder: Path, name: str) -> Shown:
         carries = any(name.endswith("spiece_model") for name in infos)
         if part == "text_encoder" and not carries and not tokenizer.exists():
             missing.append(TOKENIZER)
-    shown = Shown(
+    shown = FoundModel(
         path,
         name,
         parameters_b=round(count / 1e9, 3),
         precision=", ".join(stored),
         boundary=boundary,
-        parts={part: [str(file) for file in paths] for part, paths in files.items()},
+        parts={part: tuple(str(file) for file in paths) for part, paths in files.items()},
         missing=tuple(missing),
         defaults=_own_defaults(settings),
     )
@@ -163,7 +144,7 @@ def _read_part(
     return files, infos, complete(part, known, infos)
 
 
-def _known(shown: Shown, folder: str) -> Shown:
+def _known(shown: FoundModel, folder: str) -> FoundModel:
     """With what the catalogue says of such a model; a folder's own settings win."""
     entry = match(shown, folder)
     if entry is None:
@@ -175,12 +156,12 @@ def _known(shown: Shown, folder: str) -> Shown:
         tasks=entry.tasks,
         sizes=entry.sizes,
         defaults=shown.defaults or entry_defaults(entry),
-        entry=entry.key,
+        catalogue_key=entry.key,
         loras=entry.loras,
     )
 
 
-def match(shown: Shown, folder: str = "") -> Entry | None:
+def match(shown: FoundModel, folder: str = "") -> Entry | None:
     """The catalogue's entry for a model: of its kind, with as many parameters, one expert or two.
     Where several have the same tensors (I2V for 480p and 720p) the folder's name decides."""
     same = [
@@ -219,10 +200,9 @@ def _own_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     return own | {"stages": []} if own else {}
 
 
-def _unassembled(found: Scan, shown: list[Shown]) -> list[Shown]:
+def _unassembled(found: Scan, shown: list[FoundModel]) -> list[FoundModel]:
     """Models that single files would make up and that no folder holds yet."""
-    made = {(tuple(m.parts.get("transformer", ())), tuple(m.parts.get("transformer_2", ())))
-            for m in shown}  # fmt: skip
+    made = {(m.parts.get("transformer", ()), m.parts.get("transformer_2", ())) for m in shown}
     return [
         _candidate(candidate, found)
         for candidate in candidates(found)
@@ -235,18 +215,18 @@ def _files(candidate: Candidate, part: str) -> tuple[str, ...]:
     return (entry,) if isinstance(entry, str) else tuple(entry)
 
 
-def _candidate(candidate: Candidate, found: Scan) -> Shown:
+def _candidate(candidate: Candidate, found: Scan) -> FoundModel:
     used = [*_files(candidate, "transformer"), *_files(candidate, "transformer_2")]
     ours = [file for file in found.files if file.role in ("transformer", "vace")]
     files = [file for name in used for file in ours if str(file.path) == name]
-    shown = Shown(
+    shown = FoundModel(
         "",
         candidate.name,
         candidate.kind,
         parameters_b=round(sum(file.parameters_b for file in files), 3),
         precision=", ".join(dict.fromkeys(file.precision for file in files)),
         boundary=candidate.boundary,
-        components=candidate.components,
+        components={part: _files(candidate, part) for part in candidate.components},
         missing=candidate.missing,
         notes=candidate.notes,
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from statistics import mean
 from typing import Any
 
 import torch
 
+from ....core.answers.report import Compute, Spread
 from .clock import Clock
 from .forward import can_split, forward, to_clip, token_shape
 from .plan import PassPlan
@@ -83,18 +84,18 @@ class Passes:
 
         return run
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Compute:
         """What was computed, for the report. ``actual_ratio`` is the time of the calls over that of
         as many that compute all."""
         said = self.plan.describe()
         if self._why:
-            said |= {"used": DENSE, "why": self._why}
+            said = replace(said, used=DENSE, why=self._why)
         if self._staleness:
-            spread = {"mean": mean(self._staleness), "max": max(self._staleness)}
-            said["staleness"] = {name: round(value, 4) for name, value in spread.items()}
+            spread = Spread(round(mean(self._staleness), 4), round(max(self._staleness), 4))
+            said = replace(said, staleness=spread)
         if self._passes:
-            said["passes"] = dict(self._passes)
-            said["actual_ratio"] = self._clock.ratio(FULL if self._passes[FULL] else DENSE)
+            ratio = self._clock.ratio(FULL if self._passes[FULL] else DENSE)
+            said = replace(said, passes=dict(self._passes), actual_ratio=ratio)
         return said
 
     def _run(

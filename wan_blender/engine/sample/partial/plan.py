@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from ....core.answers.report import Compute
 from ....schedule.stages import StageSteps
 from ..solvers import SOLVERS
 from ..windows import Window
@@ -51,16 +51,16 @@ class PassPlan:
     def refresh(self) -> Refresh:
         return Refresh(RULES[self.used], self.rows, self.forced, self.dense)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Compute:
         """For the report, and for the panel before a run."""
-        return {
-            "asked": self.asked,
-            "used": self.used,
-            "why": self.why,
-            "active_share": round(self.active_share, 4),
-            "rows_share": round(max(self.rows) / self.tokens, 4),
-            "predicted_ratio": round(self.predicted, 4),
-        }
+        return Compute(
+            asked=self.asked,
+            used=self.used,
+            why=self.why,
+            active_share=round(self.active_share, 4),
+            rows_share=round(max(self.rows) / self.tokens, 4),
+            predicted_ratio=round(self.predicted, 4),
+        )
 
 
 def plan_passes(
