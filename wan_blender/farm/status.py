@@ -88,7 +88,7 @@ class StatusReader:
         for path in listed[:JOBS_AT_MOST]:
             status = self._done.get(path) or read_status(path)
             if status.outcome == "done" and path not in self._done:
-                self._done[path] = replace(status, report={})  # 10,000 of them take memory
+                self._done[path] = replace(status, report=None)  # 10,000 of them take memory
             statuses.append(status)
             on_job()
         return statuses

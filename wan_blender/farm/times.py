@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import job as jobs
-from ..core.errors import WanError
 from ..core.answers.report import Report
+from ..core.errors import WanError
 from ..core.result import find_result, read_report
 from ..core.settings import Job
 

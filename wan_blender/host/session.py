@@ -22,14 +22,7 @@ import bpy
 
 from ..core import job, protocol
 from ..core.console import interrupts
-from ..core.errors import (
-    Cancelled,
-    EngineMissing,
-    InvalidJob,
-    UserError,
-    WanError,
-    from_dict,
-)
+from ..core.errors import Cancelled, EngineMissing, InvalidJob, UserError, WanError, from_dict
 from ..core.lock import Claim
 from ..core.settings import Job, Shot
 from ..process.engine import EngineProcess, EngineState

@@ -83,7 +83,7 @@ def test_apple_gpus_are_not_offered_float8():
 
 
 def test_packed_weights_count_as_they_lie(folders, tmp_path, wide):
-    from layouts import fp8_scaled, official_transformer_name, renamed, save
+    from tests.engine.models.layouts import fp8_scaled, official_transformer_name, renamed, save
 
     official = renamed(wide.state_dict(), official_transformer_name)
     full = open_part("transformer", save(tmp_path / "a" / "m.safetensors", official))
@@ -100,7 +100,7 @@ def test_packed_weights_count_as_they_lie(folders, tmp_path, wide):
 @pytest.mark.parametrize("form", ["fp8", "Q8_0"])
 def test_packed_text_encoder_counts_as_it_lies(folders, tmp_path, form):
     """Its embedding is no matrix product: it is unpacked while it is loaded."""
-    from layouts import component, renamed, save, text_name
+    from tests.engine.models.layouts import component, renamed, save, text_name
 
     state = component(folders["t2v"] / "text_encoder")
     if form == "fp8":
@@ -129,7 +129,14 @@ def test_packed_text_encoder_counts_as_it_lies(folders, tmp_path, form):
 
 @pytest.mark.parametrize("form", ["fp8", "Q4_K", "full"])
 def test_product_with_a_packed_matrix_counts_in_its_phase(folders, tmp_path, wide, form):
-    from layouts import describe, fp8_scaled, official_transformer_name, renamed, save, write_gguf
+    from tests.engine.models.layouts import (
+        describe,
+        fp8_scaled,
+        official_transformer_name,
+        renamed,
+        save,
+        write_gguf,
+    )
 
     official = renamed(wide.state_dict(), official_transformer_name)
     if form == "Q4_K":
