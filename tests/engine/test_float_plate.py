@@ -50,7 +50,7 @@ def test_outside_the_mask_every_half_is_the_plates(tmp_path, channels, clear):
     plate = bright_plate(channels)
     make_job(tmp_path, plate, MASK, output__full_frames=True, sampling__steps=1, shot__alpha=clear)
     report = generate(tmp_path, Watch(tmp_path))
-    assert report["max_diff_outside"] == 0
+    assert report.max_diff_outside == 0
     for index, wanted in enumerate(plate):
         outside = MASK[index] == 0
         name = f"{index:06d}.exr"

@@ -29,8 +29,7 @@ from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.models.memory import REMEDY, Machine
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
-from wan_blender.engine.sample import loop
-from wan_blender.engine.sample import stage_loop
+from wan_blender.engine.sample import loop, stage_loop
 from wan_blender.engine.sample.stage_loop import StageLoop
 from wan_blender.engine.watch import PHASES, Watch
 from wan_blender.engine.worker import describe
@@ -573,11 +572,11 @@ def test_coherent_noise_keeps_what_is_kept_and_asks_the_expert_of_the_noise_leve
             sampling__compute=compute, sampling__guidance=1.0,
         )  # fmt: skip
         report = generate(job, Watch(job))
-        assert report["max_diff_outside"] == report["max_latent_diff_kept"] == 0
+        assert report.max_diff_outside == report.max_latent_diff_kept == 0
         frames[seam] = _read(job, "patch")
     assert (frames["replacement"] != frames["coherent"]).any()
     assert [step for step, _ in asked] == [1, 2, 3, 4, 5]
     experts = [expert for _, expert in asked]
     assert experts[0] is not experts[-1]
-    sigmas = report["schedule"]["sigmas"]
+    sigmas = report.schedule.sigmas
     assert [e is experts[0] for e in experts] == [sigmas[s] >= 0.8 for s, _ in asked]

@@ -140,7 +140,8 @@ class Report:
     attention: AttentionBudget | None = entry("What attention was spent on", None)
     max_diff_outside: float | None = entry(
         "Largest difference to the plate outside the patch, in its levels (of a half float plate in "
-        "parts of white); always 0", None
+        "parts of white); always 0",
+        None,
     )
     max_latent_diff_kept: float | None = entry(
         "Largest difference of the latents where the mask is 0; always 0", None
