@@ -561,7 +561,7 @@ def test_coherent_noise_keeps_what_is_kept_and_asks_the_expert_of_the_noise_leve
     asked = []
 
     def note(coherence, source, state, m, step, sigma, real=loop.cohere):
-        asked.append((step, coherence.keywords["transformer"]))
+        asked.append((step, coherence.args[0]))
         return real(coherence, source, state, m, step, sigma)
 
     monkeypatch.setattr(loop, "cohere", note)

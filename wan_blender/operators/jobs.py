@@ -197,9 +197,8 @@ class WAN_OT_show_report(OnJob, WanOperator, bpy.types.Operator):
 def _unit(report: Report) -> str:
     """What differences of pixels are counted in."""
     shot = report.settings.get("shot", {})
-    return (
-        "of white (half float)" if shot.get("peak") else f"steps of {shot.get('bit_depth', 8)} bits"
-    )
+    bits = f"steps of {shot.get('bit_depth', 8)} bits"
+    return "of white (half float)" if shot.get("peak") else bits
 
 
 def describe(report: Report) -> Iterator[str]:

@@ -139,8 +139,8 @@ class Report:
     decisions: Decisions | None = entry("What the model had decided at the hand-over", None)
     attention: AttentionBudget | None = entry("What attention was spent on", None)
     max_diff_outside: float | None = entry(
-        "Largest difference to the plate outside the patch, in its levels (of a half float plate in "
-        "parts of white); always 0",
+        "Largest difference to the plate outside the patch, in levels of the plate, or in parts "
+        "of white for half float; always 0",
         None,
     )
     max_latent_diff_kept: float | None = entry(
