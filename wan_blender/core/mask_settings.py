@@ -26,7 +26,8 @@ class Mask:
     """From the pixel mask to the latent mask; the composite matte is ``Output``'s."""
 
     frames: str = schema.text(
-        "", 'Only these timeline frames, for instance "30-50, 80-"; empty takes all'
+        "",
+        'Use the mask only on these timeline frames, e.g. "30-50, 80-"; empty uses all',
     )
     reduction: str = schema.choice(
         "max", "How the pixels and frames of a latent cell become one value", REDUCTIONS
@@ -62,25 +63,25 @@ class Mask:
         "amount",
         "What gray parts of the mask mean",
         {
-            "amount": "How much is made new: half gray keeps half of what was there. The patch "
-            "covers the mask whole, feathered at its edge",
-            "opacity": "How opaque the patch is: all of the mask is made new, and the clip shows "
-            "through where it is gray",
-            "both": "Both at once, so that gray parts come out fainter than drawn",
+            "amount": "How much is regenerated: half gray keeps half of what was there. The patch "
+            "covers the whole mask, feathered at its edge",
+            "opacity": "How opaque the patch is: everything under the mask is regenerated, and the "
+            "clip shows through where the mask is gray",
+            "both": "Both at once: gray parts come out fainter than they were drawn",
         },
     )
     law: str = schema.choice(
         "release",
         "What soft mask values mean during sampling",
         {
-            "release": "Each value joins at its own time, counted evenly over all stages",
+            "release": "Each value joins at its own time, spread evenly over all stages",
             "static": "Blend of source and result, as ComfyUI without differential diffusion",
             "comfy": "ComfyUI's differential diffusion: hard threshold, even in sigma",
             "kijai": "WanVideoWrapper's: hard threshold, even in steps",
         },
     )
     softness: float = schema.number(
-        0.25, "How gradually a soft value joins; 0 switches it at once", 0, 1
+        0.25, "How gradually a soft value joins; 0 switches it on at once", 0, 1
     )
 
 
@@ -90,10 +91,10 @@ class ModelMask:
 
     shape: str = schema.choice(
         "same",
-        "Shape the model sees",
+        "Shape of the mask the model is shown",
         {
             "same": "The mask as it is",
-            "hard": "The mask cut at one half, without soft edges",
+            "hard": "The mask cut at 50 %, with hard edges",
             "box": "The box around the mask on each frame",
             "own": "Another matte, or the frames in the job folder's model_mask",
         },
@@ -103,7 +104,7 @@ class ModelMask:
     )
     grow_px: int = schema.integer(
         0,
-        "Grow or shrink (negative) that shape; the sampler's growth does not reach it",
+        "Grow that shape, or shrink it (negative); the sampler's own growth does not affect it",
         -512,
         512,
         "px",
@@ -126,9 +127,9 @@ class ModelMask:
     )
     known: str = schema.choice(
         "model",
-        "What image-to-video models are told is given",
+        "What image-to-video models are told they are given",
         {
-            "model": "As the model's folder says; whole frames where it says nothing",
+            "model": "As the model's folder says; whole frames if it does not say",
             "frames": "Whole frames at the start (and end): models that animate an image",
             "pixels": "All unmasked pixels: inpainting models of the same layout",
         },
@@ -178,7 +179,7 @@ class RegionSettings:
         },
     )
     context: float = schema.number(
-        0.5, "Surroundings on each side, as a share of the mask's size", 0, 10
+        0.5, "Context on each side, as a fraction of the mask's size", 0, 10
     )
     pixels: int = schema.integer(
         0,
@@ -196,7 +197,7 @@ class Output:
         "auto",
         "Where the result goes on the timeline",
         {
-            "auto": "Above the clip, or in its place where that looks different: below",
+            "auto": "Above the clip, or in its place if that would look different",
             "in_place": "A meta strip in the clip's place with clip and result: opacity, blend "
             "mode, modifiers, effects and layers above reach both",
             "above": "A strip above the clip",
@@ -207,13 +208,13 @@ class Output:
         "Which pixels the patch covers",
         {
             "mask": "The mask itself; mask.gray says how opaque its gray parts are",
-            "solid": "Every masked pixel fully",
-            "footprint": "Every pixel of a generated latent cell, also beyond the mask",
+            "solid": "Every masked pixel, fully opaque",
+            "footprint": "Every pixel of a generated latent cell, even outside the mask",
         },
     )
     feather_px: float = schema.number(
         1.0,
-        "Soft edge of the patch, inward from the mask's edge; less where the mask is thin",
+        "Soft edge of the patch, inward from the edge of the mask; narrower where the mask is thin",
         0,
         512,
         "px",
@@ -221,5 +222,5 @@ class Output:
     colour_match: bool = schema.flag(
         False, "Match the patch's colours to the plate in a ring around the mask"
     )
-    grain_match: bool = schema.flag(False, "Give the patch the plate's own grain")
+    grain_match: bool = schema.flag(False, "Add the plate's grain to the patch")
     full_frames: bool = schema.flag(False, "Also write full frames, source and patch composited")

@@ -55,18 +55,16 @@ class Shot:
     )
     in_place: bool = schema.flag(False, "The result takes the clip's place, in a meta strip")
     with_modifiers: bool = schema.flag(
-        True, "The plate has the strip's modifiers in it; else they are put on the meta strip"
+        True, "The strip's modifiers are baked into the plate; otherwise they go on the meta strip"
     )
-    notes: list[str] = schema.many(
-        str, "What is to be known of the plate and of where the result goes"
-    )
+    notes: list[str] = schema.many(str, "Notes on the plate and on where the result goes")
     alpha: str = schema.choice(
         "fill",
         "What the patch does where the plate is transparent",
         {
-            "fill": "It is opaque wherever it lies",
-            "keep": "It is as transparent as the plate",
-            "replace": "Its frames are whole, with the plate's alpha, and are shown instead of it",
+            "fill": "The patch is opaque everywhere",
+            "keep": "The patch is as transparent as the plate",
+            "replace": "Whole frames with the plate's alpha, shown instead of the plate",
         },
     )
 
@@ -81,7 +79,7 @@ class Prompt:
     text: str = schema.text("", "What to generate inside the mask", "multiline")
     negative: str = schema.text("", "What to avoid", "multiline")
     sections: list[str] = schema.many(
-        str, "Prompts for parts of equal length of a long shot, in order; replaces text"
+        str, "Prompts for equally long parts of a long shot, in order; they replace text"
     )
 
 
@@ -124,7 +122,10 @@ class Sampling:
         100,
     )
     strength: float = schema.number(
-        1.0, "1 generates anew, less starts from the noised source and stays closer to it", 0.01, 1
+        1.0,
+        "1 generates from scratch; less starts from the noised source and stays closer to it",
+        0.01,
+        1,
     )
     solver: str = schema.choice(
         "euler",
@@ -142,40 +143,41 @@ class Sampling:
     )
     seam: str = schema.choice(
         "replacement",
-        "What noise is shown on what is kept, beside what is generated",
+        "Which noise the model sees on the parts that are kept",
         {
             "replacement": "The run's own",
-            "coherent": "What the model takes to be noise there, so that structures run on more "
-            "evenly into the mask; one model call more for each step in its range",
+            "coherent": "The noise the model itself would expect there, so that things continue "
+            "more evenly into the mask; one extra model call for each step in its range",
         },
     )
     seam_start: float = schema.number(
-        0.0, "Part of the steps after which the coherent noise begins", 0, 1
+        0.0, "Fraction of the steps at which the coherent noise begins", 0, 1
     )
     seam_end: float = schema.number(
-        1.0, "Part of the steps after which the coherent noise ends", 0, 1
+        1.0, "Fraction of the steps at which the coherent noise ends", 0, 1
     )
     compute: str = schema.choice(
         "dense",
-        "How much of the shot each step computes; what is kept is exact with all of them",
+        "How much of the shot each step computes; kept pixels are exact either way",
         {
-            "dense": "All of it, at every step",
-            "balanced": "What is generated and a ring around it; all of it every few steps. Takes "
-            "memory for what is kept between",
+            "dense": "Everything, at every step",
+            "balanced": "The generated part and a ring around it, and everything every few steps. "
+            "Takes memory for what is kept in between",
             "fast": "The same with fewer full steps, and every other step between them repeats "
-            "the one before",
+            "the previous one",
         },
     )
     reuse: float = schema.number(
         0.0,
-        "Skip a step whose prediction would change less than this since the last one that was "
-        "made, as a share of itself; 0 makes all of them",
+        "Skip a step whose prediction would differ from the last computed one by less than this "
+        "fraction of it; 0 computes every step",
         0,
         1,
     )
     sigmas: list[float] = schema.many(
         float,
-        "Explicit noise levels, falling from at most 1 to 0; replaces schedule, steps and strength",
+        "Explicit noise levels, falling from at most 1 to 0; they replace schedule, steps and "
+        "strength",
         0,
         1,
     )
@@ -196,27 +198,27 @@ class Hygiene:
         "What the model sees of the start frame",
         {
             "off": "The start frame as it is",
-            "soft": "Lightly blurred where the blur map says so",
-            "scheduled": "Low-passed while motion is decided, the frame itself afterwards",
+            "soft": "Lightly blurred where the blur map is painted",
+            "scheduled": "Low-passed while motion is decided, the original frame afterwards",
             "both": "Low-passed first, lightly blurred afterwards",
         },
     )
     strength: float = schema.number(1.0, "Factor on the radii of the blur map", 0, 2)
     matte: str = schema.text(
-        "", "Matte to blur lightly inside of, frame by frame, besides what is painted", "matte"
+        "", "Matte to blur lightly inside, frame by frame, in addition to what is painted", "matte"
     )
     matte_blur_px: float = schema.number(1.0, "Blur where that matte is white", 0, 2.5, "px")
-    keep_edges: bool = schema.flag(False, "Spare the outlines of large things from the blur")
-    start: float = schema.number(0.0, "Part of the steps after which the low-pass begins", 0, 1)
-    end: float = schema.number(0.2, "Part of the steps after which the low-pass ends", 0, 1)
+    keep_edges: bool = schema.flag(False, "Keep the outlines of large objects sharp")
+    start: float = schema.number(0.0, "Fraction of the steps at which the low-pass begins", 0, 1)
+    end: float = schema.number(0.2, "Fraction of the steps at which the low-pass ends", 0, 1)
     factor: float = schema.number(
-        0.4, "Size the low-passed frame is reduced to; less is a stronger low-pass", 0.05, 1
+        0.4, "Size the frame is reduced to for the low-pass; smaller is stronger", 0.05, 1
     )
     low_pass_region: str = schema.choice(
         "whole",
-        "What is low-passed of the pictures that the model sees",
+        "Which part of the pictures is low-passed",
         {
-            "whole": "All of each picture",
+            "whole": "The whole of each picture",
             "map": "Only what the blur map and its matte cover; in end frame and references the "
             "regions that are found by measure",
         },
@@ -249,10 +251,14 @@ class Windows:
     """Long shots are sampled in overlapping windows whose predictions are blended."""
 
     frames: int = schema.integer(
-        0, "Longest stretch the model sees at once; 0 is what it was trained on", 0, 10000, "frames"
+        0,
+        "Longest stretch the model sees at once; 0 is the length it was trained on",
+        0,
+        10000,
+        "frames",
     )
     overlap: int = schema.integer(
-        24, "Frames that neighbouring windows share, half a window at most", 0, 1000, "frames"
+        24, "Frames that neighbouring windows share, at most half a window", 0, 1000, "frames"
     )
     anchor: bool = schema.flag(
         True, "Show each later window the latent before it, so that it starts like a first frame"
@@ -267,9 +273,9 @@ class Fill:
         "off",
         "What other frames of the shot show behind the mask",
         {
-            "off": "The model makes all of the mask",
-            "first": "Taken from them; the model makes what no frame shows",
-            "only": "Taken from them; what no frame shows stays as it is, and no model is needed",
+            "off": "Nothing is borrowed; the model generates everything under the mask",
+            "first": "Borrow from other frames; the model generates what no frame shows",
+            "only": "Borrow from other frames, without a model; what no frame shows stays as it is",
         },
     )
 
@@ -283,15 +289,15 @@ class Insight:
     )
     decisions: str = schema.choice(
         "off",
-        "Map what the model had decided when the high-noise expert let go",
+        "Map what the model had decided when the high-noise expert handed over",
         {
-            "off": "Nothing is noted",
+            "off": "Do not measure",
             "free": "From the calls that the run makes anyway",
-            "probe": "Also asks the model twice more at the hand-over, which tells more",
+            "probe": "Also runs the model twice more at the hand-over, which tells more",
         },
     )
     attention: bool = schema.flag(
-        False, "Measure at a few steps what attention is spent on: own frame, other frames, prompt"
+        False, "Measure what attention is spent on at a few steps: own frame, other frames, prompt"
     )
 
 
@@ -310,7 +316,9 @@ class LoraUse:
 class Stage:
     """Part of the run with a model of its own. Stages follow each other down one schedule."""
 
-    name: str = schema.text("", "Name in the log: exploration, decision, refinement")
+    name: str = schema.text(
+        "", "Name shown in the log, for example exploration, decision, refinement"
+    )
     model: str = schema.text("", "Model folder; empty uses the run's model", "path")
     dtype: str = schema.choice("auto", "Precision; auto is the run's", DTYPES)
     expert: str = schema.choice(
@@ -318,13 +326,18 @@ class Stage:
         "Which transformer of a pair it uses",
         {"auto": "By noise level", "high": "The high-noise expert", "low": "The low-noise expert"},
     )
-    steps: int = schema.integer(0, "Its steps; 0: those the schedule has in its range", 0, 1000)
+    steps: int = schema.integer(
+        0, "Number of steps; 0 takes those the schedule has in its range", 0, 1000
+    )
     end: float = schema.number(
-        -1.0, "Noise level where it ends; -1: where its steps end; the last one ends at 0", -1, 1
+        -1.0,
+        "Noise level at which it ends; -1 is where its steps end; the last stage ends at 0",
+        -1,
+        1,
     )
     guidance: float = schema.number(-1.0, "Guidance; -1 is the run's", -1, 50)
     solver: str = schema.choice("same", "How one step is taken", {"same": "The run's", **SOLVERS})
-    loras: list[LoraUse] = schema.many(LoraUse, "LoRAs of this stage, besides the run's")
+    loras: list[LoraUse] = schema.many(LoraUse, "LoRAs of this stage, in addition to the run's")
 
 
 @dataclass
@@ -351,7 +364,9 @@ class Job:
     fill: Fill = field(default_factory=Fill)
     insight: Insight = field(default_factory=Insight)
     loras: list[LoraUse] = schema.many(LoraUse, "LoRAs of the whole run")
-    stages: list[Stage] = schema.many(Stage, "Stages; none: one for each expert of the model")
+    stages: list[Stage] = schema.many(
+        Stage, "Stages; without any there is one for each expert of the model"
+    )
     made_with: MadeWith = field(default_factory=MadeWith, compare=False)
 
     @property

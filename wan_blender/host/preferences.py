@@ -32,7 +32,7 @@ class WAN_PG_model_folder(bpy.types.PropertyGroup):
 
     path: StringProperty(
         name="Folder",
-        description="Looked through for model folders and single files, also in the folders inside",
+        description="Searched for model folders and single files, including subfolders",
         subtype="DIR_PATH",
     )
 
@@ -74,7 +74,7 @@ class WanPreferences(bpy.types.AddonPreferences):
 
     backend: EnumProperty(
         name="Build of torch",
-        description="Which build of torch an installation fetches",
+        description="Which build of torch the installer downloads",
         items=[
             ("auto", "Automatic", "The one that fits the graphics card found"),
             ("cpu", "Processor", "Small, for machines without a suitable card"),

@@ -145,5 +145,5 @@ def _unpack(archive: Path, pythons: Path) -> Path:
         part.rename(place)
     found = [place / inner for inner in _PYTHONS if (place / inner).is_file()]
     if not found:
-        raise EngineMissing(f"There is no Python in {archive}.", "Make the folder anew.")
+        raise EngineMissing(f"There is no Python in {archive}.", "Make the folder again.")
     return found[0]

@@ -32,7 +32,7 @@ class WAN_OT_write_batch(WanOperator, bpy.types.Operator):
     check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     takes: IntProperty(
         name="Takes",
-        description="How many takes of each strip, with one seed after the other",
+        description="Takes of each strip, with consecutive seeds",
         default=1, min=1, soft_max=20, max=1000,
     )  # fmt: skip
 
@@ -75,7 +75,7 @@ class WAN_OT_write_batch(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_follow_batch(WanOperator, bpy.types.Operator):
-    """Show how a batch goes that runs in a terminal or on a farm, from its folder"""
+    """Follow a batch that runs in a terminal or on a farm, by its folder"""
 
     bl_idname = "wan.follow_batch"
     bl_label = "Follow Batch..."
@@ -100,7 +100,7 @@ class WAN_OT_follow_batch(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_leave_batch(WanOperator, bpy.types.Operator):
-    """Take the batch off the panel. It goes on where it runs"""
+    """Stop following the batch. It keeps running"""
 
     bl_idname = "wan.leave_batch"
     bl_label = "Leave Batch"

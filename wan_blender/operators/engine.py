@@ -23,7 +23,7 @@ from .base import WanOperator
 
 
 class WAN_OT_start_engine(WanOperator, bpy.types.Operator):
-    """Start the engine now, so that the first job need not wait for it"""
+    """Start the engine now, so that the first job does not have to wait for it"""
 
     bl_idname = "wan.start_engine"
     bl_label = "Start Engine"
@@ -43,7 +43,7 @@ class WAN_OT_stop_engine(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_free_memory(WanOperator, bpy.types.Operator):
-    """Let the engine go of the models it holds for the next job, which then loads them again"""
+    """Unload the models the engine keeps for the next job, which will have to load them again"""
 
     bl_idname = "wan.free_memory"
     bl_label = "Free Memory"
@@ -140,7 +140,7 @@ class WAN_OT_bundle_engine(InstallationOperator, bpy.types.Operator):
 
 
 class WAN_OT_roll_back_engine(InstallationOperator, bpy.types.Operator):
-    """Use the engine that was installed before this one. A run ends, its job can be run again"""
+    """Go back to the engine installed before this one. A running job ends and can be run again"""
 
     bl_idname = "wan.roll_back_engine"
     bl_label = "Roll Back"
@@ -158,8 +158,8 @@ class WAN_OT_roll_back_engine(InstallationOperator, bpy.types.Operator):
 
 
 class WAN_OT_uninstall_engine(InstallationOperator, bpy.types.Operator):
-    """Remove every installed engine and what its installer has fetched. A run ends, its job can be
-    run again; models and jobs stay"""
+    """Remove every installed engine and what its installer downloaded. A running job ends and can
+    be run again; models and jobs stay"""
 
     bl_idname = "wan.uninstall_engine"
     bl_label = "Uninstall Engine"
@@ -168,7 +168,7 @@ class WAN_OT_uninstall_engine(InstallationOperator, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not super().poll(context):
             return False
-        cls.poll_message_set("Models are being looked for or downloaded")
+        cls.poll_message_set("A search or download of models is running")
         return not host().library.running
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -180,7 +180,7 @@ class WAN_OT_uninstall_engine(InstallationOperator, bpy.types.Operator):
 
 
 class WAN_OT_stop_installation(WanOperator, bpy.types.Operator):
-    """Stop installing; what was fetched is kept, and the engine in use stays as it is"""
+    """Stop installing; what was downloaded is kept, and the engine in use stays as it is"""
 
     bl_idname = "wan.stop_installation"
     bl_label = "Stop"
@@ -191,7 +191,7 @@ class WAN_OT_stop_installation(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_examine_engine(WanOperator, bpy.types.Operator):
-    """Look for what is wrong with the engine and copy the report, fit to paste"""
+    """Find out what is wrong with the engine and copy a report that can be pasted"""
 
     bl_idname = "wan.examine_engine"
     bl_label = "Copy Report"

@@ -87,7 +87,7 @@ class WAN_OT_compare_hygiene(PlateOperator, bpy.types.Operator):
 
 
 class WAN_OT_run_again(WanOperator, bpy.types.Operator):
-    """Take the settings back from the active result strip and generate its shot once more"""
+    """Restore the settings of the active result strip and generate its shot again"""
 
     bl_idname = "wan.run_again"
     bl_label = "Run Again"
@@ -95,7 +95,7 @@ class WAN_OT_run_again(WanOperator, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Make a strip active that was generated here")
+        cls.poll_message_set("Make a generated strip active")
         editor = compat.sequencer_scene(context).sequence_editor
         return bool(editor and editor.active_strip and read_recipe(editor.active_strip))
 

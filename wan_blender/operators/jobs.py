@@ -48,7 +48,7 @@ class OnJob:
 
 
 class WAN_OT_run_job(OnJob, WanOperator, bpy.types.Operator):
-    """Run a job that failed or was interrupted, from the frames already exported"""
+    """Run a failed or interrupted job again, from the frames that were already exported"""
 
     bl_idname = "wan.run_job"
     bl_label = "Run Again"
@@ -69,7 +69,7 @@ class WAN_OT_run_job(OnJob, WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_cancel(OnJob, WanOperator, bpy.types.Operator):
-    """Stop this job; a running one stops after the step it is in"""
+    """Stop this job; a running one stops after the current step"""
 
     bl_idname = "wan.cancel"
     bl_label = "Cancel"
@@ -79,7 +79,7 @@ class WAN_OT_cancel(OnJob, WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_dismiss_job(OnJob, WanOperator, bpy.types.Operator):
-    """Take this job off the list; its folder stays on disk"""
+    """Remove this job from the list; its folder stays on disk"""
 
     bl_idname = "wan.dismiss_job"
     bl_label = "Dismiss"
@@ -99,8 +99,8 @@ class WAN_OT_dismiss_error(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_find_results(WanOperator, bpy.types.Operator):
-    """Look in the job folder, and in that of files not saved yet, for results never placed and jobs
-    never finished"""
+    """Search the job folder, and the one for unsaved files, for results that were never placed and
+    jobs that never finished"""
 
     bl_idname = "wan.find_results"
     bl_label = "Find Earlier Results"
@@ -142,7 +142,7 @@ class WAN_OT_open_log(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_place_result(OnJob, WanOperator, bpy.types.Operator):
-    """Place the result as a strip over the shot it was made from"""
+    """Place the result as a strip over its shot"""
 
     bl_idname = "wan.place_result"
     bl_label = "Place Result"

@@ -46,7 +46,7 @@ def _selected(context: bpy.types.Context) -> str:
 
 
 class WAN_OT_open_hygiene_view(PlateOperator, bpy.types.Operator):
-    """Show what glows in the selected clip's frame: fine detail that may hold the motion. Paint white to blur lightly"""  # noqa: E501
+    """Show fine detail in the selected clip's frame that may hold back motion. Paint white to blur lightly"""  # noqa: E501
 
     bl_idname = "wan.open_hygiene_view"
     bl_label = "Open Matrix View"
@@ -106,7 +106,7 @@ def _set_brush(tools: bpy.types.ToolSettings, gray: float) -> None:
 
 
 class WAN_OT_treat_hygiene(ViewOperator, bpy.types.Operator):
-    """Blur the ticked sinks just enough to bring their detail to the level around them"""
+    """Blur the ticked regions just enough to match the detail around them"""
 
     bl_idname = "wan.treat_hygiene"
     bl_label = "Treat Ticked"
@@ -115,19 +115,19 @@ class WAN_OT_treat_hygiene(ViewOperator, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not super().poll(context):
             return False
-        cls.poll_message_set("The frame is still being looked at")
+        cls.poll_message_set("The frame is still being analysed")
         return not matrix_view.view().busy
 
     def run(self, context: bpy.types.Context) -> None:
         view = matrix_view.require_view()
         chosen = view.sinks.ticked()
         if not chosen:
-            raise NothingSelected("No sink is ticked.", "Tick what is to be blurred in the list.")
+            raise NothingSelected("No region is ticked.", "Tick the regions to blur in the list.")
         view.treat(chosen, view.scene.wan.sampling.seed)
 
 
 class WAN_OT_clear_hygiene(ViewOperator, bpy.types.Operator):
-    """Make the blur map black again: nothing is blurred"""
+    """Clear the blur map: nothing is blurred"""
 
     bl_idname = "wan.clear_hygiene"
     bl_label = "Clear Blur Map"
@@ -138,7 +138,7 @@ class WAN_OT_clear_hygiene(ViewOperator, bpy.types.Operator):
 
 
 class WAN_OT_add_hygiene_matte(ViewOperator, bpy.types.Operator):
-    """Blur lightly where a mask or another matte is white on this frame"""
+    """Lightly blur where a mask or another matte is white on this frame"""
 
     bl_idname = "wan.add_hygiene_matte"
     bl_label = "Blur Inside Matte"

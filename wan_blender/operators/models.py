@@ -19,15 +19,15 @@ from .base import WanOperator
 
 
 class WAN_OT_scan_models(WanOperator, bpy.types.Operator):
-    """Look for Wan models in the folders of the preferences, the Hugging Face cache and ComfyUI's
-    folders. Files are recognised by what is in them, whatever they are called"""
+    """Find Wan models in the folders of the preferences, the Hugging Face cache and ComfyUI's
+    folders. Files are recognised by their contents, whatever they are called"""
 
     bl_idname = "wan.scan_models"
     bl_label = "Find Models"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Models are being looked for")
+        cls.poll_message_set("A search is already running")
         return host().library.progress("scan") is None
 
     def run(self, context: bpy.types.Context) -> None:
@@ -40,7 +40,7 @@ WEIGHTS = (".safetensors", ".gguf")
 
 
 class WAN_OT_open_model(WanOperator, bpy.types.Operator):
-    """Choose a model folder, or a weight file to put a model together with"""
+    """Choose a model folder, or a weight file to assemble a model from"""
 
     bl_idname = "wan.open_model"
     bl_label = "Open Model"
@@ -95,7 +95,7 @@ class WAN_OT_use_model(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_use_model_defaults(WanOperator, bpy.types.Operator):
-    """Set steps, shift, guidance and stages as the model was released with"""
+    """Set steps, shift, guidance and stages to the values the model was released with"""
 
     bl_idname = "wan.use_model_defaults"
     bl_label = "Use Its Defaults"
@@ -147,10 +147,10 @@ def _label(path: Path) -> str:
 
 
 class WAN_OT_compose_model(WanOperator, bpy.types.Operator):
-    """Put a model together of single files; only a small description of it is written"""
+    """Assemble a model from single files; only a small description of it is written"""
 
     bl_idname = "wan.compose_model"
-    bl_label = "Put Model Together"
+    bl_label = "Assemble Model"
 
     name: StringProperty(name="Name", description="What it is called", options={"SKIP_SAVE"})
     source: StringProperty(
@@ -251,7 +251,7 @@ class Online:
 
 
 class WAN_OT_price_model(Online, WanOperator, bpy.types.Operator):
-    """Ask how large this download is. Nothing is fetched yet"""
+    """Find out how large this download is. Nothing is downloaded yet"""
 
     bl_idname = "wan.price_model"
     bl_label = "Download"
@@ -270,21 +270,21 @@ class WAN_OT_price_model(Online, WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_fetch_model(Online, WanOperator, bpy.types.Operator):
-    """Download this. It can be stopped and goes on later where it stopped"""
+    """Download this. A download that was stopped resumes where it left off"""
 
     bl_idname = "wan.fetch_model"
     bl_label = "Download"
 
     def run(self, context: bpy.types.Context) -> None:
         if host().library.offer is None:
-            raise BadRequest("Nothing to download was chosen.", "Choose a model or a LoRA first.")
+            raise BadRequest("No download was chosen.", "Choose a model or a LoRA first.")
         host().library.fetch()
         if bpy.app.background:
             host().library.wait()
 
 
 class WAN_OT_decline_model(WanOperator, bpy.types.Operator):
-    """Do not download this; what has arrived already stays"""
+    """Do not download this; what has already arrived is kept"""
 
     bl_idname = "wan.decline_model"
     bl_label = "Not Now"
@@ -294,7 +294,7 @@ class WAN_OT_decline_model(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_stop_call(WanOperator, bpy.types.Operator):
-    """Stop this; what is done so far is kept"""
+    """Stop this; what has been done so far is kept"""
 
     bl_idname = "wan.stop_call"
     bl_label = "Stop"
@@ -308,7 +308,7 @@ class WAN_OT_stop_call(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_add_model_folder(WanOperator, bpy.types.Operator):
-    """Look for models in one more folder, for instance ComfyUI's models"""
+    """Look for models in another folder, for example ComfyUI's models"""
 
     bl_idname = "wan.add_model_folder"
     bl_label = "Add Folder"

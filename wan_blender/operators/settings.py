@@ -36,7 +36,7 @@ class OnList:
 
 
 class WAN_OT_add_item(OnList, WanOperator, bpy.types.Operator):
-    """Add one more to this list"""
+    """Add an item to this list"""
 
     bl_idname = "wan.add_item"
     bl_label = "Add"
@@ -47,7 +47,7 @@ class WAN_OT_add_item(OnList, WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_remove_item(OnList, WanOperator, bpy.types.Operator):
-    """Remove this from its list"""
+    """Remove this item from the list"""
 
     bl_idname = "wan.remove_item"
     bl_label = "Remove"
@@ -60,7 +60,7 @@ class WAN_OT_remove_item(OnList, WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_move_item(OnList, WanOperator, bpy.types.Operator):
-    """Move this up or down its list"""
+    """Move this item up or down the list"""
 
     bl_idname = "wan.move_item"
     bl_label = "Move"
@@ -104,7 +104,7 @@ class WAN_OT_add_lora(OnList, WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_add_sampling_preset(AddPresetBase, bpy.types.Operator):
-    """Keep the sampling settings, without the seed, under a name"""
+    """Save the sampling settings, without the seed, as a preset"""
 
     bl_idname = "wan.add_sampling_preset"
     bl_label = "Add Sampling Preset"
@@ -119,7 +119,7 @@ class WAN_OT_add_sampling_preset(AddPresetBase, bpy.types.Operator):
 
 
 class WAN_OT_use_stages(WanOperator, bpy.types.Operator):
-    """Set up the stages of the run in one of the usual ways"""
+    """Set up the run's stages from a preset"""
 
     bl_idname = "wan.use_stages"
     bl_label = "Use Stages"
@@ -141,7 +141,7 @@ class WAN_OT_use_stages(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_fix_schedule(WanOperator, bpy.types.Operator):
-    """Change the settings as this remark advises"""
+    """Change the settings as suggested"""
 
     bl_idname = "wan.fix_schedule"
     bl_label = "Fix"

@@ -14,7 +14,7 @@ from .base import PlateOperator, WanOperator
 
 
 class WAN_OT_setup_task(PlateOperator, bpy.types.Operator):
-    """Set up the shot for a task"""
+    """Set up the shot for this task"""
 
     bl_idname = "wan.setup_task"
     bl_label = "Set Up Task"
@@ -28,7 +28,7 @@ class WAN_OT_setup_task(PlateOperator, bpy.types.Operator):
     )
     run_at_once: BoolProperty(
         name="Generate",
-        description="Generate at once, without a look at the settings",
+        description="Generate right away, without reviewing the settings",
         options={"SKIP_SAVE", "HIDDEN"},
     )
 
@@ -76,7 +76,7 @@ def offer(self: bpy.types.Operator, context: bpy.types.Context | None) -> list[t
 
 
 class WAN_OT_add_matte(WanOperator, bpy.types.Operator):
-    """Choose what says where to generate in the selected strip"""
+    """Add a matte that says where to generate in the selected strip"""
 
     bl_idname = "wan.add_matte"
     bl_label = "Add Matte"
@@ -92,7 +92,7 @@ class WAN_OT_add_matte(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_remove_matte(WanOperator, bpy.types.Operator):
-    """Take this matte off the list"""
+    """Remove this matte from the list"""
 
     bl_idname = "wan.remove_matte"
     bl_label = "Remove Matte"
@@ -105,7 +105,7 @@ class WAN_OT_remove_matte(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_limit_frames(WanOperator, bpy.types.Operator):
-    """Use the mask only on some frames of the timeline"""
+    """Limit the mask to some frames of the timeline"""
 
     bl_idname = "wan.limit_frames"
     bl_label = "Limit Frames"
@@ -135,7 +135,7 @@ class WAN_OT_limit_frames(WanOperator, bpy.types.Operator):
 
 
 class WAN_OT_update_overlay(PlateOperator, bpy.types.Operator):
-    """Look at the selected clip's mask as it is now and show what it would generate"""
+    """Analyse the selected clip's mask and show what would be generated"""
 
     bl_idname = "wan.update_overlay"
     bl_label = "Update Overlay"

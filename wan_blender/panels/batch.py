@@ -43,7 +43,7 @@ def _draw_engines(layout: bpy.types.UILayout, view: BatchView) -> None:
     board = view.board
     if board is None:
         if "waiting" in view.counts and "running" not in view.counts:
-            layout.label(text="Nobody runs it just now", icon="INFO")
+            layout.label(text="No engine is running it", icon="INFO")
         return
     column = layout.column(align=True)
     for line in board.engines[:ENGINES_SHOWN]:

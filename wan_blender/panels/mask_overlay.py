@@ -40,7 +40,7 @@ class WAN_PT_mask_overlay(WanPanel, bpy.types.Panel):
         view, layout = host().mask_view, self.layout
         row = layout.row(align=True)
         if view.busy:
-            row.progress(factor=view.fraction, text="Looking at the mask")
+            row.progress(factor=view.fraction, text="Analysing the mask")
         else:
             text = "Update: the shot has changed" if view.stale else "Update"
             row.operator("wan.update_overlay", text=text, icon="FILE_REFRESH")

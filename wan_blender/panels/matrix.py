@@ -126,7 +126,7 @@ def _draw_mask(
     width, height = view.size
     x0, y0, x1, y1 = view.part.box
     if view.waits_for_mask:
-        layout.progress(factor=host().mask_view.fraction, text="Looking at the mask")
+        layout.progress(factor=host().mask_view.fraction, text="Analysing the mask")
     elif view.mask.needed and view.mask.seen is None:
         text = "The mask was not looked at: this is the whole canvas, as if all were generated."
         if view.mask.error:

@@ -51,7 +51,7 @@ class WAN_PT_model(WanPanel, bpy.types.Panel):
         if (progress := shelf.progress("scan")) is not None:
             _draw_call(layout, "scan", f"Looking in {Path(progress.looking).name}")
         if shelf.progress("compose") is not None:
-            layout.label(text="Looking at the model", icon="SORTTIME")
+            layout.label(text="Reading the model", icon="SORTTIME")
         if model:
             _draw_abilities(layout, context, model)
         _draw_download(layout, context)
@@ -134,7 +134,7 @@ def draw_models(layout: bpy.types.UILayout, stage: int, chosen: str) -> None:
         for model in group:
             _draw_choice(layout, model, stage, chosen)
     if not models:
-        layout.label(text="Nothing was looked for yet")
+        layout.label(text="No search yet")
 
 
 def _is_bundled(model: FoundModel) -> bool:
@@ -209,7 +209,7 @@ def _draw_download(layout: bpy.types.UILayout, context: bpy.types.Context) -> No
     if (progress := shelf.progress("fetch")) is not None:
         _draw_transfer(layout, shelf.offer, progress)
     elif shelf.progress("price") is not None:
-        _draw_call(layout, "price", "Asking how large it is")
+        _draw_call(layout, "price", "Finding out how large it is")
     elif shelf.offer:
         _draw_offer(layout, context, shelf.offer)
 
@@ -230,7 +230,7 @@ def _draw_offer(layout: bpy.types.UILayout, context: bpy.types.Context, offer: O
         size += f", {_amount(arrived)} are there"
     draw_wrapped(column, context, f"{size}; {offer.free / 1e9:.0f} GB free in {offer.to}")
     for path in offer.found:
-        draw_wrapped(column, context, f"There already, verified before use: {path}")
+        draw_wrapped(column, context, f"Already on this machine, verified before use: {path}")
     column.label(text=f"Licence: {offer.licence}")
     row = column.row()
     row.operator("wan.fetch_model", text="Go On" if arrived > 0 else "Download")

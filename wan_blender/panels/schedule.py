@@ -90,7 +90,9 @@ class WAN_PT_schedule(WanPanel, bpy.types.Panel):
         schedule_plot.draw(layout, context, view.plan, boundary)
         _draw_shares(layout, view.plan)
         if view.traits is None:
-            draw_wrapped(layout, context, "The model is not known yet: find models.", "INFO")
+            draw_wrapped(
+                layout, context, "This model has not been read yet: press Find Models.", "INFO"
+            )
 
 
 class WAN_PT_stages(WanPanel, bpy.types.Panel):
@@ -105,7 +107,9 @@ class WAN_PT_stages(WanPanel, bpy.types.Panel):
         column = row.column(align=True)
         column.operator("wan.add_item", text="", icon="ADD").path = "stages"
         if not wan.stages:
-            draw_wrapped(layout, context, "Without stages each expert takes its own steps.", "INFO")
+            draw_wrapped(
+                layout, context, "Without stages, each expert takes the steps in its range.", "INFO"
+            )
         if wan.active_stage >= len(wan.stages):
             return
         remove = column.operator("wan.remove_item", text="", icon="REMOVE")

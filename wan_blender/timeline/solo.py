@@ -103,7 +103,7 @@ def _neutral_output(scene: bpy.types.Scene) -> None:
     except TypeError as error:
         raise BadRequest(
             f"This Blender's colour configuration has no plain sRGB view: {error}.",
-            "Start Blender without the variable OCIO to export shots.",
+            "Start Blender without the OCIO environment variable to export shots.",
         ) from error
     for name, value in NEUTRAL_VIEW.items():
         setattr(view, name, value)
@@ -197,7 +197,8 @@ def render(scene: bpy.types.Scene, frames: range, folder: Path) -> Iterator[Path
             rendered = folder / f"render{frame:06d}"
             if not rendered.is_file():
                 raise UnsupportedClip(
-                    f"Blender wrote no picture for frame {frame}.", "Its console says why."
+                    f"Blender wrote no picture for frame {frame}.",
+                    "See its console for the reason.",
                 )
             if not is_whole(rendered):
                 raise disk_full(f"The picture of frame {frame} could not be written.", folder)
@@ -216,6 +217,6 @@ def read_finite(
         raise UnsupportedClip(
             f"Strip {strip.name!r} has {count} of {finite.size} pixels on frame {frame} that are "
             "no numbers (NaN or infinite) and cannot say where to generate.",
-            "Mend the file or the nodes they come from, or choose another matte.",
+            "Fix the file or the nodes they come from, or choose another matte.",
         )
     return planes

@@ -46,7 +46,11 @@ class Span:
         "frames",
     )
     cut: int = schema.integer(
-        8, "Frames made anew around a cut, where the strips have no gap", 2, 10000, "frames"
+        8,
+        "Frames generated around a cut when there is no gap between the strips",
+        2,
+        10000,
+        "frames",
     )
     frame: int = schema.integer(
         -1, "Timeline frame that a still is made of; -1 is the one at the playhead", -1, 1048574

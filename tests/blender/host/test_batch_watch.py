@@ -76,7 +76,7 @@ def test_results_show_how_a_batch_goes(addon, scene, part, tmp_path, monkeypatch
     assert view.counts == {"waiting": 1, "failed": 1}
     texts = Drawn(part("panels.results").WAN_PT_results).texts
     assert "The mask is empty." in texts
-    assert "Nobody runs it just now" in texts
+    assert "No engine is running it" in texts
     with part("farm.driver").hold_batch(b):
         board.write_board(b, board.Board((board.EngineLine("gpu7", "denoising", "a", 0.5),), 65))
         seen(watch, lambda view: view.board)

@@ -228,7 +228,7 @@ def _sharded(index: Path) -> list[Path]:
     for name in names:
         if not isinstance(name, str) or name != os.path.basename(name):
             raise UnsafeWeights(
-                f"{index} points outside its folder: {name!r}.", "Download the model anew."
+                f"{index} points outside its folder: {name!r}.", "Download the model again."
             )
         refuse_pickle(Path(name))
     missing = [name for name in names if not (index.parent / name).is_file()]
