@@ -87,7 +87,7 @@ def test_borrowed_highlights_are_as_bright_as_their_donors(tmp_path):
     for index in range(5):
         mask[index, 20:40, 8 + 16 * index : 24 + 16 * index] = 65535
     make_job(tmp_path, plate, mask, fill__borrow="only", output__feather_px=0.0)
-    assert generate(tmp_path, Watch(tmp_path))["max_diff_outside"] == 0
+    assert generate(tmp_path, Watch(tmp_path)).max_diff_outside == 0
     patch = halves(tmp_path / "result" / "patch" / "000002.exr")
     used = patch[..., 3] == 1
     assert used.mean() > 0.02

@@ -115,19 +115,26 @@ def test_failed_download_is_told_in_words_and_stays_on_offer(engine, online, hub
         engine.ops.wan.price_model(key=KEY)
 
 
-def test_part_that_a_model_lacks_is_fetched_into_it(engine, online, hub, tmp_path, monkeypatch):  # noqa: F811
+def test_part_that_a_model_lacks_is_fetched_into_it(
+    engine,  # noqa: F811
+    online,
+    hub,
+    part,
+    tmp_path,
+    monkeypatch,
+):
     engine.ops.wan.scan_models()
     lack = "the tokenizer of google/umt5-xxl"
-    key = online.part_for(lack)
-    assert (key, online.part_for("nothing that is known")) == ("umt5_tokenizer", "")
+    key = online.listing.part_for(lack)
+    assert (key, online.listing.part_for("nothing that is known")) == ("umt5_tokenizer", "")
     assert not online.downloads
     hub.files["Wan-AI/Wan2.1-T2V-1.3B"] = {"google/umt5-xxl/spiece.model": BIG}
     with pytest.raises(RuntimeError, match=r"has another google/umt5-xxl/spiece\.model"):
         engine.ops.wan.price_model(key=key, into=str(tmp_path))  # not the one with the known hash
     asked = []
-    monkeypatch.setattr(online, "_start", lambda name, then, *words: asked.append(words))
+    monkeypatch.setattr(online, "_start", lambda name, answer, then, *words: asked.append(words))
     monkeypatch.setattr(online, "_places", lambda: [Path("/first"), Path("/mine")])
-    online.offer = {"key": key, "to": "/models"}
+    online.offer = part("model_info.listing").Offer(key, "T5", "MIT", 9, 9, (), 99, "/models")
     assert online.downloads
     online.fetch()
     there = ("--look", "/mine")  # where its files may be already

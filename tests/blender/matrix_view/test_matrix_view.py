@@ -704,9 +704,10 @@ def test_faces_are_looked_for_and_what_lies_on_one_is_gentle(shot, part):
     view, settings = part("matrix_view").view(), shot.context.window_manager.wan_matrix
     settle(view)
     assert view.questions.error is None
-    assert view.faces == []  # there is none in this picture
+    assert view.faces == []  # there are none in this picture
     found = tuple(settings.sinks[0].box)
-    view.questions.ask = lambda python, take, *rest: take({"faces": [found]})
+    faces = part("core.answers.hygiene").Faces((found,))
+    view.questions.ask = lambda python, answer, take, *rest: take(faces)
     view.look_for_faces(None)
     assert settings.sinks[0].gentle
     assert not settings.sinks[0].treat

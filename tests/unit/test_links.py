@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Links of the pages lead to files that are there, and pictures are small."""
+
+import re
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+PAGES = [*REPO.glob("*.md"), *(REPO / "docs").rglob("*.md"), *(REPO / "benchmarks").glob("*.md")]
+PICTURE_BYTES = 100 << 10
+
+
+def test_links_lead_somewhere():
+    lost = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path = target.partition("#")[0]
+            if path and "://" not in path and not (page.parent / path).exists():
+                lost.append(f"{page.relative_to(REPO)}: {target}")
+    assert lost == []
+
+
+def test_pictures_are_small_and_shown():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in (REPO / "docs" / "images").iterdir():
+        assert picture.stat().st_size < PICTURE_BYTES, picture
+        assert picture.name in text, f"no page shows {picture.name}"
