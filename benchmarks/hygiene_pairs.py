@@ -31,7 +31,7 @@ from wan_blender.core.settings import Job, Prompt, Shot
 from wan_blender.engine.frames.files import read_png, write_png
 from wan_blender.engine.hygiene.measure import motion
 from wan_blender.engine.hygiene.measure.batch import TILE, contact_sheet
-from wan_blender.engine.hygiene.measure.report import draw_text
+from wan_blender.engine.hygiene.measure.frequencies import draw_text
 from wan_blender.engine.hygiene.pictures import write_radius
 from wan_blender.engine.models.bundle import open_model
 from wan_blender.engine.nano import VARIANTS

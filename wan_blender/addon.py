@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 
 from . import matrix_view, operators, panels
-from .host import headless, overlay, preferences, properties, state
+from .host import command_line, overlay, preferences, properties, state
 from .panels import mask_overlay, matrix_overlay, schedule_plot, sketch_overlay
 
 CLASSES = (*preferences.CLASSES, *operators.CLASSES, *panels.CLASSES)
@@ -33,7 +33,7 @@ def register() -> None:
     overlay.register()
     for menu in _menus():
         menu.append(_draw_menu)
-    _command = bpy.utils.register_cli_command("wan_blender", headless.main)
+    _command = bpy.utils.register_cli_command("wan_blender", command_line.main)
 
 
 def unregister() -> None:

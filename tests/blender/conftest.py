@@ -87,7 +87,7 @@ def command(part, scene, stub_engine, tmp_path, capfd):
         capfd.readouterr()
         stdout = os.dup(1)
         try:
-            code = part("host.headless").main([name, *map(str, arguments)])
+            code = part("host.command_line").main([name, *map(str, arguments)])
             out, err = capfd.readouterr()
         finally:
             os.dup2(stdout, 1)  # the command keeps it to the end of the process

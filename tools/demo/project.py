@@ -81,8 +81,8 @@ def generate(folder: Path, prompt: str) -> int:
     import bpy
 
     bpy.ops.wm.open_mainfile(filepath=str(folder / "demo.blend"))
-    headless = importlib.import_module(f"{MODULE}.wan_blender.host.headless")
-    return headless.main(
+    command_line = importlib.import_module(f"{MODULE}.wan_blender.host.command_line")
+    return command_line.main(
         [
             "generate",
             "--strip=clip",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Everything that can go wrong, as one tree.
+"""Everything that can go wrong, as one tree. The text of an error stands where it is raised: search
+for the name of its class.
 
 WanError                  message, hint, code, exit_code
 +-- UserError             shown to the user, no traceback

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core import job as jobs
 from ..core import schema
-from ..core.answers.report import Borrowed, MaskFound, Report
+from ..core.answers.report import BorrowReport, MaskFound, Report
 from ..core.settings import Job
 from .borrow.notes import SURE
 from .borrow.shot import Borrower
@@ -94,8 +94,8 @@ class Borrowing:
             seam.add(to_mask(plate[..., :3]), to_mask(shown), alpha)
         return Measured(worst, seam.report())
 
-    def describe(self) -> Borrowed:
-        return Borrowed(round(self.share, 6), tuple(self.notes))
+    def describe(self) -> BorrowReport:
+        return BorrowReport(round(self.share, 6), tuple(self.notes))
 
     def report(self, watch: Watch) -> Report:
         """What a report says where no model had a part in the job."""

@@ -27,7 +27,7 @@ PROMPTS = ("prompt.text", "prompt.negative")
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskButton:
     """``span`` is what kind of frames the shot has (timeline.span.Span.kind), ``matte`` the id of
     its only matte, or "" for the drawn ones. ``settings`` are values of a job by dotted name.
     ``words`` are prompts for when there are none."""
@@ -41,8 +41,8 @@ class Task:
 
 
 TASKS = {
-    "replace": Task("Replace", "Make something else where the mask is"),
-    "remove": Task(
+    "replace": TaskButton("Replace", "Make something else where the mask is"),
+    "remove": TaskButton(
         "Remove",
         "Make the empty background where the mask is. The model sees a box around the mask, so "
         "that it cannot fill in the old outline",
@@ -57,32 +57,32 @@ TASKS = {
             "prompt.negative": "person, animal, object, shadow, text",
         },
     ),
-    "fill": Task(
+    "fill": TaskButton(
         "Fill",
         "Continue the picture where the strip leaves the canvas empty: scale or move it first",
         matte=EMPTY,
     ),
-    "extend": Task(
+    "extend": TaskButton(
         "Extend",
         "Add new frames before or after the strip; its own stay as they are",
         span="extend",
         matte=EMPTY,
         settings={"model_mask.start_frames": 0},
     ),
-    "bridge": Task(
+    "bridge": TaskButton(
         "Bridge",
         "Lead from one clip to the next over the gap or the cut between them: select both",
         span="bridge",
         matte=EMPTY,
         settings={"model_mask.start_frames": 0},
     ),
-    "restyle": Task(
+    "restyle": TaskButton(
         "Restyle",
         "Make the whole picture over again from the shot itself. Less strength stays closer to it",
         matte=WHOLE,
         settings={"sampling.strength": 0.6},
     ),
-    "still": Task(
+    "still": TaskButton(
         "Still",
         "Make one frame over again, by default the one at the playhead, as a still above the strip",
         span="still",

@@ -18,7 +18,7 @@ def ask(addon, scene, part, stub_engine, tmp_path, capfd):
     def on_the_command_line(name: str) -> dict:
         stdout = os.dup(1)
         try:
-            assert part("host.headless").main([name, "--strip", "plate"]) > 0
+            assert part("host.command_line").main([name, "--strip", "plate"]) > 0
         finally:
             os.dup2(stdout, 1)  # the command keeps it to the end of the process
             os.close(stdout)

@@ -99,7 +99,7 @@ class Compute:
 
 
 @dataclass(frozen=True)
-class Borrowed:
+class BorrowReport:
     share: float = entry("Share of the mask that was taken from other frames, 0..1")
     notes: tuple[str, ...] = entry("What could not be, and why", ())
 
@@ -133,7 +133,7 @@ class Report:
     memory: Memory | None = entry("Memory of the device", None)
     compute: Compute | None = entry("Where not everything was computed at every step", None)
     hygiene: TreatmentReport | None = entry("How the start frame was treated", None)
-    borrow: Borrowed | None = entry("What was taken from other frames", None)
+    borrow: BorrowReport | None = entry("What was taken from other frames", None)
     takes: Takes | None = entry("This take against the one without hygiene", None)
     settledness: Settledness | None = entry("Whether fine detail sticks to its surface", None)
     decisions: Decisions | None = entry("What the model had decided at the hand-over", None)

@@ -16,7 +16,7 @@ FAR = 20.0  # frames after which a donor is worth half as much
 SAMPLES = 600
 
 
-class Path:
+class CameraPath:
     """The camera from any frame to any other of the same take."""
 
     def __init__(self, survey: Survey) -> None:
@@ -30,7 +30,7 @@ class Path:
         return self._from_first[end] @ np.linalg.inv(self._from_first[start])
 
 
-def find_donors(clip: Clip, survey: Survey, path: Path, index: int) -> list[int]:
+def find_donors(clip: Clip, survey: Survey, path: CameraPath, index: int) -> list[int]:
     """Frames to borrow from for frame ``index``, the most useful first; [] when none shows any of
     it."""
     ys, xs = np.nonzero(clip.hidden(index))

@@ -17,7 +17,7 @@ import numpy as np
 
 from .camera import ENOUGH, apply, find_points, fit_homography, pixel_size, track
 from .clip import Clip
-from .donors import Path
+from .donors import CameraPath
 from .motion import Motion, spread_in
 
 MOST_LAYERS = 3
@@ -51,7 +51,7 @@ class Neighbourhood:
 
 
 def align(
-    clip: Clip, path: Path, index: int, donors: list[int], take: tuple[int, int], box
+    clip: Clip, path: CameraPath, index: int, donors: list[int], take: tuple[int, int], box
 ) -> list[Aligned]:
     """Each of ``donors`` with its layers. ``take`` are the first frame that may be looked at and
     the one after the last, ``box`` the mask's in plate pixels."""
@@ -93,7 +93,7 @@ def _points_around(clip: Clip, index: int, box: tuple[int, int, int, int]) -> np
     return points if len(points) >= 60 else find_points(clip, index)
 
 
-def _find(clip: Clip, path: Path, near: Neighbourhood, frames: list[int]) -> None:
+def _find(clip: Clip, path: CameraPath, near: Neighbourhood, frames: list[int]) -> None:
     """Find the points in ``frames``, the nearest first; their motion beyond the camera's is taken
     to go on as it was."""
     speed = np.zeros_like(near.points)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from .clip import Clip, Frames
 from .cuts import survey
-from .donors import REACH, Path
+from .donors import REACH, CameraPath
 from .fill import Borrowed, Filler
 from .motion import Motion
 from .notes import Tally, describe
@@ -32,7 +32,7 @@ class Borrower:
         self.survey = survey(self.clip)
         self.tally = Tally()
         self._motion = Motion(self.clip, self.survey.cameras)
-        self._filler = Filler(self.clip, self.survey, Path(self.survey), self._motion)
+        self._filler = Filler(self.clip, self.survey, CameraPath(self.survey), self._motion)
 
     def fill(self, index: int) -> Borrowed:
         self._motion.forget(index - REACH)

@@ -21,7 +21,7 @@ from ...hygiene.matrix import analyse
 from ...hygiene.sinks import Sink, find_sinks
 from ..hygiene import pictures
 from ..hygiene.faces import find_faces
-from ..hygiene.measure import batch, motion, report, takes
+from ..hygiene.measure import batch, frequencies, motion, takes
 
 MOST_PIXELS = 1 << 24  # of a generation size: no model works at more, and memory is finite
 
@@ -127,8 +127,8 @@ def _compare(options: argparse.Namespace) -> FrequencyReport:
     )
     if options.plot:
         names = options.first.name, options.second.name
-        pictures.write_image(options.plot, report.draw(first, second, names))
-    return report.compare(first, second)
+        pictures.write_image(options.plot, frequencies.draw(first, second, names))
+    return frequencies.compare(first, second)
 
 
 def _batch(options: argparse.Namespace) -> dict[str, object]:

@@ -24,7 +24,7 @@ from wan_blender.engine import __main__ as engine
 from wan_blender.engine.cli import hygiene
 from wan_blender.engine.frames.files import read_png
 from wan_blender.engine.hygiene import pictures
-from wan_blender.engine.hygiene.measure import batch, motion, report
+from wan_blender.engine.hygiene.measure import batch, frequencies, motion
 
 H, W = 120, 160
 
@@ -138,7 +138,7 @@ def test_summary_tells_a_real_change_from_none():
 
 def test_compare_sees_the_blur_in_the_fine_bands_only():
     picture = ROOMS["kitchen"]().rgb
-    data = report.compare(picture, cv2.GaussianBlur(picture, (0, 0), 1.0))
+    data = frequencies.compare(picture, cv2.GaussianBlur(picture, (0, 0), 1.0))
     ratio = data.band_ratio
     assert list(ratio) == sorted(ratio)
     assert ratio[0] < 0.4
@@ -149,10 +149,12 @@ def test_compare_sees_the_blur_in_the_fine_bands_only():
 
 def test_plot_shows_both_pictures_and_their_bars():
     picture = ROOMS["kitchen"]().rgb
-    sheet = report.draw(picture, cv2.GaussianBlur(picture, (0, 0), 1.0), ("one", "two"))
+    sheet = frequencies.draw(picture, cv2.GaussianBlur(picture, (0, 0), 1.0), ("one", "two"))
     assert sheet.dtype == np.uint8
     assert sheet.shape[0] == 820
-    bars = [(sheet[600:] == color).all(-1).sum() for color in (report._FIRST, report._SECOND)]
+    bars = [
+        (sheet[600:] == color).all(-1).sum() for color in (frequencies._FIRST, frequencies._SECOND)
+    ]
     assert bars[0] > bars[1] > 1000
 
 
@@ -160,7 +162,7 @@ def test_names_are_drawn_without_question_marks():
     drawn = []
     for text in ("Küche 日", "Kuche _"):
         drawn.append(np.zeros((40, 200, 3), np.uint8))
-        report.draw_text(drawn[-1], text, 8, 20, (255, 255, 255))
+        frequencies.draw_text(drawn[-1], text, 8, 20, (255, 255, 255))
     np.testing.assert_array_equal(*drawn)
     assert drawn[0].any()
 

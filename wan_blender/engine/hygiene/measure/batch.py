@@ -13,7 +13,7 @@ import numpy as np
 from ....core.errors import NothingSelected, WanError, from_os_error
 from ....hygiene.matrix import analyse
 from ..pictures import SUFFIXES, is_picture, read_picture, write_image
-from .report import BANDS, Drawing, draw_text, draw_tile, profile
+from .frequencies import BANDS, Drawing, draw_text, draw_tile, profile
 
 TILE, COLUMNS = 320, 4
 LIGHTS = {"green": (90, 200, 90), "amber": (60, 180, 250), "red": (80, 80, 250)}

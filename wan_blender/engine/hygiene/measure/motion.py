@@ -31,7 +31,7 @@ RIGID = 1.5  # factor on that, since it is known as a mean over the neighbourhoo
 
 
 @dataclass(frozen=True)
-class Motion:
+class ClipMotion:
     """Measures of one clip."""
 
     motion: float  # mean speed, pixels per frame
@@ -42,7 +42,7 @@ class Motion:
     first_ssim: float  # structural similarity, 1 = equal
 
 
-def measure(frames: Iterable[np.ndarray], start: np.ndarray | None = None) -> Motion:
+def measure(frames: Iterable[np.ndarray], start: np.ndarray | None = None) -> ClipMotion:
     """``frames`` are two or more pictures (H, W, 3) in 0..1, taken one at a time; ``start``
     (H, W, 3) is what the first ought to be.
 
@@ -64,7 +64,7 @@ def measure(frames: Iterable[np.ndarray], start: np.ndarray | None = None) -> Mo
     if not speeds:
         raise LengthMismatch(f"Motion needs at least 2 frames; the clip has {len(one)}.")
     crawl, fine = np.sqrt(np.mean(residual)), np.sqrt(np.mean(detail))
-    return Motion(
+    return ClipMotion(
         motion=float(np.mean(speeds)),
         moving=float(np.mean(moving)),
         crawl=float(255 * crawl),

@@ -32,8 +32,8 @@ from ....hygiene.maps import folder_without, without_hygiene
 from ...frames.files import read_frame, to_mask
 from ...frames.pictures import read_colour
 from ..pictures import write_image
+from .frequencies import Drawing, draw_text, draw_tile
 from .motion import pair
-from .report import Drawing, draw_text, draw_tile
 
 SHOWN = 6  # frames of each take on the sheet
 TILE, INK = 240, (230, 230, 230)

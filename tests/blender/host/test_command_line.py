@@ -432,8 +432,8 @@ def _start(blend: Path, arguments: list[str]) -> subprocess.Popen:
         "addon_utils.enable(conftest.MODULE, default_set=True)\n"
         f"bpy.ops.wm.open_mainfile(filepath={str(blend)!r})\n"
         "from importlib import import_module\n"
-        "headless = import_module(conftest.MODULE + '.wan_blender.host.headless')\n"
-        f"code = headless.main({arguments!r})\n"
+        "commands = import_module(conftest.MODULE + '.wan_blender.host.command_line')\n"
+        f"code = commands.main({arguments!r})\n"
         "addon_utils.disable(conftest.MODULE)\n"
         "sys.exit(code)"
     )
