@@ -17,7 +17,7 @@ BPY_52  := .venv/blender-5.2/bin/python
 PIP     := -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: farm-env test-farm farm-bench demo test test-unit test-engine test-blender test-window lint build bench nano-report mask-report hygiene-report borrow-report seam-report clean
+.PHONY: farm-env test-farm farm-bench demo test test-unit test-engine test-blender test-window lint build bench campaign nano-report mask-report hygiene-report borrow-report seam-report clean
 
 demo: .venv/engine/.made .venv/blender-4.5/.made
 	@$(ENGINE) tools/demo/run.py $(BPY_45)
@@ -63,6 +63,10 @@ build: .venv/blender-4.5/.made
 
 bench: .venv/engine/.made .venv/blender-4.5/.made $(if $(PYTHON_52),.venv/blender-5.2/.made)
 	@$(ENGINE) -m benchmarks $(BPY_45) $(if $(PYTHON_52),$(BPY_52))
+
+# Hours; stopped and started again it goes on.
+campaign: .venv/engine/.made
+	@$(ENGINE) -m campaigns
 
 farm-bench: .venv/engine/.made
 	@$(ENGINE) -m benchmarks.farm_sim

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from wan_blender.engine.frames.composite import over, patch
+from wan_blender.engine.frames.composite import difference_outside, over, patch
 from wan_blender.engine.frames.files import to_model
 
 RNG = np.random.default_rng(0)
@@ -57,3 +57,17 @@ def test_opaque_plates_know_no_difference(matte):
     for where_clear in ("keep", "replace"):
         got = patch(plate, to_model(255 - plate), matte, where_clear)
         np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_patch_over_the_plate_is_the_full_frame_also_where_alpha_rounds_to_nothing(dtype):
+    peak = np.iinfo(dtype).max
+    plate = RNG.integers(0, peak, (8, 9, 3), dtype, endpoint=True)
+    generated = RNG.uniform(-1, 1, plate.shape).astype(np.float32)
+    alpha = np.linspace(0, 2 / peak, 72, dtype=np.float32).reshape(8, 9)
+    rgba, frame = patch(plate, generated, alpha), over(plate, generated, alpha)
+    assert (frame[rgba[..., 3] == 0] == plate[rgba[..., 3] == 0]).all()
+    shown = rgba[..., 3:] / peak
+    laid = np.rint(shown * rgba[..., :3] + (1 - shown) * plate)
+    np.testing.assert_array_equal(laid, frame)
+    assert difference_outside(plate, alpha, [rgba, frame]) == 0

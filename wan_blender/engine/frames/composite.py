@@ -39,6 +39,14 @@ def matte_on_canvas(
     return matte(shot.shown_mask(index, part), shown[part], output) * inside[part]
 
 
+def as_held(alpha: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """``alpha`` as a patch of ``dtype`` holds it: what is laid over the plate here and by Blender
+    is the same, also where it rounds to 0. float32, or float64 where 16 bits need it."""
+    exact = np.float64 if dtype == np.uint16 else np.float32
+    peak = exact(white(dtype))
+    return stored(alpha.astype(exact) * peak, dtype).astype(exact) / peak
+
+
 def over(
     plate: np.ndarray,
     generated: np.ndarray,
@@ -49,6 +57,7 @@ def over(
     """RGB of ``generated`` (float, [-1, 1], seen by ``tone``) over ``plate`` with ``alpha`` (H, W);
     pixels with alpha 0 are the plate's own values. A plate with alpha gets the union of both,
     1 - (1 - a)(1 - b), straight; or keeps its own, see ``patch``."""
+    alpha = as_held(alpha, plate.dtype)
     if plate.shape[2] == 4 and where_clear != "fill":
         return _atop(plate, generated, alpha, tone)
     picture = from_model(generated, plate.dtype, tone)
@@ -83,7 +92,7 @@ def patch(
     fills it, or is as transparent; to "replace", the frame is whole and shown instead of the plate.
     """
     if plate.shape[2] == 4 and where_clear == "replace":
-        return _atop(plate, generated, alpha, tone)
+        return _atop(plate, generated, as_held(alpha, plate.dtype), tone)
     peak = white(plate.dtype)
     if plate.shape[2] == 4 and where_clear == "keep":
         alpha = alpha * (plate[..., 3] / peak)
@@ -120,7 +129,7 @@ def difference_outside(plate: np.ndarray, alpha: np.ndarray, files: list[np.ndar
     """Largest difference between the plate and what was written, where the matte ``alpha`` is 0:
     in the plate's integer steps, of half float in sRGB values where white is 1. ``files`` are the
     patch (laid over the plate here) and, when they were written, the full frame."""
-    rgba, clear = files[0], alpha == 0
+    rgba, clear = files[0], as_held(alpha, plate.dtype) == 0
     laid = clear & (rgba[..., 3] > 0)  # what a patch shows where it is to be clear
     written = rgba[laid][:, 3:] / np.float64(white(rgba.dtype))
     shown = stored(written * rgba[laid][:, :3] + (1 - written) * plate[laid][:, :3], plate.dtype)

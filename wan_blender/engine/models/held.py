@@ -24,7 +24,7 @@ from ...core.errors import Cancelled
 from .memory import Machine, free_gb
 
 RAM_SHARE = 0.5  # of what would be free without the parts: the rest is other programs'
-SHARED_LIMIT = 16  # LoRAs and tokenizers, which lie in their files' pages and take little
+SHARED_LIMIT = 64  # names, tokenizers, and LoRAs, which lie in their files' pages: all take little
 
 Stamp = tuple[tuple[int, int, int], ...]
 T = TypeVar("T")
