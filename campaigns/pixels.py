@@ -19,6 +19,7 @@ from tests.engine.untrained import write_untrained
 from wan_blender.core import job as jobs
 from wan_blender.core import protocol, schema
 from wan_blender.core.mask_settings import Mask, ModelMask, Output, RegionSettings
+from wan_blender.core.result import read_report
 from wan_blender.core.settings import Sampling, Stage, Windows
 from wan_blender.engine.frames.files import read_png
 
@@ -188,7 +189,7 @@ def attempts(work: Path) -> Iterator[Attempt]:
                 raise Broken(f"{folder}: {answer.error}")
             shutil.rmtree(folder)
             return Outcome(f"refused ({code})")
-        report = answer.report
+        report = read_report(folder / "result")
         for name in ("max_diff_outside", "max_latent_diff_kept"):
             if report.get(name) != 0:
                 raise Broken(f"{folder}: {name} is {report.get(name)}")
