@@ -191,8 +191,8 @@ def attempts(work: Path) -> Iterator[Attempt]:
             return Outcome(f"refused ({code})")
         report = read_report(folder / "result")
         for name in ("max_diff_outside", "max_latent_diff_kept"):
-            if report.get(name) != 0:
-                raise Broken(f"{folder}: {name} is {report.get(name)}")
+            if getattr(report, name) != 0:
+                raise Broken(f"{folder}: {name} is {getattr(report, name)}")
         compare(folder)
         if chance.random() < REPEATED:
             before = frames_of(folder)
