@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The short form of 10,000 random runs, and that it would see what it looks for."""
 
-import random
-
 import numpy as np
 import pytest
 
 from campaigns import pixels, tally
+from tests.engine.folders import make_job, moving_square, noise_plate
 from wan_blender.core import job as jobs
 from wan_blender.engine.frames.files import read_png, write_png
 
@@ -19,8 +18,7 @@ def test_few_random_runs_change_nothing_that_is_kept(unbroken):
 @pytest.fixture
 def written(tmp_path):
     """A job with a result that is the plate, and a patch that is clear."""
-    chance = random.Random(1)
-    folder = pixels.make_random_job(tmp_path / "job", {"t2v": tmp_path}, chance)
+    folder = make_job(tmp_path / "job", noise_plate(1, 32, 32), moving_square(1, 32, 32, 12))
     for kind, alpha in ((jobs.PATCH, True), (jobs.FRAMES, False)):
         (folder / "result" / kind).mkdir(parents=True)
         for path in (folder / jobs.PLATE).iterdir():
