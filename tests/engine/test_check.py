@@ -87,7 +87,7 @@ def _cut_tokenizer(folder):
         (lambda f: _set(f, mask={"frames": "9" * 5000}), "InvalidJob", "mask.frames"),
         (lambda f: _set(f, stages=[{"model": "nano/vace", "steps": 1}]), "WrongModel", "_class"),
         (lambda f: (f / "plate" / "000002.png").write_bytes(b""), "InvalidJob", "2.png.* 0 bytes"),
-        (_cut_plate, "InvalidJob", "000002.png is no PNG, or cut short"),
+        (_cut_plate, "InvalidJob", "000002.png is not a PNG file, or it is cut short"),
         (lambda f: _draw_plate(f, 20, 30, 3), "SizeMismatch", "000002.png is 30x20.*48x32"),
         (lambda f: _draw_plate(f, 32, 48, 3, dtype=np.uint16), "InvalidJob", "16 bits.*is 8"),
         (lambda f: _set(f, shot={"bit_depth": 12}), "InvalidJob", "8 bits.*shot.bit_depth is 12"),

@@ -2,7 +2,7 @@
 """Muon (Jordan et al. 2024): momentum whose update is made orthogonal, for matrices and kernels.
 
 Small models learn in about half the steps that Adam takes. Biases, gains, embeddings and whatever
-else is no matrix get AdamW.
+else is not a matrix get AdamW.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ WanError                  message, hint, code, exit_code
 |   |   +-- WeightsMissing    a model folder or file is absent or incomplete
 |   |   +-- WrongModel        the model cannot do what the job asks
 |   +-- DamagedResult     files of a finished result are missing or not as they were written
-|   +-- NotFinite         a model gave values that are no numbers
+|   +-- NotFinite         a model produced values that are not finite
 |   +-- JobBusy           exit 75: another process works in the job folder
 |   +-- EngineMissing     no Python with torch to run the engine
 |   +-- OutOfMemory

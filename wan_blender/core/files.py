@@ -27,7 +27,7 @@ JOURNAL_BYTES = 16 << 20
 PROBE_BYTES = 8 << 20
 FOLDER_ENTRIES = 4_000_000  # plate, mask and result of the longest timeline
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a pipe that nobody writes would wait for ever
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a pipe without a writer would block forever
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -41,7 +41,7 @@ def open_file(path: Path, flags: int, links: bool = False) -> int:
         descriptor = os.open(path, flags | follow | _NONBLOCK | _BINARY | os.O_CLOEXEC, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a pipe without a reader
-            raise _refused(path, "is no regular file") from error
+            raise _refused(path, "is not a regular file") from error
         raise
     found = os.fstat(descriptor)
     fault = ""
@@ -49,7 +49,7 @@ def open_file(path: Path, flags: int, links: bool = False) -> int:
         os.close(descriptor)
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):
-        fault = "is no regular file"
+        fault = "is not a regular file"
     elif not links and found.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
         fault = "is a second name of another file"
     if fault:
@@ -69,7 +69,7 @@ def read_bytes(path: Path, limit: int, links: bool = False) -> bytes:
 
 def read_json(path: Path, limit: int = JSON_BYTES, links: bool = False) -> Any:
     """What ``path`` holds; a byte order mark in front is passed over. Raises OSError, or ValueError
-    for what is no JSON or too deep."""
+    for what is not JSON or too deep."""
     data = read_bytes(path, limit, links)
     try:
         return json.loads(data.decode("utf-8-sig"))

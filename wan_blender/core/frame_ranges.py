@@ -41,7 +41,7 @@ def _range(text: str) -> tuple[int | None, int | None]:
     low, _, high = text.partition(separator)
     if not (low or high) or not all(re.fullmatch(r"|-?\d{1,9}", side) for side in (low, high)):
         raise InvalidJob(
-            f"mask.frames: {schema.show(text)} is no range of frames.",
+            f"mask.frames: {schema.show(text)} is not a range of frames.",
             'Write "30-50", "80-" for all from 80 on, or "-20" for all up to 20.',
         )
     return (int(low) if low else None), (int(high) if high else None)

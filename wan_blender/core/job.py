@@ -212,7 +212,7 @@ def clear_cancel(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what exports and runs have left, so that the shot can be exported anew; files of
+    """Remove what exports and runs have left, so that the shot can be exported again; files of
     others stay. Raises DiskFull."""
     unfinished = ("export", PART, EARLIER)
     try:

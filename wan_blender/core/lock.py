@@ -136,7 +136,7 @@ def is_claimed(folder: Path) -> bool:
 
 def _lock(file: IO[str]) -> None:
     """Raises OSError with an errno of TAKEN where another holds it. A file system without locks
-    is no reason not to work."""
+    does not stop the work."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -119,10 +119,10 @@ def _fault(result: Path, name: str, noted: tuple[int, str], hashes: bool) -> str
 
 
 def _size(path: Path) -> int:
-    """Of a regular file, without opening it: thousands are looked at while Blender waits."""
+    """Of a regular file, without opening it: thousands are checked while Blender waits."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.ELOOP, "is no regular file", str(path))
+        raise OSError(errno.ELOOP, "is not a regular file", str(path))
     return found.st_size
 
 

@@ -3,8 +3,8 @@
 
 A file grows as ``<name>.part`` and gets its name when its size and SHA-256 are right. The hash
 is computed while it arrives; what a killed download left is hashed first and then continued.
-An answer is looked at before its first byte is kept: a login page or another range than was asked
-for is no part of the file. One process at a time fetches to a place (lock.py). stdlib only: the
+An answer is checked before its first byte is kept: a login page or another range than was asked
+for is not part of the file. One process at a time fetches to a place (lock.py). stdlib only: the
 engine fetches models with it, Blender the engine's packages.
 """
 
@@ -167,7 +167,7 @@ def _fetch(source: RemoteSource, part: _Part, progress: ByteCounter) -> None:
 @contextlib.contextmanager
 def _alone(source: RemoteSource, place: Path) -> Iterator[None]:
     """Raises UserError while another process fetches to ``place``. The lock's file goes with the
-    lock: one that was locked when its name was gone already is made anew, a few times only, for a
+    lock: one that was locked when its name was gone already is made again, a few times only, for a
     file system may tell the numbers of a file otherwise by its name."""
     path = place.with_name(place.name + ".part.lock")
     try:

@@ -18,7 +18,7 @@ from .files import read_json, write_json
 UNKNOWN_S = 3600.0  # before anything is known of a phase
 LEAST_S = 180.0
 TIMES = 20.0  # the longest pause known, times this, is too long
-ASLEEP_S = 30.0  # looked at less often than this, the machine slept or was stopped: no pause
+ASLEEP_S = 30.0  # checked less often than this, the machine slept or was stopped: no pause
 
 
 class Watchdog:

@@ -53,7 +53,7 @@ def set_limit(gigabytes: float) -> None:
 
 
 def limit_bytes() -> float:
-    """What was set, else WAN_BLENDER_CACHE_GB, or LIMIT_GB where that is no number."""
+    """What was set, else WAN_BLENDER_CACHE_GB, or LIMIT_GB where that is not a number."""
     if _chosen_gb is not None:
         return _chosen_gb * 2**30
     try:
@@ -64,7 +64,7 @@ def limit_bytes() -> float:
 
 
 def cached(compute: Callable[[], torch.Tensor], *key: object) -> torch.Tensor:
-    """The tensor for ``key``, computed once. A cache that cannot be written is no error."""
+    """The tensor for ``key``, computed once. A cache that cannot be written is not an error."""
     name = hashlib.sha256("\0".join(map(str, (__version__, *key))).encode()).hexdigest()
     path = cache_folder() / f"{name}.safetensors"
     if (tensor := _read(path)) is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A number that is no number is an error, told where it first appears and what to try."""
+"""A value that is not finite is an error, reported where it first appears, with what to try."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def run_once(
 ) -> tuple[Report, bool]:
     """The report of the job in ``folder``, and whether it was made just now.
 
-    Without ``again`` a job that has a result keeps it. That is looked at inside the claim, so
+    Without ``again`` a job that has a result keeps it. That is checked inside the claim, so
     whoever waited for another process to finish the job does not run it a second time.
     ``forget_cancel`` drops a request to cancel that an earlier run was meant by. ``held`` has parts
     of models from earlier jobs. Raises a WanError, JobBusy among them.

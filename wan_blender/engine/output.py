@@ -74,7 +74,7 @@ def _finish_all(
     pool: ThreadPoolExecutor,
     watch: Watch,
 ) -> list[Finished]:
-    """What each frame is finished with, in order. A frame is looked at before any that is finished
+    """What each frame is finished with, in order. A frame is examined before any that is finished
     after it, so that no thread waits for one that has not begun."""
     looks: dict[int, Future[Look]] = {}
     waiting: deque[Future[Finished]] = deque()
@@ -105,7 +105,7 @@ def _folders(output: Output) -> list[str]:
 def _decoded(plan: Plan, latents: torch.Tensor, tiled: bool) -> Iterator[np.ndarray | None]:
     """Each frame of the shot as the model's picture (H, W, 3), of which only what is generated and
     a margin was decoded; None where nothing is covered. After the last frame that is covered
-    nothing is decoded: no earlier one hangs on it."""
+    nothing is decoded: no earlier one depends on it."""
     covered = _covered(plan)
     stop = group_of_frame(int(np.flatnonzero(covered)[-1])) + 1
     index = 0
@@ -171,7 +171,7 @@ class Finisher:
 
     @property
     def reach(self) -> int:
-        """How many frames to each side a frame's colours and grain hang on."""
+        """How many frames to each side a frame's colours and grain depend on."""
         return SMOOTHING if self._output.colour_match or self._output.grain_match else 0
 
     def look(self, index: int, generated: np.ndarray | None) -> Look:

@@ -48,7 +48,7 @@ def write_board(folder: Path, board: Board) -> None:
 
 
 def read_board(folder: Path) -> Board | None:
-    """None while nobody drives the batch, and for a file that is no board."""
+    """None while nobody drives the batch, and for a file that is not a board."""
     if not is_claimed(folder):
         return None
     try:

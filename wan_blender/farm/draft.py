@@ -79,7 +79,7 @@ def _relative(blend: Path, base: Path) -> str:
 
 def _quote(text: str) -> str:
     """A basic string of TOML: JSON's escapes are among its own, but for the one character that JSON
-    leaves and TOML does not take. Raises BadRequest for names that are no text."""
+    leaves and TOML does not take. Raises BadRequest for names that are not text."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -39,7 +39,7 @@ from .status import list_jobs
 from .times import Times, guess_cost, name_model
 
 TICK_S = 0.005
-LATER_S = 5.0  # before a job that another process works on is looked at again
+LATER_S = 5.0  # before a job that another process works on is tried again
 MORE_MEMORY = 1.25  # than where it failed
 WORST_FIRST = (Cancelled.exit_code, 1, 2, JobBusy.exit_code)
 

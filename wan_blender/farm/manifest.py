@@ -243,7 +243,7 @@ class _Reader:
 
     def patch(self, where: tuple[str | int, ...], value: Any) -> Settings:
         if not isinstance(value, dict):
-            self.fail(where, f"{schema.show(value)} is no table of settings",
+            self.fail(where, f"{schema.show(value)} is not a table of settings",
                       "Write { group.name = value }.")  # fmt: skip
         return {path: self.value(where, path, v) for path, v in self.flat(value, where)}
 

@@ -221,7 +221,7 @@ def _forecast_of(read: ReadJob) -> str:
 def _forecasts(
     asked: list[str], wanted: dict[str, list[str]], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """What the engine foretells of each of ``asked``; nothing where there is no engine."""
+    """What the engine predicts for each of ``asked``; nothing where there is no engine."""
     if options.engine:
         preferences.get().python = options.engine
     found = []

@@ -38,7 +38,7 @@ QUIET_S = 0.8  # after the last change of a setting that matters
 
 @dataclass(frozen=True)
 class Outlook:
-    """``traits`` is None while the model was not looked at; then there are no findings. ``canvas``
+    """``traits`` is None until the model has been read; then there are no findings. ``canvas``
     (width, height) and ``frames`` are what the model may see of the shot."""
 
     settings: Job
@@ -88,7 +88,7 @@ class Estimate(Task):
 
     def _see(self, scene: bpy.types.Scene) -> tuple[tuple[int, int], int]:
         """(width, height) and frames of the part of the shot that the model would see at most. The
-        canvas where the mask was not looked at, one frame where no shot is chosen."""
+        canvas where the mask was not analysed, one frame where no shot is chosen."""
         canvas, view = shot.canvas_size(scene), self._mask_view
         try:
             plate = shot.find_plate(scene)
@@ -112,7 +112,7 @@ class Estimate(Task):
     # -- asked of the engine
 
     def ask(self, view: Outlook) -> None:
-        """Have the memory of this run foretold; at once where it is known. Never blocks."""
+        """Have the memory of this run predicted; at once where it is known. Never blocks."""
         wanted = _describe(view)
         if wanted == self._wanted:
             return

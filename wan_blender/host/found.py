@@ -19,7 +19,7 @@ from ..timeline.place import is_missing
 from .jobs import LocalJob, read_folder
 
 FOUND_LIMIT = 50  # in one folder, the newest
-ENTRIES = 2000  # of a folder that are looked at
+ENTRIES = 2000  # of a folder that are read
 
 
 class FoundJobs(Task):

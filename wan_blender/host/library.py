@@ -68,12 +68,12 @@ class Library(Task):
         return next((m for m in models if m.path == wanted and not m.components), None)
 
     def traits(self, path: str) -> Traits | None:
-        """Of the model at ``path``, when it was looked at."""
+        """Of the model at ``path``, if it has been read."""
         model = self.model(path)
         return model.traits if model else None
 
     def sizes(self, path: str) -> ModelSizes:
-        """In what sizes the model that ``model.path`` means works; of one that was not looked at,
+        """In what sizes the model that ``model.path`` means works; of one that has not been read,
         what its folder says."""
         if traits := self.traits(path):
             return ModelSizes(traits.cell, traits.patch, traits.native_pixels)
@@ -85,8 +85,8 @@ class Library(Task):
 
     def fast_loras(self, path: str) -> tuple[str, str]:
         """Step-distill LoRAs that fit the model at ``path``, for high and low noise; "" where none
-        was found, and for one model the same twice. A LoRA's width and name say what it is
-        for; lightx2v's, made for four steps, come first."""
+        was found, the same for both where there is one model. A LoRA's width and name say what it
+        is for; lightx2v's, made for four steps, come first."""
         model = self.model(path) or FoundModel(path, "")
         kind = KINDS.get(model.kind)
         image = kind is not None and kind.takes_image

@@ -24,7 +24,7 @@ from ..timeline.background import BackgroundExport
 from . import properties
 from .library import Library
 
-QUIET_S = 1.0  # after the last change, before the mask is looked at again
+QUIET_S = 1.0  # after the last change, before the mask is analysed again
 WORTH_WAITING_S = 0.05  # a copy that takes longer to save is only made when it is asked for
 BYTES_PER_S = 500e6  # that a copy is saved with, about
 
@@ -90,7 +90,7 @@ class MaskView(Task):
         return (self._save_s or size / BYTES_PER_S) < WORTH_WAITING_S
 
     def crop_of(self, scene: bpy.types.Scene, plate: bpy.types.Strip) -> Crop | None:
-        """What the model sees of ``plate``, the selected clip, if its mask was looked at as it
+        """What the model sees of ``plate``, the selected clip, if its mask was analysed as it
         is."""
         if self.preview is None or (self.scene, self.plate) != (scene.name, plate.name):
             return None

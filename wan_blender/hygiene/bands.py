@@ -26,7 +26,7 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 
     Takes (H, W), (H, W, 1), (H, W, 2) gray with alpha, (H, W, 3) or (H, W, 4); integers are divided
     by their type's largest value. Transparent pixels are laid over mid gray, so that the edge of
-    the alpha is no detail of its own. Raises UnsupportedClip for other shapes, no pixels, NaN or
+    the alpha is not detail of its own. Raises UnsupportedClip for other shapes, no pixels, NaN or
     infinity.
     """
     image = np.asarray(image)

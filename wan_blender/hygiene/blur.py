@@ -228,7 +228,7 @@ def _just_enough(
 
 
 def _surroundings(matrix: Matrix, sink: Sink) -> float:
-    """Fine contrast of the cells around a sink that are no sink themselves, at least the floor."""
+    """Fine contrast of the cells around a sink that are not sinks too, at least the floor."""
     ring = grow(sink.cells, 10) & ~grow(sink.cells, 2) & (matrix.salience < 0.3)
     level = float(np.sqrt(np.mean(matrix.contrast[ring] ** 2))) if ring.any() else 0.0
     return max(level, TARGET_FLOOR)

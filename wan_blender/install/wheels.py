@@ -53,7 +53,7 @@ def gather(
     except DiskFull:
         raise
     except UserError as error:
-        tell(f"{error.message} uv fetches the packages; one that is stopped begins anew.")
+        tell(f"{error.message} uv fetches the packages; one that is interrupted starts over.")
         return False
     for path in folder.glob("*.whl*"):
         if path not in places:

@@ -7,12 +7,12 @@ panels/matrix_overlay.py draws what the map makes of the frame. A task looks whe
 changed; the analysis runs in a thread, on arrays only, so painting never waits for it.
 
     view.py        the open start frame: sinks, map, and what follows from them
-    part.py        which part of the canvas is looked at, and at which size
+    part.py        which part of the canvas is shown, and at which size
     sinks.py       the sinks as the panel lists them
     matte.py       mattes that say where to blur, on this frame
     questions.py   what the engine is asked about the frame
     thumbnails.py  pictures of the sinks
-    picture.py     the frame or image that is looked at
+    picture.py     the frame or image on view
     state.py       what the panels show of it, the task and the handlers
 """
 

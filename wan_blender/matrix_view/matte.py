@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mattes that say where to blur, on the frame that is looked at."""
+"""Mattes that say where to blur, on the frame on view."""
 
 from __future__ import annotations
 

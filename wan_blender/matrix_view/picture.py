@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is looked at: a frame of a clip as the model is given it, or an image of the open file."""
+"""What is on view: a frame of a clip as the model is given it, or an image of the open file."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ BANDS = [
     ("ALL", "All Bands", "Detail of 2 to 16 pixels"),
     ("0", "2-4 px", "The finest detail: single threads, print, noise"),
     ("1", "4-8 px", "Knobs, laces, letters"),
-    ("2", "8-16 px", "The coarsest detail that is looked at"),
+    ("2", "8-16 px", "The coarsest detail that is analysed"),
 ]
 
 
@@ -128,7 +128,7 @@ def _areas() -> list[bpy.types.Area]:
 
 
 def show_map() -> None:
-    """Fill the Image Editors that show the map with the part that is looked at."""
+    """Fill the Image Editors that show the map with the part on view."""
     if not view().part.is_whole:
         _zoom_to(view(), (0, 0, *view().size))
 

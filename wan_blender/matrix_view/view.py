@@ -59,7 +59,7 @@ class View:
 
     @property
     def owner(self) -> Owner | None:
-        """The strip or image that is looked at, whatever it is called by now."""
+        """The strip or image on view, whatever it is called by now."""
         scene = bpy.data.scenes.get(self._scene)
         known = bpy.data.images.get(self._name)
         if self.is_clip:
@@ -114,7 +114,7 @@ class View:
         return rgb, matrix, find_sinks(rgb, matrix)
 
     def _show(self, part: CanvasPart, rgb: np.ndarray, matrix: Matrix, sinks: list[Sink]) -> None:
-        """Take ``part`` as what is looked at, and list its sinks."""
+        """Show ``part``, and list its sinks."""
         self.part, self.rgb, self.matrix, self.after = part, rgb, matrix, matrix
         self.sinks = SinkList(sinks, rgb)
         self._plane = self._after_plane = luminance(rgb)
@@ -151,7 +151,7 @@ class View:
         _scores[self.lineage] = self.matrix.score, self.after.score
 
     def _follow_mask(self) -> bool:
-        """Show what the model sees once the mask was looked at."""
+        """Show what the model sees once the mask has been analysed."""
         owner = self.owner if self.is_clip else None
         if owner and self.mask.tick(self.scene, owner):
             part = plan_part(self.scene, self.part.canvas, self.mask.seen)

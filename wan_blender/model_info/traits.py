@@ -206,7 +206,7 @@ def model_kind(transformer: Mapping[str, Any]) -> str:
         if kind.fits(channels):
             return name
     raise WrongModel(
-        f"A transformer with {takes} input and {makes} output channels is no kind of Wan this "
+        f"A transformer with {takes} input and {makes} output channels is not a kind of Wan this "
         "version knows."
     )
 

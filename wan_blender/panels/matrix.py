@@ -77,7 +77,7 @@ def _draw_unopened(
     if scores:
         _draw_score(layout, plate.name, *scores)
     else:
-        layout.label(text=f"{plate.name}: not looked at yet", icon="QUESTION")
+        layout.label(text=f"{plate.name}: not analysed yet", icon="QUESTION")
     others = blur_map.sharing(plate)
     if others:
         text = f"It shares its blur map with {', '.join(others)} until its own view is opened."
@@ -128,7 +128,7 @@ def _draw_mask(
     if view.waits_for_mask:
         layout.progress(factor=host().mask_view.fraction, text="Analysing the mask")
     elif view.mask.needed and view.mask.seen is None:
-        text = "The mask was not looked at: this is the whole canvas, as if all were generated."
+        text = "The mask has not been analysed: this is the whole canvas."
         if view.mask.error:
             text += f" {view.mask.error}"
         draw_wrapped(layout, context, text, "ERROR")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What has ended: results to place, jobs to run again. Those that wait stand under Generate too."""
+"""What has ended: results to place, jobs to run again. Those that wait are under Generate too."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def _broken(request: ShotRequest, floats: FloatPlate) -> list[str]:
     if not floats.broken:
         return []
     return [
-        f"{floats.broken} pixels of strip {request.strip!r}, all frames together, are no numbers "
+        f"{floats.broken} pixels of strip {request.strip!r}, all frames together, are not finite "
         "(NaN or infinite); a patch over them is black, or as bright as half float can be."
     ]
 

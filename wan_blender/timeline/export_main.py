@@ -61,7 +61,7 @@ def main() -> None:
             settings = {**data["settings"], "shot": shot}
             job.create(folder, schema.from_dict(Job, settings, "settings"))
     except WanError as error:
-        say(error=error.to_dict())  # where nobody hears it, the watch has the folder to clear
+        say(error=error.to_dict())  # if nobody is listening, the watch has the folder to clear
         ended.set()
     else:
         ended.set()

@@ -26,7 +26,7 @@ class FloatPlate:
         self.folder = folder
         self.peak = 0.0  # brightest light, once a frame needs float
         self._brightest = 1.0
-        self.broken = 0  # pixels that are no numbers
+        self.broken = 0  # pixels that are not finite
 
     @property
     def suffix(self) -> str:

@@ -22,7 +22,7 @@ from .takes import RECIPE, holder
 
 LINEAR = "Linear Rec.709"  # what half float frames hold
 _FAR = 1_048_574  # frames that Blender has, on either side of 0
-SESSION = uuid.uuid4().hex  # Blender numbers its data anew in each session
+SESSION = uuid.uuid4().hex  # Blender renumbers its data in each session
 
 
 @dataclass
@@ -256,9 +256,9 @@ def read_placement(data: Any) -> Placement:
         value = getattr(placement, field.name)
         if field.type == "str":
             if not isinstance(value, str) or len(value) > 4096:
-                raise ValueError(f"{field.name} is no text")
+                raise ValueError(f"{field.name} is not text")
         elif type(value) is not int or abs(value) > (2**63 if field.name == "scene_uid" else _FAR):
-            raise ValueError(f"{field.name} is no number of this timeline")
+            raise ValueError(f"{field.name} is not a number of this timeline")
     if placement.frame_count < 1 or placement.fps_num < 1 or placement.fps_den < 1:
         raise ValueError("it has no frames")
     return placement

@@ -176,7 +176,7 @@ def _notes(scene: bpy.types.Scene, plate: bpy.types.Strip, layout: Layout, place
     reasons = reasons_to_stand_in(scene, plate, layout.result) if place == "above" else []
     if not reasons or len(layout.parts) > 1:
         return []
-    return [f"The result lies above {plate.name!r} and will look unlike it: {', '.join(reasons)}."]
+    return [f"The result lies above {plate.name!r} and will look different: {', '.join(reasons)}."]
 
 
 def _place(

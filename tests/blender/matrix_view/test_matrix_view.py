@@ -312,12 +312,12 @@ def test_a_mask_that_would_hold_up_the_interface_is_not_looked_at_unasked(
     assert view.part.is_whole
     assert view.mask.seen is None
     said = sequencer_panel(masked, part)
-    assert "mask was not looked at" in said
+    assert "mask has not been analysed" in said
     assert "wan.update_overlay" in said
     masked.ops.wan.update_overlay()
     settle(view)
     assert not view.part.is_whole
-    assert "not looked at" not in sequencer_panel(masked, part)
+    assert "not been analysed" not in sequencer_panel(masked, part)
     masked.context.window_manager.wan_mask.show = False
 
 
@@ -361,7 +361,7 @@ def test_the_sequencers_block_speaks_of_the_selected_clip_alone(shot, part, tmp_
     add_clip(shot, part, "Other", 2, tmp_path / "plate.png")
     said = sequencer_panel(shot, part)
     assert "Room" not in said
-    assert "Other: not looked at yet" in said
+    assert "Other: not analysed yet" in said
     for button in ("wan.open_hygiene_view", "wan.treat_hygiene", "mode"):
         assert button in said
     assert not shot.ops.wan.treat_hygiene.poll()

@@ -87,14 +87,14 @@ def test_claim_refuses_a_folder_with_links(folder, tmp_path, inside):
 @pytest.mark.parametrize("name", ["job.json", "state.jsonl", "origin.json"])
 def test_pipe_and_endless_device_are_refused_at_once(folder, name):
     os.mkfifo(folder / name)
-    with pytest.raises(OSError, match="is no regular file"):
+    with pytest.raises(OSError, match="is not a regular file"):
         files.read_bytes(folder / name, 100)
     (folder / name).unlink()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / name))
-        with pytest.raises(OSError, match=r"No such device|is no regular file"):
+        with pytest.raises(OSError, match=r"No such device|is not a regular file"):
             files.read_bytes(folder / name, 100)
-    with pytest.raises(OSError, match="is no regular file"):
+    with pytest.raises(OSError, match="is not a regular file"):
         files.read_bytes("/dev/zero", 100, links=True)
 
 

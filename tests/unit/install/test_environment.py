@@ -162,7 +162,7 @@ def test_uv_fetches_what_cannot_be_fetched_here_and_that_is_told(tmp_path, onlin
     index.refuse, lines = "wan_blender", []
     python = install(tmp_path / "home", recipe, lines.append)
     assert value_of(python, "tinytorch") == "2"
-    assert any("uv fetches the packages; one that is stopped begins anew" in li for li in lines)
+    assert any("uv fetches the packages; one that is interrupted starts over" in li for li in lines)
 
 
 def test_damaged_wheel_is_not_installed_from_the_folder(tmp_path, online):

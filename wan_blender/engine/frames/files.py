@@ -190,7 +190,7 @@ def measure_png(path: Path) -> tuple[int, int, int]:
         raise from_os_error(error, "reading a frame") from error
     if not whole or len(head) < 25:
         raise InvalidJob(
-            f"{path} is no PNG, or cut short: it has {path.stat().st_size} bytes.",
+            f"{path} is not a PNG file, or it is cut short: it has {path.stat().st_size} bytes.",
             "Export the shot again.",
         )
     width, height, bits = struct.unpack(">IIB", head[16:])

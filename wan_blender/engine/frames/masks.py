@@ -92,7 +92,7 @@ def matte(mask: np.ndarray, cells: np.ndarray, settings: Output) -> np.ndarray:
 def feather(inside: np.ndarray, pixels: float) -> np.ndarray:
     """Factor (H, W) in 0..1 that rises from the edge of ``inside`` to 1 over ``pixels``; where
     ``inside`` is thinner than that, to its middle, so that a thin mask is covered still. The
-    picture's edge is no edge."""
+    picture's edge does not count as one."""
     if inside.all():
         return np.ones(inside.shape, np.float32)
     padded = np.pad(inside.astype(np.uint8), 1, mode="edge")

@@ -80,7 +80,7 @@ def decode(
     count: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Frames (n, H, W, 3) in [-1, 1], float32: 1 for the first latent, then 4 for each; of the
-    first ``count`` latents, which hang on none that comes after them.
+    first ``count`` latents, which depend on none that come after them.
 
     ``box`` (y0, y1, x0, x1 in latent cells) decodes only that part; the rest is 0. ``tile`` > 0
     does it in tiles of that many cells, which lowers the peak. Both are exact: the middle block,

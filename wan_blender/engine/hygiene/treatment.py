@@ -77,7 +77,7 @@ class Treatment:
 
     def content(self, phase: str) -> str:
         """All that decides what is seen in ``phase``, for a cache to know it by."""
-        seed = self.seed if self.others else None  # only pictures without a map hang on it
+        seed = self.seed if self.others else None  # only pictures without a map depend on it
         return f"{phase} {self.settings} {seed} {self._maps}"
 
     def describe(self, first: np.ndarray, which: int | str, steps: int) -> TreatmentReport:

@@ -10,7 +10,7 @@
 
 All are root mean squares over channels. The estimate is the model's own, before it is pinned to the
 source: on the plate, whose content the model is shown, it says how much these signals move where
-nothing is to be decided. A step across two stages is no drift: another model looks at the same
+nothing is to be decided. A step across two stages is not drift: another model looks at the same
 thing and sees it otherwise; it is kept apart as ``switch``.
 
 Maps are float16 on the CPU, one for each step: 30 MB for 40 steps of 81 frames at 480p.
@@ -75,7 +75,9 @@ class DecisionWatch:
         """``predict`` of the stage with that number, watched."""
 
         def seen(x: Tensor, level: float | Tensor, step: int) -> Tensor:
-            first = step > self._done  # Heun looks twice, and after a lack of memory it is all anew
+            first = (
+                step > self._done
+            )  # Heun looks twice, and after running out of memory it starts over
             self._gap = torch.zeros_like(x[:, 0]) if first else None
             self._weight.zero_()
             velocity = predict(x, level, step)

@@ -35,7 +35,7 @@ from .returns import BACK, Watched, correlate
 RING = "ring"  # name of the region that everything is held against
 SMALLEST = 64  # pixels of a region about which anything can be said
 JUMP = 0.15  # of s, and
-ENERGY_JUMP = 0.4  # of the logarithm of detail energy: less is no blink that anybody sees
+ENERGY_JUMP = 0.4  # of the logarithm of detail energy: less is not a visible blink
 STEADY = 0.02  # deviation of s below which no ring is believed
 TORN = 0.55  # correlation with the frame before that no blur leaves behind
 CRAWLS = 0.8  # below it a region crawls; texture of which a fifth is new in each frame has 0.8

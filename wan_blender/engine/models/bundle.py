@@ -39,7 +39,7 @@ from .memory import MemoryPlan
 from .parts import Component, OnTensor
 from .text import encode_prompts, open_tokenizer
 
-# What a model's input hangs on: models that differ in one of these cannot take turns.
+# What a model's input depends on: models that differ in one of these cannot take turns.
 KIND = (
     "_class_name", "in_channels", "out_channels", "text_dim", "image_dim", "pos_embed_seq_len",
 )  # fmt: skip
@@ -132,7 +132,7 @@ class Bundle:
         return embeddings.to(target.device, target.dtype)
 
     def content(self, name: str) -> str:
-        """What the output of a part hangs on besides its input, for a cache to know it by."""
+        """What the output of a part depends on besides its input, for a cache to know it by."""
         part = self.parts[name]
         known = [fingerprint(part.files), json.dumps(part.config, sort_keys=True, default=str)]
         if name == "text_encoder":

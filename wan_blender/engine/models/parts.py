@@ -137,7 +137,7 @@ class Component:
 
     def _lies_in_file(self, name: str, dtype: torch.dtype) -> bool:
         """Whether the processor reads the tensor from its file's pages: it is of the file's type.
-        What is small is not looked at."""
+        Small tensors are left alone."""
         infos = self.weights.infos
         info = infos.get(name) or infos.get(ALIASES.get(name, ""))
         if info is None:

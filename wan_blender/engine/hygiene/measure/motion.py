@@ -24,7 +24,7 @@ from ....hygiene.bands import luminance, resize, split
 FLOW_SMOOTHING = 8.0  # pixels
 FLOW_WINDOW = 25  # pixels: what moves as one when the flow is refined
 FLAT = 1e-4  # squared slope per pixel that says nothing about motion
-STILL = 0.25  # pixels per frame: slower is no motion
+STILL = 0.25  # pixels per frame: slower does not count as motion
 CLOSED_LOOP = 0.75  # pixels: forward and backward flow must agree this well
 NEAR = 17  # pixels: side of the neighbourhood in which what rigid motion leaves is taken off
 RIGID = 1.5  # factor on that, since it is known as a mean over the neighbourhood only

@@ -2,7 +2,7 @@
 """Whether a configuration of diffusers or transformers is one that a model can be made of.
 
 Their classes take it as it is: a wrong type ends in an error of torch's, and a number too large
-fills the memory before any tensor is looked at. No torch.
+fills the memory before any tensor is read. No torch.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Key(NamedTuple):
 
 
 def read_key(name: str) -> Key | None:
-    """What the tensor ``name`` is; None where it is no part of a LoRA."""
+    """What the tensor ``name`` is; None where it is not part of a LoRA."""
     plain = name
     for pattern, new in _REWRITES:
         plain = pattern.sub(new, plain)

@@ -54,7 +54,7 @@ def read_peft_config(path: Path, metadata: Mapping[str, str]) -> PeftConfig | No
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise damaged(path, f"its {_IN_FILE} is no JSON: {error}") from error
+            raise damaged(path, f"its {_IN_FILE} is not JSON: {error}") from error
         if not isinstance(data, dict):
             raise damaged(path, f"its {_IN_FILE} is {show(data)}, no object")
         return _config(path, _of_transformer(data))

@@ -22,7 +22,7 @@ from .tensor_files import SCALES, TensorInfo, read_header, refuse_packed, withou
 
 _FP8 = {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}  # of GGUF
-# Bookkeeping of fp8 files that is no tensor of the model.
+# Bookkeeping of fp8 files that is not a tensor of the model.
 _BESIDE = (
     *SCALES, ".scale_input", ".input_scale", ".comfy_quant", ".weight_scale_2", "scaled_fp8",
     PIECES, "position_ids",

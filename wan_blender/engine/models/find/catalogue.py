@@ -64,7 +64,7 @@ class LoraEntry:
 
 @dataclass(frozen=True)
 class PartEntry:
-    """A file that a model of single files may lack; ``fills`` is how that is said of it."""
+    """A file that a model of single files may lack; ``fills`` is how that is worded."""
 
     key: str
     title: str

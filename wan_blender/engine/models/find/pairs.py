@@ -52,7 +52,7 @@ def _alone(pairs: list[Pair]) -> list[Identity]:
 
 
 def _mix(pairs: list[Pair], model: tuple) -> list[Pair]:
-    """``pairs`` with one of two precisions: the finest experts without a twin, or what stands in
+    """``pairs`` with one of two precisions: the finest experts without a twin, or what replaces
     for one from a pair of the same model."""
     alone = [one for one in _alone(pairs) if _model(one) == model]
     every = [one for pair in pairs for one in pair if one and one.expert and _model(one) == model]

@@ -47,7 +47,7 @@ _SAME = 0.12  # parameters of one model in different files differ by less
 
 def look(places_: Iterable[Path], watch: Callable[[str], None] = lambda _: None) -> Listing:
     """Everything in ``places_``, the Hugging Face cache and ComfyUI's folders, besides the bundled
-    models. ``watch`` gets what is looked at and may raise Cancelled."""
+    models. ``watch`` gets what is being read and may raise Cancelled."""
     named = [Path(place).expanduser() for place in places_]
     found = scan([*named, *comfyui_folders(named)], watch)
     shown = [describe("" if key == nano.DEFAULT else BUNDLED + key) for key in nano.VARIANTS]

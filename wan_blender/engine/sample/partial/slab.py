@@ -18,7 +18,7 @@ from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import nn
 
 Tensor = torch.Tensor
-PROBES = 3  # layers whose canaries are looked at
+PROBES = 3  # layers whose canaries are checked
 
 
 class Slab:
