@@ -50,7 +50,7 @@ def chooses_a_model(report: dict) -> None:
     choose(in_tab("menu")[0], 2)
     until("the two experts are chosen", lambda s: s["model"] == "nano/experts", 20)
     screenshot("m0_model")
-    click(in_tab("tool")[-2])  # above Put Model Together
+    click(in_tab("tool")[-2])  # above Assemble Model
     report["defaults"] = until("its defaults", lambda s: s["sampling"]["shift"] == 3, 20)[
         "sampling"
     ]

@@ -380,7 +380,12 @@ def test_lock_has_every_pinned_package_with_hashes():
     assert "uv==" in (ENGINE / "installer.lock").read_text()
 
 
-MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+MODULES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-image": "skimage",
+}
 PROGRAMS = {"pytest-timeout", "openjd-cli", "ruff", "mypy", "uv"}
 
 
