@@ -10,7 +10,7 @@ def draw_new_matte(layout: bpy.types.UILayout) -> None:
     column = layout.column(align=True)
     column.label(text="New Matte")
     row = column.row(align=True)
-    for shape in ("BOX", "ELLIPSE", "LASSO"):
-        operator = bpy.types.WAN_OT_draw_matte
-        item = operator.bl_rna.properties["shape"].enum_items[shape]
-        row.operator("wan.draw_matte", text=item.name, icon=item.icon).shape = shape
+    shape = bpy.ops.wan.draw_matte.get_rna_type().properties["shape"]
+    for item in shape.enum_items:
+        tool = row.operator("wan.draw_matte", text=item.name, icon=item.icon)
+        tool.shape = item.identifier
