@@ -16,6 +16,7 @@ WanError                  message, hint, code, exit_code
 |   |   +-- WeightsMissing    a model folder or file is absent or incomplete
 |   |   +-- WrongModel        the model cannot do what the job asks
 |   +-- DamagedResult     files of a finished result are missing or not as they were written
+|   +-- WrongPackage      a package is not the one whose hash this extension knows
 |   +-- NotFinite         a model produced values that are not finite
 |   +-- JobBusy           exit 75: another process works in the job folder
 |   +-- EngineMissing     no Python with torch to run the engine
@@ -108,6 +109,10 @@ class WrongModel(BadRequest):
 
 
 class DamagedResult(UserError):
+    pass
+
+
+class WrongPackage(UserError):
     pass
 
 

@@ -6,10 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import CollectionProperty, EnumProperty, FloatProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    StringProperty,
+)
 
 from ..core.files import data_folder
 from ..install import environment
+from ..install.recipe import PYPI, is_pinned
 from ..process import engine
 from .interface import draw_wrapped
 from .state import host
@@ -76,13 +83,19 @@ class WanPreferences(bpy.types.AddonPreferences):
         name="Build of torch",
         description="Which build of torch the installer downloads",
         items=[
-            ("auto", "Automatic", "The one that fits the graphics card found"),
+            (PYPI, "From PyPI", "For NVIDIA cards on Linux, Apple's on macOS, the processor else"),
+            ("auto", "For My Card", "The one that fits the graphics card found"),
             ("cpu", "Processor", "Small, for machines without a suitable card"),
             ("cu128", "CUDA 12.8", "NVIDIA"),
             ("cu126", "CUDA 12.6", "NVIDIA, older drivers"),
             ("rocm6.4", "ROCm 6.4", "AMD, on Linux"),
             ("index", "From My Index", "The one in the package index of pip's or uv's settings"),
         ],
+    )
+    unpinned: BoolProperty(
+        name="Accept Unknown Hashes",
+        description="Install a build of torch whose files cannot be checked against hashes that "
+        "this extension knows: whoever serves it could change it",
     )
     wheels: StringProperty(
         name="Offline Folder",
@@ -117,6 +130,9 @@ class WanPreferences(bpy.types.AddonPreferences):
         status = environment.status(home())
         task = host().installation
         layout.prop(self, "backend")
+        if not is_pinned(self.backend):
+            layout.label(text="Not pinned: the hashes of this build are not known", icon="ERROR")
+            layout.prop(self, "unpinned")
         layout.prop(self, "wheels")
         layout.label(text=f"{status.says} {status.remedy}", icon=ICONS[status.state])
         if task and (task.running or task.error or task.outcome):

@@ -31,7 +31,7 @@ from ..core.files import read_json, write_json
 from ..core.programs import find_program
 from ..process.child import child_environment, home_of
 from . import offline
-from .recipe import Recipe
+from .recipe import PYPI, Recipe
 from .trash import discard, holds_trash, long_path, sweep
 from .uv import ROOM, Runner, Tell, find_uv, python_in
 from .wheels import gather
@@ -85,6 +85,7 @@ def install(
     UserError with the installer's last lines; then the current environment is as it was.
     """
     recipe = recipe or Recipe()
+    recipe.require_pins()
     cancelled = cancelled or threading.Event()
     if recipe.offline:
         recipe = replace(recipe, offline=offline.find_folder(recipe.offline))
@@ -263,7 +264,7 @@ def _needed_gb(recipe: Recipe) -> float:
     if recipe.backend == "auto":
         has_card = find_program("nvidia-smi") or _AMD.exists()
         is_large = sys.platform != "darwin" and bool(has_card)
-    elif recipe.backend == "index":
+    elif recipe.backend in (PYPI, "index"):
         is_large = sys.platform == "linux"
     else:
         is_large = recipe.backend != "cpu"
@@ -271,8 +272,6 @@ def _needed_gb(recipe: Recipe) -> float:
 
 
 def _check_space(home: Path, recipe: Recipe) -> None:
-    if recipe.torch == "none":
-        return
     arrived = sum(p.stat().st_size for p in (_engines(home) / "wheels").rglob("*") if p.is_file())
     needed = _needed_gb(recipe) - arrived / 1e9
     folder = home

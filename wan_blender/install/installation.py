@@ -67,15 +67,15 @@ class Installation(Task):
         self.says = line.strip() or self.says
 
 
-def start(home: Path, backend: str, folder: Path | None) -> Installation:
+def start(home: Path, backend: str, unpinned: bool, folder: Path | None) -> Installation:
     """Install, repair or upgrade the engine under ``home``; with ``folder`` from there alone."""
-    recipe = Recipe(backend=backend, offline=folder)
+    recipe = Recipe(backend=backend, unpinned=unpinned, offline=folder)
     return Installation(lambda tell, cancelled: environment.install(home, recipe, tell, cancelled))
 
 
-def make_bundle(inside: Path, backend: str) -> Installation:
+def make_bundle(inside: Path, backend: str, unpinned: bool) -> Installation:
     """Gather what an installation without a network needs, in a folder of its own."""
-    recipe = Recipe(backend=backend)
+    recipe = Recipe(backend=backend, unpinned=unpinned)
     folder = inside / f"{offline.NAME}{platform.system()}_{platform.machine()}".lower()
     return Installation(lambda tell, cancelled: offline.bundle(folder, recipe, tell, cancelled))
 

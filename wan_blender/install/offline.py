@@ -41,6 +41,7 @@ def bundle(
     that has no network; returns in words what is there. One that was stopped goes on from there.
     Raises Cancelled, DiskFull, or UserError with the last lines of uv or pip."""
     recipe, cancelled = recipe or Recipe(), cancelled or threading.Event()
+    recipe.require_pins()
     folder = folder.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,13 @@ import threading
 import time
 import tomllib
 import urllib.parse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core import transfer
-from ..core.errors import Cancelled, DiskFull, UserError
+from ..core.errors import Cancelled, DiskFull, UserError, WrongPackage
 from ..core.transfer import ByteCounter, RemoteSource, Transfer
 from .recipe import Packages
 from .uv import Runner, Tell, proxy_is_pips_alone
@@ -36,7 +37,8 @@ def gather(
     else in it.
 
     False where that cannot be done here, for instance from an index with a password: then uv has
-    to fetch them. Raises Cancelled or DiskFull; what has arrived is kept.
+    to fetch them. Raises Cancelled or DiskFull; what has arrived is kept. Raises WrongPackage for
+    one that is not among the hashes of ``packages``, before it is fetched.
     """
     if proxy_is_pips_alone():
         return False
@@ -49,8 +51,9 @@ def gather(
     try:
         run([*find, "--format", "pylock.toml", "-o", str(lock), str(asked)])
         places = {folder / source.name: source for source in _sources(lock)}
+        _require_known(places.values(), packages.hashes)
         _fetch(places, tell, cancelled)
-    except DiskFull:
+    except (DiskFull, WrongPackage):
         raise
     except UserError as error:
         tell(f"{error.message} uv fetches the packages; one that is interrupted starts over.")
@@ -59,6 +62,16 @@ def gather(
         if path not in places:
             path.unlink()
     return True
+
+
+def _require_known(sources: Iterable[RemoteSource], known: frozenset[str]) -> None:
+    for source in sources:
+        if known and source.sha256 not in known:
+            raise WrongPackage(
+                f"{source.name} from {urllib.parse.urlsplit(source.url).hostname} is not the "
+                f"package that this extension was made with: its SHA-256 is {source.sha256}.",
+                "Nothing of it was installed. Ask whoever runs the package index, or use another.",
+            )
 
 
 def _fetch(places: dict[Path, RemoteSource], tell: Tell, cancelled: threading.Event) -> None:

@@ -67,6 +67,17 @@ class InstallationOperator(WanOperator):
         return not (task and task.running)
 
 
+def knows_hashes(cls: type[bpy.types.Operator]) -> bool:
+    """For poll: whether the chosen build of torch is pinned, or the user takes it as it comes."""
+    chosen = preferences.get()
+    if chosen.unpinned or is_pinned(chosen.backend):
+        return True
+    cls.poll_message_set(
+        "The hashes of this build of torch are not known: choose From PyPI, or accept that"
+    )
+    return False
+
+
 def follow(task: installation.Installation) -> None:
     """Show how ``task`` goes on; scripts wait for its end, and get its error."""
     host().installation = task
@@ -97,12 +108,12 @@ class WAN_OT_install_engine(InstallationOperator, bpy.types.Operator):
                 "Allow online access in Preferences > System, or choose an offline folder"
             )
             return False
-        return True
+        return knows_hashes(cls)
 
     def run(self, context: bpy.types.Context) -> None:
         chosen = preferences.get()
         task = installation.start(
-            preferences.home(), chosen.backend, preferences.folder(chosen.wheels)
+            preferences.home(), chosen.backend, chosen.unpinned, preferences.folder(chosen.wheels)
         )
         follow(task)
 
@@ -126,7 +137,7 @@ class WAN_OT_bundle_engine(InstallationOperator, bpy.types.Operator):
         if not super().poll(context):
             return False
         cls.poll_message_set("Allow online access in Preferences > System > Network")
-        return bpy.app.online_access
+        return bpy.app.online_access and knows_hashes(cls)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         context.window_manager.fileselect_add(self)
@@ -136,7 +147,8 @@ class WAN_OT_bundle_engine(InstallationOperator, bpy.types.Operator):
         if not self.directory:
             raise BadRequest("No folder is named.", "Give one as directory.")
         inside = Path(bpy.path.abspath(self.directory)).absolute()
-        follow(installation.make_bundle(inside, preferences.get().backend))
+        chosen = preferences.get()
+        follow(installation.make_bundle(inside, chosen.backend, chosen.unpinned))
 
 
 class WAN_OT_roll_back_engine(InstallationOperator, bpy.types.Operator):

@@ -16,6 +16,17 @@ def test_install_needs_online_access_or_a_folder_of_wheels(addon, part, tmp_path
     assert addon.ops.wan.install_engine.poll()
 
 
+def test_build_without_known_hashes_wants_consent(addon, part, tmp_path):
+    preferences = part("host.preferences").get()
+    preferences.wheels = str(tmp_path)
+    assert (preferences.backend, preferences.unpinned) == ("pypi", False)
+    assert addon.ops.wan.install_engine.poll()
+    preferences.backend = "cu128"
+    assert not addon.ops.wan.install_engine.poll()
+    preferences.unpinned = True
+    assert addon.ops.wan.install_engine.poll()
+
+
 def test_failed_install_is_told_and_changes_nothing(addon, part, tmp_path):
     """A folder without wheels: the real installer runs and finds nothing."""
     part("host.preferences").get().wheels = str(tmp_path)

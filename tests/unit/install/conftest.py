@@ -27,14 +27,14 @@ def uv_beside(monkeypatch):
 
 @pytest.fixture
 def recipe(tmp_path, uv_beside):
-    """A recipe of one locked package and a stand-in for torch, from a folder of wheels."""
+    """A recipe of one package and a stand-in for torch, both locked, from a folder of wheels."""
     wheels = tmp_path / "wheels"
     lock = tmp_path / "small.lock"
     lock.write_text(wheel(wheels, "alpha", "1.0", "VALUE = 1\n"))
-    wheel(wheels, "tinytorch", "2.0", "VALUE = 2\n")
+    (tmp_path / "torch-pypi.lock").write_text(wheel(wheels, "tinytorch", "2.0", "VALUE = 2\n"))
     return Recipe(
-        lock=lock, torch="tinytorch==2.0", backend="cpu", python=sys.executable,
-        imports=("alpha", "tinytorch"), offline=wheels,
+        lock=lock, torch_locks=tmp_path, python=sys.executable, imports=("alpha", "tinytorch"),
+        offline=wheels,
     )  # fmt: skip
 
 
@@ -42,10 +42,11 @@ def recipe(tmp_path, uv_beside):
 def online(recipe, monkeypatch):
     """The recipe's packages from an index; the stand-in for torch has 4 MB."""
     filling = base64.b64encode(random.Random(0).randbytes(3_000_000)).decode()
-    wheel(recipe.offline, "tinytorch", "2.0", f"VALUE = 2  # {filling}\n")
+    line = wheel(recipe.offline, "tinytorch", "2.0", f"VALUE = 2  # {filling}\n")
+    (recipe.torch_locks / "torch-pypi.lock").write_text(line)
     index = Index(recipe.offline)
     server = index.serve()
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{server.server_port}/")
-    yield replace(recipe, offline=None, backend="index"), index
+    yield replace(recipe, offline=None), index
     server.shutdown()
     server.server_close()

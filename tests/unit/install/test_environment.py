@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import re
 import shutil
@@ -13,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.unit.install.package_index import value_of, wheel
-from wan_blender.core.errors import Cancelled, DiskFull, EngineMissing, UserError
+from wan_blender.core.errors import (
+    BadRequest,
+    Cancelled,
+    DiskFull,
+    EngineMissing,
+    UserError,
+    WrongPackage,
+)
 from wan_blender.install import environment, uv, wheels
 from wan_blender.install.environment import (
     check,
@@ -23,6 +31,7 @@ from wan_blender.install.environment import (
     status,
     uninstall,
 )
+from wan_blender.install.offline import bundle
 from wan_blender.install.recipe import Recipe
 
 REPO = Path(__file__).parents[3]
@@ -193,20 +202,59 @@ def test_best_of_several_wheels_is_fetched(tmp_path):
         wheels._sources(lock)
 
 
-@pytest.mark.parametrize(("backend", "asked"), [("cpu", True), ("auto", True), ("index", False)])
+@pytest.mark.parametrize(
+    ("backend", "asked"), [("pypi", False), ("cpu", True), ("auto", True), ("index", False)]
+)
 def test_torch_comes_from_the_users_index_on_request(tmp_path, recipe, monkeypatch, backend, asked):
     commands = []
 
     def stop(command):
         commands.append(command)
-        if recipe.torch in command:
+        if "install" in command:
             raise Cancelled
 
     monkeypatch.setattr(environment, "Runner", lambda *_: stop)
     monkeypatch.setattr(environment, "_NEEDED_GB_GPU", 0)
     with pytest.raises(Cancelled):
-        install(tmp_path / "home", replace(recipe, backend=backend, offline=None))
+        install(tmp_path / "home", replace(recipe, backend=backend, unpinned=True, offline=None))
     assert ("--torch-backend" in commands[-1]) == asked
+    assert ("--require-hashes" in commands[-1]) == (backend == "pypi")
+
+
+def test_build_without_known_hashes_is_refused_unless_it_is_accepted(tmp_path, online):
+    recipe, index = online
+    recipe = replace(recipe, torch="tinytorch==2.0", backend="index")
+    for make in (install, bundle):
+        with pytest.raises(BadRequest, match="hashes of torch's build index are not known"):
+            make(tmp_path / "home", recipe)
+    assert not index.asked
+    assert not (tmp_path / "home").exists()
+    assert value_of(install(tmp_path / "home", replace(recipe, unpinned=True)), "tinytorch") == "2"
+    (tmp_path / "torch-index.lock").write_text((tmp_path / "torch-pypi.lock").read_text())
+    assert value_of(install(tmp_path / "home2", recipe), "tinytorch") == "2"
+
+
+@pytest.mark.parametrize("name", ["alpha", "tinytorch"])
+@pytest.mark.parametrize("way", ["other", "lied", "uv"])
+def test_changed_package_is_refused_by_name_whatever_the_index(tmp_path, online, name, way):
+    """The index tells the changed wheel's own hash, or the one that is wanted; or uv fetches it."""
+    recipe, index = online
+    (path,) = index.wheels.glob(f"{name}-*.whl")
+    wanted = path.read_bytes()
+    version = path.name.split("-")[1]
+    wheel(index.wheels, name, version, "VALUE = 'changed'\n")
+    if way == "lied":
+        index.told[path.name] = hashlib.sha256(wanted).hexdigest()
+    if way == "uv":
+        index.refuse = "wan_blender"
+    with pytest.raises(UserError, match=rf"{name}(-|==){version}") as refused:
+        install(tmp_path / "home", recipe)
+    assert isinstance(refused.value, WrongPackage) or "Hash mismatch" in str(refused.value)
+    assert current_python(tmp_path / "home") is None
+    assert not list((tmp_path / "home").rglob(f"{name}.py"))
+    path.write_bytes(wanted)  # and an index that has the right one again is enough
+    index.told.clear()
+    assert value_of(install(tmp_path / "home", recipe), name) in "12"
 
 
 def test_blenders_own_python_does_where_none_can_be_fetched(tmp_path, online, monkeypatch):
@@ -297,7 +345,7 @@ def test_what_could_not_be_removed_can_be_removed_later(tmp_path, recipe, monkey
 
 
 def test_small_disk_is_told_before_anything_is_made(tmp_path, recipe, monkeypatch):
-    monkeypatch.setattr(environment, "_NEEDED_GB", 10**9)
+    monkeypatch.setattr(environment, "_NEEDED_GB_GPU", 10**9)
     with pytest.raises(DiskFull, match="1000000000 GB"):
         install(tmp_path / "home", replace(recipe, offline=None))
     assert not (tmp_path / "home").exists()
@@ -311,18 +359,19 @@ def test_room_is_asked_for_what_may_be_installed(tmp_path, recipe, monkeypatch):
     def asked(backend, offline=None):
         return environment._needed_gb(replace(recipe, backend=backend, offline=offline))
 
-    assert [asked(name) for name in ("auto", "cpu", "cu128", "index")] == [5, 5, 17, 17]
+    names = ("auto", "cpu", "cu128", "index", "pypi")
+    assert [asked(name) for name in names] == [5, 5, 17, 17, 17]
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     assert asked("auto") == 17
     assert 0 < asked("cu128", recipe.offline) < 0.1
     for system, gb in (("darwin", 5), ("win32", 5)):
         monkeypatch.setattr(environment.sys, "platform", system)
-        assert asked("index") == gb
+        assert asked("index") == asked("pypi") == gb
 
 
 def test_wheels_that_have_arrived_need_no_room(tmp_path, recipe, monkeypatch):
-    monkeypatch.setattr(environment, "_NEEDED_GB", 10**6)
+    monkeypatch.setattr(environment, "_NEEDED_GB_GPU", 10**6)
     arrived = tmp_path / "home" / "engines" / "wheels" / "torch" / "t.whl.part"
     arrived.parent.mkdir(parents=True)
     with open(arrived, "wb") as file:
@@ -366,17 +415,20 @@ def test_certificate_trusted_hosts_and_proxy_of_pip_are_honoured(tmp_path, monke
 
 def test_lock_has_every_pinned_package_with_hashes():
     pins = re.findall(r"^([\w-]+)==(\S+)", (ENGINE / "requirements.txt").read_text(), re.M)
-    lock = (ENGINE / "requirements.lock").read_text()
+    locks = [(ENGINE / name).read_text() for name in ("requirements.lock", "torch-pypi.lock")]
     assert len(pins) > 10
+    assert "\ntorch==" not in locks[0]
+    ours, torchs = (set(re.findall(r"^(\S+?)==", lock, re.M)) for lock in locks)
+    assert not ours & torchs
+    lock = "".join(locks)
     for name, version in pins:
-        if name == "torch":
-            assert "\ntorch==" not in lock
-            continue
         start = rf"^{re.escape(name.replace('_', '-'))}=={re.escape(version)}\b"
         entry = re.search(rf"{start}.*?(?=^\w)", lock + "\nz", re.M | re.S)
-        assert entry, f"{name}=={version} is not in requirements.lock"
+        assert entry, f"{name}=={version} is in no lock"
         assert "--hash=sha256:" in entry[0]
-    assert Recipe().packages[0].lines.startswith("torch==")
+    for packages in Recipe().packages:
+        for entry in re.split(r"\n(?=\w)", packages.lines):
+            assert entry.startswith("#") or "--hash=sha256:" in entry
     assert "uv==" in (ENGINE / "installer.lock").read_text()
 
 

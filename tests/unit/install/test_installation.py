@@ -58,7 +58,7 @@ def test_close_ends_a_running_installation(monkeypatch, tmp_path):
         raise Cancelled()
 
     monkeypatch.setattr(installation.environment, "install", install)
-    installation.start(tmp_path, "cpu", None).close()
+    installation.start(tmp_path, "cpu", True, None).close()
     assert ended == [True]
 
 
