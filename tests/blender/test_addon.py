@@ -195,6 +195,7 @@ def test_operators_have_tooltips_and_undo_only_where_they_edit(addon, part):
         "add_hygiene_matte",
         "add_item",
         "add_matte",
+        "draw_matte",
         "clear_hygiene",  # treat_hygiene makes its step when it is done
         "limit_frames",
         "setup_task",

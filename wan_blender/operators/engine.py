@@ -18,6 +18,7 @@ from ..host.diagnosis import Diagnosis
 from ..host.interface import redraw
 from ..host.state import host
 from ..install import environment, installation
+from ..install.recipe import is_pinned
 from ..process.engine import EngineState
 from .base import WanOperator
 
