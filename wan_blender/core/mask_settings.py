@@ -56,6 +56,14 @@ class Mask:
         1000,
         "frames",
     )
+    shutter: float = schema.number(
+        0.0,
+        "Widen the mask by what it moves while a shutter is open, as motion blur widens what it "
+        "follows; a latent's other frames are not reached. 0.5 is a shutter of 180 degrees",
+        0,
+        1,
+        "frames",
+    )
     token_snap: bool = schema.flag(
         False, "Give all four cells of a model token the largest value among them"
     )

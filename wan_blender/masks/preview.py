@@ -17,6 +17,7 @@ from . import grid as latent_grid
 from .crop import Crop, bounds, grown, plan_crop, union
 from .gray import find_gray
 from .grid import Grid
+from .motion import widened
 from .notes import mask_notes
 from .reduce import reduce_space, reduce_time
 
@@ -131,6 +132,8 @@ def make_preview(
 ) -> MaskPreview | None:
     """What a run would generate, from ``count`` mask frames: ``read(index)`` is (H, W) float32 in
     0..1. None when nothing is masked."""
+
+    read = widened(read, count, mask.shutter)
 
     def frames() -> Iterator[np.ndarray]:
         return (settled(read(index)) for index in range(count))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..core.errors import WanError
+from ..core.errors import EmptyMask, WanError
 from ..host import properties, tasks
 from ..host.interface import draw_wrapped
 from ..timeline import compat, mattes, shot
@@ -42,6 +42,7 @@ class WAN_PT_shot(WanPanel, bpy.types.Panel):
         if span.kind != "strip":
             _draw_span(self.layout, context, scene, plate, span)
         _draw_mattes(self.layout, context, scene, plate)
+        _draw_notes(self.layout, context, scene, plate, span)
         _draw_limit(self.layout, scene)
 
 
@@ -64,8 +65,7 @@ def _draw_span(
         column.prop(scene.wan.span, name)
     try:
         planned = lay_out(scene, plate, span)
-    except WanError as error:
-        draw_wrapped(column, context, str(error), "ERROR")
+    except WanError:  # _draw_notes says it
         return
     frames = f"Frames {planned.frames.start} to {planned.frames.stop - 1}"
     shown = sum(part.frame_count for part in planned.parts)
@@ -73,6 +73,26 @@ def _draw_span(
     if span.kind == "still":
         text = f"Frame {planned.frames.start}, shown for {planned.hold} frames"
     draw_wrapped(column, context, text, "TIME")
+
+
+def _draw_notes(
+    layout: bpy.types.UILayout,
+    context: bpy.types.Context,
+    scene: bpy.types.Scene,
+    plate: bpy.types.Strip,
+    span: Span,
+) -> None:
+    """What the result will be like that the user may not expect, or why there cannot be one."""
+    choices = properties.chosen_mattes(scene, plate.name) or None
+    try:
+        notes = shot.foretell(scene, plate, choices, span, scene.wan.output.place)
+    except EmptyMask:  # which the mattes say
+        return
+    except WanError as error:
+        draw_wrapped(layout, context, f"{error} {error.hint}", "ERROR")
+        return
+    for note in notes:
+        draw_wrapped(layout, context, note, "INFO")
 
 
 def _draw_limit(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:

@@ -153,11 +153,16 @@ def _strip_below(
         asked = shot.get("in_place", False)
         is_open = _section(recipe, "job", "output").get("place") == "auto"
         # Something may have come to lie over the plate since it was exported.
-        wanted = asked or (is_open and reasons_to_stand_in(scene, plate, shown))
+        wanted = asked or (is_open and reasons_to_stand_in(scene, plate, shown, _mattes(recipe)))
         if wanted and not why_it_cannot(scene, plate):
             handed_over = asked and not shot.get("with_modifiers", True)
             enclose(scene, plate, handed_over, opened=not _is_extension(recipe))
     return plate
+
+
+def _mattes(recipe: dict[str, Any]) -> list[str]:
+    """Ids of the mattes that the result was made with."""
+    return [matte["id"] for matte in recipe.get("mattes", ())]
 
 
 def _section(recipe: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -113,8 +113,9 @@ def read_shot(
     trim = _trim(scene, plate, layout, span, choices)
     model_matte = model_matte and find_matte(scene, plate, model_matte).id
     blur_matte = blur_matte and find_matte(scene, plate, blur_matte).id
-    place = _place(scene, plate, layout, span, place)
-    used = [*(choice.id for choice in choices), model_matte, blur_matte]
+    masked = [choice.id for choice in choices]
+    place = _place(scene, plate, layout, span, place, masked)
+    used = [*masked, model_matte, blur_matte]
     return ShotRequest(
         scene=scene.name,
         strip=plate.name,
@@ -137,7 +138,7 @@ def read_shot(
         hold=layout.hold,
         place=place,
         with_modifiers=place != "in_place" or any(map(_is_of_modifier, used)),
-        notes=_notes(scene, plate, layout, place),
+        notes=_notes(scene, plate, layout, place, masked),
     )
 
 
@@ -167,20 +168,42 @@ def _lay_out(scene: bpy.types.Scene, plate: bpy.types.Strip, span: Span) -> Layo
     return layout
 
 
-def _notes(scene: bpy.types.Scene, plate: bpy.types.Strip, layout: Layout, place: str) -> list[str]:
+def foretell(
+    scene: bpy.types.Scene,
+    plate: bpy.types.Strip,
+    mattes: list[MatteChoice] | None,
+    span: Span,
+    place: str,
+) -> list[str]:
+    """The notes of ``read_shot``, without a look at any file: for a panel. Raises as it does."""
+    layout = lay_out(scene, plate, span)
+    masked = [choice.id for choice in resolve(scene, plate, mattes)]
+    return _notes(scene, plate, layout, _place(scene, plate, layout, span, place, masked), masked)
+
+
+def _notes(
+    scene: bpy.types.Scene, plate: bpy.types.Strip, layout: Layout, place: str, mattes: list[str]
+) -> list[str]:
     """What the result will be like that the user may not expect."""
     outer = holder(plate)
     level = outer.parent_meta() or scene.sequence_editor
     if outer.mute or level.channels[outer.channel].mute:
         return [f"Strip {plate.name!r} is muted, and so will be its result."]
-    reasons = reasons_to_stand_in(scene, plate, layout.result) if place == "above" else []
-    if not reasons or len(layout.parts) > 1:
+    if place != "above" or len(layout.parts) > 1:
+        return []
+    reasons = reasons_to_stand_in(scene, plate, layout.result, mattes)
+    if not reasons:
         return []
     return [f"The result lies above {plate.name!r} and will look different: {', '.join(reasons)}."]
 
 
 def _place(
-    scene: bpy.types.Scene, plate: bpy.types.Strip, layout: Layout, span: Span, chosen: str
+    scene: bpy.types.Scene,
+    plate: bpy.types.Strip,
+    layout: Layout,
+    span: Span,
+    chosen: str,
+    mattes: list[str],
 ) -> str:
     """Where the result is to go, see ShotRequest. Raises BadRequest where it cannot go there, or
     would look unlike the clip."""
@@ -192,7 +215,7 @@ def _place(
         own = shown_frames(plate)
         before, after = range(layout.frames.start, own.start), range(own.stop, layout.frames.stop)
         check_extension(scene, plate, before, after)
-    reasons = reasons_to_stand_in(scene, plate, layout.result)
+    reasons = reasons_to_stand_in(scene, plate, layout.result, mattes)
     if holder(plate) != plate or chosen == "above" or (chosen == "auto" and not reasons):
         check_above(scene, plate, layout.new if span.kind == "extend" else layout.result)
         return chosen

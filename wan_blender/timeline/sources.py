@@ -115,8 +115,12 @@ def _repeated(pictures: list[Path]) -> int:
 def _shown_files(strip: bpy.types.Strip, frames: range) -> list[str]:
     """The strip's own media that is shown on ``frames``, each once."""
     paths = list(files(strip)) if frames else []
-    if len(paths) < 2 or strip.retiming_keys:
+    if len(paths) < 2:
         return paths
+    if strip.type == "IMAGE" and len(strip.retiming_keys):
+        shown = (strip.strip_elem_from_frame(frame) for frame in frames)
+        names = dict.fromkeys(element.filename for element in shown if element)
+        return [_absolute(os.path.join(strip.directory, name), strip) for name in names]
     first, (cut, cut_end) = round(compat.content_start(strip)), compat.cut(strip)
     last = len(paths) - cut_end - 1
     indices = (min(max(frame - first, 0) + cut, last) for frame in frames)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import bpy
@@ -17,9 +17,12 @@ PLAIN = {"REPLACE", "ALPHA_OVER"}
 HIDES_ALL = PLAIN | {"CROSS", "GAMMA_CROSS"}
 
 
-def reasons_to_stand_in(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range) -> list[str]:
+def reasons_to_stand_in(
+    scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range, mattes: Collection[str]
+) -> list[str]:
     """Why a result that lay above ``plate`` on ``frames`` would look unlike the plate; empty where
-    it may lie there. In a meta strip of takes it always may."""
+    it may lie there. In a meta strip of takes it always may. ``mattes`` are the ids of those that
+    the shot is masked with."""
     if holder(plate) != plate:
         return []
     reasons = [f"its blend mode is {_words(plate, 'blend_type')}"] * (plate.blend_type not in PLAIN)
@@ -32,7 +35,7 @@ def reasons_to_stand_in(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: 
     if any(not modifier.mute for modifier in plate.modifiers):
         reasons.append("it has modifiers")
     reasons += [f"{name!r} takes it as input" for name in _reader_names(scene, plate, frames)]
-    reasons += [f"{strip.name!r} lies over it" for strip in _covers(scene, plate, frames)]
+    reasons += [f"{strip.name!r} lies over it" for strip in _covers(scene, plate, frames, mattes)]
     return reasons
 
 
@@ -179,7 +182,9 @@ def _reader_names(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range)
             yield strip.name
 
 
-def _covers(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range) -> list[bpy.types.Strip]:
+def _covers(
+    scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range, mattes: Collection[str]
+) -> list[bpy.types.Strip]:
     """Strips drawn over the plate that a result on the first free channel would lie above."""
     level = _level(scene, plate)
     try:
@@ -193,7 +198,7 @@ def _covers(scene: bpy.types.Scene, plate: bpy.types.Strip, frames: range) -> li
         and _overlaps(strip, frames)
         and _is_drawn(level, strip)
         and not is_result_for(strip, plate)
-        and not _hides_all(scene, strip)
+        and not (f"strip:{strip.name}" in mattes and _hides_all(scene, strip))
     ]
 
 
@@ -202,8 +207,8 @@ def _is_drawn(level: Any, strip: bpy.types.Strip) -> bool:
 
 
 def _hides_all(scene: bpy.types.Scene, strip: bpy.types.Strip) -> bool:
-    """Whether it is a matte that was left on: it covers all below, so nobody means it as a
-    picture."""
+    """Whether it is a Mask strip that covers all below: as a matte of the shot one that was left
+    on, else a picture that is meant."""
     opaque = strip.blend_type in HIDES_ALL and not _has_opacity(scene, strip)
     return strip.type == "MASK" and opaque
 

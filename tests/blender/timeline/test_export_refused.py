@@ -357,3 +357,19 @@ def test_file_that_nobody_sees_in_a_meta_strip_may_be_missing(timeline, hide):
         compat.set_frames(meta, range(1, 4))
     plate = timeline.export(meta)[1]
     np.testing.assert_array_equal(plate[0][..., :3], media.frame(0))
+
+
+def test_file_that_a_retimed_strip_does_not_show_may_be_missing(timeline, bpy):
+    paths = media.write_sequence(timeline.folder / "s", 8)
+    strip = timeline.add_image(paths)
+    strip.select, timeline.scene.sequence_editor.active_strip = True, strip
+    with timeline.editor_area("SEQUENCE_EDITOR"):
+        bpy.ops.sequencer.retiming_segment_speed_set(speed=200.0)
+    shown = [strip.strip_elem_from_frame(frame).filename for frame in compat.frames(strip)]
+    hidden = next(path for path in paths if path.name not in shown)
+    hidden.unlink()
+    timeline.add_mask(length=8)
+    assert len(timeline.export(strip)[1]) == len(shown)
+    (timeline.folder / "s" / shown[-1]).unlink()
+    with pytest.raises(UnsupportedClip, match=rf"misses its media.*{shown[-1]}"):
+        timeline.export(strip)

@@ -416,6 +416,12 @@ def compositor_modifier(stage):
 
 
 @case
+def mask_strip_that_is_no_matte_of_the_shot(stage):
+    """It hides all below, as a matte that was left on does, but is meant to."""
+    stage.timeline.add_mask(3, 3, 8, ((0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)))
+
+
+@case
 def retimed(stage):
     stage.strips.remove(stage.clip)
     movie = media.encode(stage.timeline.bpy, stage.files, stage.timeline.folder / "clip.mkv")

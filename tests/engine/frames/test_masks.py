@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The edge of a matte: how it is softened, and where."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.folders import make_job, moving_square, noise_plate
+from wan_blender.core import job as jobs
 from wan_blender.core.mask_settings import Output
+from wan_blender.engine.frames.files import ShotFrames
 from wan_blender.engine.frames.masks import feather, matte
 
 PIXELS = st.floats(0.2, 30)
@@ -51,3 +56,22 @@ def test_small_feather_is_on_unless_it_is_turned_off():
     mask[4:12, 4:12] = 1
     assert matte(mask, mask, Output())[8, 3:6].tolist() == [0, 0.5, 1]
     assert (matte(mask, mask, Output(feather_px=0)) == mask).all()
+
+
+def test_shutter_widens_the_mask_of_sampler_and_patch(tmp_path):
+    mask = moving_square(5, 48, 96, 12, step=12)
+    make_job(tmp_path, noise_plate(5, 48, 96), mask, mask__shutter=1.0)
+    job = jobs.read(tmp_path)
+    wide, drawn = ShotFrames(tmp_path, job), [frame / 65535 for frame in mask]
+    np.testing.assert_array_equal(wide.mask(0), drawn[0])  # a latent of its own
+    for index in range(1, 5):
+        found = wide.mask(index)
+        x = [8 + 12 * index - 6 * (index > 1), 20 + 12 * index + 6 * (index < 4)]
+        expected = np.zeros_like(found)
+        expected[16:28, x[0] : x[1]] = 1
+        np.testing.assert_array_equal(found, expected)
+    left_out = replace(job, mask=replace(job.mask, frames="1-3"))
+    assert not ShotFrames(tmp_path, left_out).mask(3).any()
+    np.testing.assert_array_equal(
+        ShotFrames(tmp_path, left_out).mask(2)[16:28].any(0).nonzero()[0], np.arange(26, 44)
+    )

@@ -26,6 +26,7 @@ from ...core.frame_ranges import frames_in
 from ...core.settings import Job
 from ...light.tone import PLAIN, Tone
 from ...masks.gray import find_gray
+from ...masks.motion import widened
 from ...masks.preview import settled
 from .exr_files import PICTURE_BYTES, measure_exr, read_exr, write_exr
 from .kept import GrayFrame, KeptFrames, Part, S, room_bytes
@@ -60,11 +61,26 @@ class ShotFrames:
         self._gray_means = job.mask.gray
         self._meaning = find_gray(self._gray_means)
         self._plates = self._keep(_read_plate, self.plate_files)
+        self._shutter = job.mask.shutter
         self._masks = self._keep(_read_mask, self.mask_files)
+        if self._shutter:
+            self._masks = self._keep_wide()
 
     def _keep(self, read: Callable[[Path, int, int], S], files: list[Path]) -> KeptFrames[S]:
         width, height = self.width, self.height  # not self, which would hold itself
         return KeptFrames(lambda i: read(files[i], width, height), len(files), room_bytes())
+
+    def _keep_wide(self) -> KeptFrames[GrayFrame]:
+        """The masks widened by their motion; frames that the job leaves out move nothing."""
+        files, size = self.mask_files, (self.width, self.height)
+        chosen, first = self._chosen, self.first_frame
+
+        def read(index: int) -> np.ndarray:
+            frame = _read_mask(files[index], *size).part(WHOLE)
+            return frame if chosen is None or first + index in chosen else np.zeros_like(frame)
+
+        wide = widened(read, len(files), self._shutter)
+        return KeptFrames(lambda index: GrayFrame.of(wide(index)), len(files), room_bytes())
 
     def __len__(self) -> int:
         return len(self.plate_files)
@@ -135,6 +151,7 @@ class ShotFrames:
         masks = digest(self._own_mask_files if own_mask else self.mask_files, self._check)
         chosen = None if self._chosen is None else sorted(self._chosen)
         read = (self.width, self.height, self.first_frame, chosen, self._gray_means)
+        read += (self._shutter,) if self._shutter else ()
         return f"{self.digest()} {masks} {read}"
 
 
