@@ -93,12 +93,11 @@ def click(box: tuple[int, int, int, int]) -> None:
     xdotool("mousemove", 500, 600, "sleep", 0.5, "mousemove", 520, 620)  # a popup closes
 
 
-def widest() -> tuple[int, int, int, int]:
-    """Generate is the lowest of the tool buttons as wide as the tab; a row of buttons that touch
-    counts as one."""
+def generate_button() -> tuple[int, int, int, int]:
+    """Generate is 1.4 times as high as other buttons, but for those that touch and count as one."""
     found = buttons()
-    width = max(box[2] for box in found)
-    return max((box for box in found if box[2] > 0.98 * width), key=lambda box: box[1])
+    unit = min(box[3] for box in found)
+    return min(found, key=lambda box: abs(box[3] - 1.4 * unit))
 
 
 def narrowest() -> tuple[int, int, int, int]:
@@ -121,7 +120,7 @@ def generates_while_the_editor_works(report: dict) -> None:
         fractions.extend(job["fraction"] for job in running(seen))
         return bool(set(seen["strips"]) - before)
 
-    click(widest())
+    click(generate_button())
     until("the job is taken", running)
     screenshot("2_exporting")
     until("it is running", lambda s: running(s)[0]["phase"] == "running")
@@ -151,7 +150,7 @@ def undoes_in_one_step(report: dict) -> None:
 def cancels_by_mouse(report: dict) -> None:
     tell("steps 900")
     strips = set(state()["strips"])
-    click(widest())
+    click(generate_button())
     until("a second job denoises", lambda s: running(s) and running(s)[0]["doing"] == "denoising")
     screenshot("5_second")
     click(narrowest())
@@ -170,7 +169,7 @@ def says_what_to_do(report: dict) -> None:
     screenshot("7_engine_died")
     good = os.environ["WAN_ENGINE_PYTHON"]
     tell("python /no/such/python")
-    click(widest())
+    click(generate_button())
     report["no_engine"] = until("no engine is told", lambda s: s["engine"] == "missing")["error"]
     screenshot("8_no_engine")
     xdotool("key", "Escape")  # the popup
@@ -178,7 +177,7 @@ def says_what_to_do(report: dict) -> None:
 
 
 def dies_with_its_engine(blender: subprocess.Popen, report: dict) -> None:
-    click(widest())
+    click(generate_button())
     until("a third job denoises", lambda s: running(s) and running(s)[0]["doing"] == "denoising")
     pid = state()["engine_pid"]
     blender.kill()
