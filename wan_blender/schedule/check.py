@@ -56,7 +56,7 @@ def _check_loras(name: str, loras: list[LoraUse], read: list[LoraUse]) -> None:
     for index, lora in enumerate(loras):
         if any(lora is other for other in read) and not (lora.file and _exists(lora.file)):
             raise WeightsMissing(
-                f"There is not a LoRA file {lora.file!r} ({name}[{index}].file).",
+                f"There is no LoRA file {lora.file!r} ({name}[{index}].file).",
                 "Choose a file that is there, or take the LoRA off the list.",
             )
 
