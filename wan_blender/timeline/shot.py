@@ -115,7 +115,6 @@ def read_shot(
     blur_matte = blur_matte and find_matte(scene, plate, blur_matte).id
     masked = [choice.id for choice in choices]
     place = _place(scene, plate, layout, span, place, masked)
-    used = [*masked, model_matte, blur_matte]
     return ShotRequest(
         scene=scene.name,
         strip=plate.name,
@@ -137,13 +136,13 @@ def read_shot(
         trim_end=trim[1],
         hold=layout.hold,
         place=place,
-        with_modifiers=place != "in_place" or any(map(_is_of_modifier, used)),
+        with_modifiers=place != "in_place" or _read_modifiers(*masked, model_matte, blur_matte),
         notes=_notes(scene, plate, layout, place, masked),
     )
 
 
-def _is_of_modifier(matte: str) -> bool:
-    return matte.startswith(("modifier:", "compositor:"))
+def _read_modifiers(*mattes: str) -> bool:
+    return any(matte.startswith(("modifier:", "compositor:")) for matte in mattes)
 
 
 def _lay_out(scene: bpy.types.Scene, plate: bpy.types.Strip, span: Span) -> Layout:
