@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """python -m benchmarks.seams [PART ...]: the figures of docs/seams.md, as Markdown.
 
-Parts: walls. All without a name. One core; half an hour for all of them, WALLS=4 SEEDS=1 is a short
-form.
+Parts: walls, offsets, scores, cuts; all of them without a name. One core, half an hour; WALLS=4
+SEEDS=1 is a short form.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from . import walls
+from . import cuts, offsets, scores, walls
 
 WALLS, SEEDS = int(os.environ.get("WALLS", 16)), int(os.environ.get("SEEDS", 3))
 
@@ -28,7 +28,12 @@ def coherent() -> Iterable[str]:
         yield from walls.compare(variant, WALLS, SEEDS)
 
 
-PARTS: dict[str, Callable[[], Iterable[str]]] = {"walls": coherent}
+PARTS: dict[str, Callable[[], Iterable[str]]] = {
+    "walls": coherent,
+    "offsets": lambda: offsets.table(WALLS),
+    "scores": lambda: scores.table(WALLS),
+    "cuts": lambda: cuts.table(WALLS),
+}
 
 
 def main(*names: str) -> int:

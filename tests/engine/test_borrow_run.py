@@ -10,6 +10,7 @@ from tests.engine.borrow.clips import RECIPES, make_clip, short
 from tests.engine.folders import make_job
 from wan_blender.core.result import find_result
 from wan_blender.engine import pipeline
+from wan_blender.engine.check import check
 from wan_blender.engine.frames.files import read_png
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.watch import Watch
@@ -47,6 +48,11 @@ def test_only_needs_no_model_and_shows_the_clean_plate(tmp_path, clip, monkeypat
     error = (shown / 255.0 - clip.clean)[used]
     assert -10 * np.log10((error**2).mean()) > 38
     assert not (tmp_path / "borrowed.part").exists()
+
+
+def test_check_tells_of_a_job_that_only_borrows_without_a_model(tmp_path, clip):
+    make(tmp_path, clip, fill__borrow="only", model__path="missing")
+    assert check(tmp_path).mask.pixels == pytest.approx((clip.mask > 0).mean(), abs=1e-5)
 
 
 def test_only_leaves_the_plate_where_no_frame_shows_more(tmp_path, clip):

@@ -119,3 +119,25 @@ def test_cancel_ends_the_threads(tmp_path):
         generate(folder, Impatient(folder))
     assert not (folder / "result").exists()
     assert not (folder / "result.part").exists()
+
+
+def test_matched_patch_leaves_the_plate_alone_and_reads_each_frame_once(
+    tmp_path, monkeypatch, reads
+):
+    """A mask that comes and goes: cuts in time as well as edges."""
+    monkeypatch.setenv("WAN_BLENDER_CACHE", str(tmp_path / "tensors"))
+    mask = moving_square(FRAMES, 64, 96, 20)
+    mask[:3] = mask[7:] = 0
+    written = {}
+    for name, settings in {
+        "off": {},
+        "on": {"output__harmonise": 1.0, "output__match_cuts": True},
+    }.items():
+        folder = job(tmp_path / name, mask, **settings)
+        report = generate(folder, Watch(folder))
+        assert report.max_diff_outside == 0
+        shown = [read_png(p) for p in sorted((folder / "result" / "patch").glob("*.png"))]
+        written[name] = np.stack(shown)
+    assert (written["off"][..., 3] == written["on"][..., 3]).all()
+    assert (written["off"][..., :3] != written["on"][..., :3]).any()
+    assert reads["plate/000000.png"] == 2  # once a run

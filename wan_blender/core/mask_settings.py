@@ -231,4 +231,14 @@ class Output:
         False, "Match the patch's colours to the plate in a ring around the mask"
     )
     grain_match: bool = schema.flag(False, "Add the plate's grain to the patch")
+    harmonise: float = schema.number(
+        0.0,
+        "How far the patch is shaded to meet the plate along the mask's edge, after its colours",
+        0,
+        1,
+    )
+    match_cuts: bool = schema.flag(
+        False,
+        "Lead new frames from the colours and light of kept ones where they follow on each other",
+    )
     full_frames: bool = schema.flag(False, "Also write full frames, source and patch composited")

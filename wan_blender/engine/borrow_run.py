@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core import job as jobs
 from ..core import schema
-from ..core.answers.report import BorrowReport, MaskFound, Report
+from ..core.answers.report import BorrowReport, MaskFound, Report, ShotNotes
 from ..core.settings import Job
 from .borrow.notes import SURE
 from .borrow.shot import Borrower
@@ -99,15 +99,28 @@ class Borrowing:
 
     def report(self, watch: Watch) -> Report:
         """What a report says where no model had a part in the job."""
-        extent = measure_mask(self.shot)
         return Report(
             schema=jobs.SCHEMA,
             settings=schema.to_dict(self.job),
-            mask=MaskFound(pixels=round(extent.coverage, 6), box=extent.box),
+            mask=_describe_mask(self.shot),
             borrow=self.describe(),
             seconds={name: round(spent, 3) for name, spent in watch.seconds.items()},
             peak_memory_gb=round(watch.peak_memory_gb, 3),
         )
+
+
+def describe_borrowing(folder: Path) -> Report:
+    """What is known of a job that only borrows before it runs. Raises what reading the shot raises,
+    and EmptyMask."""
+    job = jobs.read(folder)
+    shot = ShotFrames(folder, job)
+    shot.check_plate()
+    return Report(shot=ShotNotes(notes=tuple(job.shot.notes)), mask=_describe_mask(shot))
+
+
+def _describe_mask(shot: ShotFrames) -> MaskFound:
+    extent = measure_mask(shot)
+    return MaskFound(pixels=round(extent.coverage, 6), box=extent.box)
 
 
 def borrow(folder: Path, watch: Watch) -> Borrowing | None:

@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,24 +21,29 @@ import torch
 
 from ..core import job as jobs
 from ..core.mask_settings import Output
-from ..masks.grid import frames_of_group, group_of_frame
+from ..masks.grid import frame_footprint, frames_of_group, group_of_frame
 from .frames import vae as codec
 from .frames.composite import difference_outside, matte_on_canvas, over, patch
 from .frames.files import read_frame, to_mask, write_frame
+from .frames.harmonise import reduced
 from .frames.kept import Part
+from .frames.seam_score import (
+    SMALL,
+    EdgeScore,
+    find_jumps,
+    mean_visible,
+    near_cuts,
+    score_edge,
+)
 from .frames.seams import (
     RING_PX,
-    SMOOTHING,
     Measured,
     Seam,
     SeamMeter,
-    add_grain,
-    colour_offset,
-    grain_level,
-    mean_near,
     measure_seam,
     ring_around,
 )
+from .matching import Look, look_at, look_at_kept, matched, reach_of
 from .plan import Plan
 from .start_frame import delivered_start
 from .watch import Watch
@@ -141,22 +146,14 @@ def _generated_box(latent: np.ndarray, margin: int = 4) -> tuple[int, int, int, 
 
 
 @dataclass(frozen=True)
-class Look:
-    """One frame's picture on the part that is worked on, in [-1, 1], and what was read around its
-    mask: the colour that it lacks, and the deviation of grain."""
-
-    picture: np.ndarray | None
-    offset: np.ndarray | None = None
-    grain: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class Finished:
     """What was measured on a frame's files, which had ``stamps`` then."""
 
     difference: float
     seam: Seam
     stamps: list[Stamp]
+    edge: EdgeScore | None = None
+    small: np.ndarray | None = None  # of what is shown, where new frames begin or end
 
 
 class Finisher:
@@ -168,18 +165,23 @@ class Finisher:
         self._decoded = plan.region.part(_generated_box(plan.masks.latent))
         self._part = _work_part(plan, self._decoded)
         self._start = delivered_start(plan)
+        self._canvas = (plan.shot.height, plan.shot.width)
+        self.made = [box is not None for box in plan.masks.extent.boxes]
+        self._near_cuts = near_cuts(self.made)
 
     @property
     def reach(self) -> int:
-        """How many frames to each side a frame's colours and grain depend on."""
-        return SMOOTHING if self._output.colour_match or self._output.grain_match else 0
+        """How many frames to each side a frame's match depends on."""
+        return reach_of(self._output)
 
     def look(self, index: int, generated: np.ndarray | None) -> Look:
         """The plate with the model's picture over it, and what that lacks."""
-        if generated is None:
-            return Look(None)
         plan, region = self.plan, self.plan.region
+        if generated is None and not self._output.match_cuts:
+            return Look(None)
         plate = plan.shot.picture(index, self._part)
+        if generated is None:
+            return look_at_kept(self._output, plate)
         picture = plate.copy()
         rows, columns = self._decoded
         shown = region.restore(generated)
@@ -187,18 +189,24 @@ class Finisher:
             rows.start - region.y : rows.stop - region.y,
             columns.start - region.x : columns.stop - region.x,
         ]
-        offset = grain = None
-        if self.reach:
-            ring = self._ring(index)
-            if self._output.colour_match:
-                offset = colour_offset(plate, picture, ring)
-            if self._output.grain_match:
-                grain = _missing_grain(plate, picture, ring)
-        return Look(picture, offset, grain)
+        if not self.reach:
+            return Look(picture)
+        mask = plan.shot.mask(index, self._part)
+        if not mask.any() and self._output.matte != "footprint":  # its group has a masked frame
+            return look_at_kept(self._output, plate)
+        seen = (mask, self._ring(mask), self._generated(index))
+        return look_at(self._output, plate, picture, *seen)
 
-    def _ring(self, index: int) -> np.ndarray:
-        """Where colours and grain of frame ``index`` are read: beside its mask, where decoded."""
-        ring = ring_around(self.plan.shot.mask(index, self._part))
+    def _generated(self, index: int) -> np.ndarray:
+        """Pixels of generated cells, bool."""
+        region, cells = self.plan.region, np.zeros(self._canvas, bool)
+        shown = frame_footprint(self.plan.masks.latent, region.grid, index)
+        cells[region.window] = region.restore_cells(shown) > 0
+        return cells[self._part]
+
+    def _ring(self, mask: np.ndarray) -> np.ndarray:
+        """Where the frame with ``mask`` is read: beside that, where it was decoded."""
+        ring = ring_around(mask)
         inside = np.zeros_like(ring)
         inside[_within(self._decoded, self._part)] = True
         return ring & inside
@@ -216,7 +224,13 @@ class Finisher:
         else:
             picture = plan.shot.picture(index, part)
         pictures = self._composite(plate, picture, alpha[part])
-        return self._write(index, plate, alpha, pictures)
+        found = self._write(index, plate, alpha, pictures)
+        return replace(found, edge=self._edge(index, picture) if alpha.any() else None)
+
+    def _edge(self, index: int, picture: np.ndarray) -> EdgeScore | None:
+        mask = self.plan.shot.mask(index, self._part)
+        own, made = (p / 2 + 0.5 for p in (self.plan.shot.picture(index, self._part), picture))
+        return score_edge(own, made, mask, self._generated(index) & self._ring(mask))
 
     def _matched(self, index: int, looks: dict[int, Look]) -> np.ndarray | None:
         picture = looks[index].picture
@@ -224,13 +238,7 @@ class Finisher:
             return None
         if index == 0 and self._start is not None:
             return self._start[self._part]
-        offset = mean_near({i: look.offset for i, look in looks.items()}, index)
-        grain = mean_near({i: look.grain for i, look in looks.items()}, index)
-        if offset is not None:
-            picture = np.clip(picture + offset.astype(np.float32), -1, 1)
-        if grain is not None:
-            picture = add_grain(picture, grain, self.plan.job.sampling.seed + index)
-        return picture
+        return matched(self._output, index, looks, self.plan.job.sampling.seed)
 
     def _composite(
         self, plate: np.ndarray, picture: np.ndarray, alpha: np.ndarray
@@ -266,7 +274,8 @@ class Finisher:
         laid, below = to_mask(files[0][self._part]), to_mask(plate[self._part][..., :3])
         shown = laid[..., 3:] * laid[..., :3] + (1 - laid[..., 3:]) * below
         seam = measure_seam(below, shown, alpha[self._part])
-        return Finished(difference_outside(plate, alpha, files), seam, stamps)
+        small = reduced(shown, SMALL) if index in self._near_cuts else None
+        return Finished(difference_outside(plate, alpha, files), seam, stamps, small=small)
 
     def measure_again(self, index: int, before: Finished) -> Finished:
         """``before``, unless a file is not the one that was measured."""
@@ -274,29 +283,28 @@ class Finisher:
             return before
         plan = self.plan
         alpha = matte_on_canvas(plan.shot, plan.region, plan.masks, self._output, index)
-        return self.measure(index, plan.shot.plate(index), alpha)
+        return replace(self.measure(index, plan.shot.plate(index), alpha), edge=before.edge)
 
 
 def _describe(finisher: Finisher, found: list[Finished], check: Callable[[], None]) -> Measured:
     worst, meter = 0, SeamMeter()
+    edges: list[EdgeScore | None] = []
+    small: dict[int, np.ndarray] = {}
     for index, measured in enumerate(found):
         check()
         measured = finisher.measure_again(index, measured)
         worst = max(worst, measured.difference)
         meter.take(measured.seam)
-    return Measured(worst, meter.report())
+        edges.append(measured.edge)
+        if measured.small is not None:
+            small[index] = measured.small
+    seam = replace(meter.report(), visible=mean_visible(edges))
+    return Measured(worst, seam, find_jumps(finisher.made, small))
 
 
 def _stamp(path: Path) -> Stamp:
     state = path.stat()
     return state.st_size, state.st_mtime_ns
-
-
-def _missing_grain(plate: np.ndarray, picture: np.ndarray, ring: np.ndarray) -> np.ndarray | None:
-    wanted, present = grain_level(plate, ring), grain_level(picture, ring)
-    if wanted is None or present is None:
-        return None
-    return np.sqrt(np.maximum(wanted**2 - present**2, 0))
 
 
 def _work_part(plan: Plan, decoded: Part) -> Part:

@@ -212,6 +212,11 @@ def describe(report: Report) -> Iterator[str]:
     yield f"Time: {sum(seconds.values()):.1f} s ({phases})"
     if report.max_diff_outside is not None:
         yield f"Largest difference outside the patch: {report.max_diff_outside:g} {_unit(report)}"
+    if report.seam and report.seam.visible is not None:
+        yield f"Edge of the patch: {report.seam.visible:.0%} visible"
+    for cut in report.cuts:
+        moved, own = 255 * cut.moved, 255 * cut.own
+        yield f"Cut at frame {cut.frame + 1}: moves {moved:.1f} of 255, beside it {own:.1f}"
     for file, layers in report.loras_skipped.items():
         yield f"{Path(file).name} changes {len(layers)} layers that this model does not have"
     for finding in report.schedule.findings if report.schedule else ():

@@ -17,8 +17,10 @@ from .stages import expert_at, loras_for, plan_stages
 def check_settings(settings: Job, frames: range) -> None:
     """Raise WeightsMissing for a model or LoRA that the run would read and that is not there,
     InvalidJob for a schedule that cannot be had and for mask.frames outside of the shot's
-    ``frames`` on the timeline."""
+    ``frames`` on the timeline. A job that only borrows reads no model."""
     frames_in(settings.mask.frames, frames.start, frames.stop - 1)
+    if settings.fill.borrow == "only":  # no model is opened
+        return
     run_model = settings.model.path
     _check_model("model.path", run_model)
     plan = plan_stages(settings.sampling, settings.stages, _boundary(run_model))

@@ -112,6 +112,17 @@ class SeamReport:
     colour_step: float | None = entry(
         "Difference of mean colours across the edge, result against plate, 0..1", None
     )
+    visible: float | None = entry(
+        "How visible the edge is, by what was made just beyond it, 0..1; absent where nothing was",
+        None,
+    )
+
+
+@dataclass(frozen=True)
+class Cut:
+    frame: int = entry("Number in the shot, from 0, of the second of the two frames at the cut")
+    moved: float = entry("Mean difference of these two, 0..1")
+    own: float = entry("The same between frames on one side of the cut, the larger of both")
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,7 @@ class Report:
         "Largest difference of the latents where the mask is 0; always 0", None
     )
     seam: SeamReport | None = entry("How visible the patch's edge is", None)
+    cuts: tuple[Cut, ...] = entry("Where new frames begin and end, and how far they jump", ())
     loras_skipped: dict[str, tuple[str, ...]] = entry(
         "Layers of each LoRA file that this model does not have", {}
     )

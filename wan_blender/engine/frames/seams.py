@@ -18,7 +18,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from ...core.answers.report import SeamReport
+from ...core.answers.report import Cut, SeamReport
 from ...masks.crop import bounds
 
 RING_PX = 16
@@ -121,6 +121,7 @@ class Measured:
 
     max_diff_outside: float
     seam: SeamReport
+    cuts: tuple[Cut, ...] = ()
 
 
 class SeamMeter:
