@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..core.answers.report import Report
 from ..core.errors import from_os_error
 from ..core.files import replacing
 from .page_style import STYLE
@@ -25,8 +26,8 @@ from .status import JobStatus, count, list_jobs, read_status
 CSV, LINES, PAGE = "report.csv", "report.jsonl", "report.html"
 PICTURES_AT_MOST = 2000  # about 40 MB of page
 COLUMNS = (
-    "job", "shot", "outcome", "seconds", "seam", "colour_step", "flicker", "outside", "kept",
-    "peak_memory_gb", "device", "model", "error",
+    "job", "shot", "outcome", "seconds", "seam", "colour_step", "visible", "jump", "flicker",
+    "outside", "kept", "peak_memory_gb", "device", "model", "error",
 )  # fmt: skip
 
 
@@ -90,6 +91,8 @@ def _row(status: JobStatus, look: Look | None) -> Row:
             "seconds": round(sum(report.seconds.values()), 2),
             "seam": _known(report.seam and report.seam.gradient_ratio),
             "colour_step": _known(report.seam and report.seam.colour_step),
+            "visible": _known(report.seam and report.seam.visible),
+            "jump": _known(_largest_jump(report)),
             "outside": _known(report.max_diff_outside),
             "kept": _known(report.max_latent_diff_kept),
             "peak_memory_gb": _known(report.peak_vram_gb or report.peak_memory_gb),
@@ -100,6 +103,12 @@ def _row(status: JobStatus, look: Look | None) -> Row:
         values["flicker"] = round(look.flicker, 5)
     varied = status.note.varied if status.note else {}
     return Row(values, varied, status.error.get("hint", ""), look.sheet if look else b"")
+
+
+def _largest_jump(report: Report) -> float | None:
+    """How much further the picture moves at a cut than beside it, 0..1."""
+    jumps = [round(cut.moved - cut.own, 5) for cut in report.cuts]
+    return max(jumps, default=None)
 
 
 def _known(value: Any) -> Any:
@@ -182,9 +191,9 @@ def _card(row: Row) -> str:
         alt = f"Frames of {values['job']}"
         picture = f"<img loading='lazy' alt='{_text(alt)}' src='data:image/jpeg;base64,{data}'>"
     measured = [
-        ("seam", values["seam"]), ("flicker", values["flicker"]), ("outside", values["outside"]),
-        ("seconds", values["seconds"]),
-    ]  # fmt: skip
+        (name, values[name])
+        for name in ("seam", "visible", "jump", "flicker", "outside", "seconds")
+    ]
     said = [*((name.rpartition(".")[2], _plain(v)) for name, v in row.varied.items()),
             *((name, v) for name, v in measured if v not in ("", None))]  # fmt: skip
     listed = "".join(f"<div><dt>{_text(n)}</dt><dd>{_text(v)}</dd></div>" for n, v in said)

@@ -17,7 +17,8 @@ from wan_blender.farm.status import list_jobs, read_status
 
 NASTY = '=HYPERLINK("x")<script>alert(1)</script>'
 DONE = {
-    "max_diff_outside": 0, "seam": {"gradient_ratio": 0.5, "colour_step": 0.1},
+    "max_diff_outside": 0, "seam": {"gradient_ratio": 0.5, "colour_step": 0.1, "visible": 0.4},
+    "cuts": [{"frame": 3, "moved": 0.06, "own": 0.05}, {"frame": 9, "moved": 0.09, "own": 0.05}],
     "seconds": {"reading": 1.0, "denoising": 2.5}, "model": {"name": NASTY},
 }  # fmt: skip
 
@@ -77,6 +78,8 @@ def test_figures_and_failures_are_in_all_three_files(batch):
     by_job = {line["job"]: line for line in lines}
     done = by_job["done"]
     assert (done["seconds"], done["seam"], done["flicker"], done["outside"]) == (3.5, 0.5, 0.125, 0)
+    assert (done["visible"], done["jump"]) == (0.4, 0.04)
+    assert by_job["failed"]["jump"] == ""
     assert done["varied"] == {"sampling.seed": 3}
     assert by_job["failed"]["error"] == NASTY
     csv_failed = next(row for row in rows if row["job"] == "failed")
