@@ -45,7 +45,7 @@ class Identity:
 class FoundModel:
     """One model to choose. It can run when ``missing`` is empty."""
 
-    path: str = entry("What model.path takes; empty for files to be put together first")
+    path: str = entry("What model.path takes; empty for files to be assembled first")
     name: str = entry("Name for lists")
     kind: str = entry("Name in KINDS", "")
     tasks: tuple[str, ...] = entry("What it is for, in words", ())
@@ -56,7 +56,7 @@ class FoundModel:
     boundary: float | None = entry("Noise level at which two experts change over", None)
     traits: Traits | None = entry("What it can do", None)
     parts: dict[str, tuple[str, ...]] = entry("Files of each part", {})
-    components: dict[str, tuple[str, ...]] = entry("Files to be put together, by part", {})
+    components: dict[str, tuple[str, ...]] = entry("Files to assemble, by part", {})
     missing: tuple[str, ...] = entry("What it lacks to run", ())
     notes: tuple[str, ...] = entry("Which file was taken where several fit", ())
     defaults: dict[str, Any] = entry("Settings it was released with, by dotted name", {})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models and LoRAs: find, choose, put together, download."""
+"""Models and LoRAs: find, choose, assemble, download."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     composed.add_argument("folders", type=Path, nargs="*")
     composed.add_argument(
         "--part", action="append", default=[], metavar="PART=FILE",
-        help="put together these files instead of what is found in folders; repeat for each",
+        help="assemble these files instead of what is found in folders; repeat for each",
     )  # fmt: skip
     composed.add_argument("--to", type=Path, required=True, help="folder for models")
     options = parser.parse_args(arguments)
