@@ -16,6 +16,9 @@ BPY_45  := .venv/blender-4.5/bin/python
 BPY_52  := .venv/blender-5.2/bin/python
 PIP     := -m pip install --quiet --disable-pip-version-check --no-warn-script-location
 export PYTHONDONTWRITEBYTECODE = 1
+# Two processes with a thread each; a file's tests stay together, as some share what is slow to make.
+SPREAD  := -n 2 --dist loadfile
+test-unit test-engine test-blender: export OMP_NUM_THREADS = 1
 
 .PHONY: farm-env test-farm farm-bench demo test test-unit test-engine test-blender test-window lint build bench campaign nano-report mask-report hygiene-report borrow-report seam-report clean
 
@@ -26,20 +29,20 @@ test: lint test-unit test-engine test-blender test-window
 
 test-unit: .venv/engine/.made
 	@echo "== unit: without torch and bpy"
-	@$(ENGINE) -m pytest -q -rs -p tests.unit.no_torch tests/unit
+	@$(ENGINE) -m pytest -q -rs $(SPREAD) -p tests.unit.no_torch tests/unit
 
 test-engine: .venv/engine/.made
 	@echo "== engine: torch at tiny size, child processes"
-	@$(ENGINE) -m pytest -q -rs tests/engine tests/worker
+	@$(ENGINE) -m pytest -q -rs $(SPREAD) tests/engine tests/worker
 
 test-blender: .venv/engine/.made .venv/blender-4.5/.made $(if $(PYTHON_52),.venv/blender-5.2/.made)
 	@echo "== bpy 4.5"
-	@WAN_ENGINE_PYTHON=$(CURDIR)/$(ENGINE) $(BPY_45) -m pytest -q -rs tests/blender
+	@WAN_ENGINE_PYTHON=$(CURDIR)/$(ENGINE) $(BPY_45) -m pytest -q -rs $(SPREAD) tests/blender
 ifeq ($(PYTHON_52),)
 	@echo "== bpy 5.2: skipped, no Python 3.13 was found (set PYTHON_52 to one)"
 else
 	@echo "== bpy 5.2"
-	@WAN_ENGINE_PYTHON=$(CURDIR)/$(ENGINE) $(BPY_52) -m pytest -q -rs tests/blender
+	@WAN_ENGINE_PYTHON=$(CURDIR)/$(ENGINE) $(BPY_52) -m pytest -q -rs $(SPREAD) tests/blender
 endif
 
 test-window: .venv/engine/.made

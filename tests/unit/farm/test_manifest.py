@@ -89,7 +89,7 @@ def test_relative_paths_are_those_of_the_manifest():
         ('[matrix]\nseeds = "9-2"\n[[shots]]\nstrip = "A"', 2, '"1-20"'),
         ('[matrix]\nmodels = []\n[[shots]]\nstrip = "A"', 2, "expected a list"),
         ('[matrix]\nmask.grow_px = 3\n[[shots]]\nstrip = "A"', 2, "expected a list"),
-        ('[matrix]\nsettings = [3]\n[[shots]]\nstrip = "A"', 2, "no table of settings"),
+        ('[matrix]\nsettings = [3]\n[[shots]]\nstrip = "A"', 2, "not a table of settings"),
         ('[[shots]]\nstrip = "A"\n[[shots]]\nstrip = "B"\nblend = "no.blend"', 5, "no.blend"),
         ('[[shots]]\nstrip = "A"\n[[shots]]\nstrip = "A"', 3, "asked for twice.*line 2"),
         ('[matrix]\nseeds = [1, 1]\n[[shots]]\nstrip = "A"', 3, "asked for twice"),

@@ -438,7 +438,7 @@ MODULES = {
     "pyyaml": "yaml",
     "scikit-image": "skimage",
 }
-PROGRAMS = {"pytest-timeout", "openjd-cli", "ruff", "mypy", "uv"}
+PROGRAMS = {"pytest-timeout", "pytest-xdist", "openjd-cli", "ruff", "mypy", "uv"}
 
 
 @pytest.mark.parametrize(
