@@ -68,11 +68,11 @@ def read_bytes(path: Path, limit: int, links: bool = False) -> bytes:
 
 
 def read_json(path: Path, limit: int = JSON_BYTES, links: bool = False) -> Any:
-    """What ``path`` holds; a byte order mark in front is passed over. Raises OSError, or ValueError
-    for what is not JSON or too deep."""
+    """What ``path`` holds, in UTF-8 or, as PowerShell writes, UTF-16; a byte order mark in front is
+    passed over. Raises OSError, or ValueError for what is not JSON or too deep."""
     data = read_bytes(path, limit, links)
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode(json.detect_encoding(data)))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

@@ -29,7 +29,8 @@ def rename(scene: bpy.types.Scene, old: str, new: str, names: tuple[str, ...]) -
     data = scene.animation_data
     if data is None:
         return
-    _own_action(data)
+    for user in _users(data):
+        _own_action(user)
 
     def renamed(path: str) -> str:
         if not _matches(path, old, names):
@@ -44,13 +45,13 @@ def rename(scene: bpy.types.Scene, old: str, new: str, names: tuple[str, ...]) -
 
 def without(
     scene: bpy.types.Scene, is_dropped: Callable[[str, str], bool]
-) -> bpy.types.Action | None:
+) -> list[bpy.types.Action]:
     """Take animation from a throw-away copy of a scene: ``is_dropped`` is asked with the name of a
-    strip and the path below it. The scene gets a copy of its action, which is returned; None where
-    there was nothing to take."""
+    strip and the path below it. The scene gets copies of the actions that it is taken from, which
+    are returned."""
     data = scene.animation_data
     if data is None:
-        return None
+        return []
 
     def goes(curve: Any) -> bool:
         found = PATH.match(curve.data_path)
@@ -58,13 +59,15 @@ def without(
 
     for driver in [driver for driver in data.drivers if goes(driver)]:
         data.drivers.remove(driver)
-    if not any(map(goes, compat.fcurves(data))):
-        return None
-    _copy_action(data)
-    for bag in compat.curve_bags(data):
-        for curve in [curve for curve in bag.fcurves if goes(curve)]:
-            bag.fcurves.remove(curve)
-    return data.action
+    copied = []
+    for user in _users(data):
+        if any(map(goes, compat.fcurves(user))):
+            _copy_action(user)
+            copied.append(user.action)
+            for bag in compat.curve_bags(user):
+                for curve in [curve for curve in bag.fcurves if goes(curve)]:
+                    bag.fcurves.remove(curve)
+    return copied
 
 
 def _rename_sources(drivers: Any, scene: bpy.types.Scene, renamed: Callable[[str], str]) -> None:
@@ -76,14 +79,19 @@ def _rename_sources(drivers: Any, scene: bpy.types.Scene, renamed: Callable[[str
                     target.data_path = renamed(target.data_path)
 
 
-def _own_action(data: bpy.types.AnimData) -> None:
+def _users(data: bpy.types.AnimData) -> list[bpy.types.AnimData | bpy.types.NlaStrip]:
+    """What holds an action: the scene, and the strips of its NLA."""
+    return [data, *(strip for track in data.nla_tracks for strip in track.strips)]
+
+
+def _own_action(data: bpy.types.AnimData | bpy.types.NlaStrip) -> None:
     """Another scene may have its strips moved by the same action: it keeps it."""
     action = data.action
     if action is not None and action.users - action.use_fake_user > 1:
         _copy_action(data)
 
 
-def _copy_action(data: bpy.types.AnimData) -> None:
+def _copy_action(data: bpy.types.AnimData | bpy.types.NlaStrip) -> None:
     slot = data.action_slot
     data.action = data.action.copy()
     if slot is not None:
@@ -92,10 +100,8 @@ def _copy_action(data: bpy.types.AnimData) -> None:
 
 def _curves(data: bpy.types.AnimData) -> Iterator[Any]:
     yield from data.drivers
-    yield from compat.fcurves(data)
-    for track in data.nla_tracks:
-        for strip in track.strips:
-            yield from compat.fcurves(strip)
+    for user in _users(data):
+        yield from compat.fcurves(user)
 
 
 def _matches(path: str, strip: str, names: tuple[str, ...]) -> bool:

@@ -41,7 +41,7 @@ def solo_scene(
     def is_set_here(name: str, path: str) -> bool:
         return path == "mute" or name in outer or (name == strip and path.startswith(own))
 
-    action = animation.without(copy, is_set_here)  # keyframes would set it again on each frame
+    actions = animation.without(copy, is_set_here)  # keyframes would set it again on each frame
     try:
         _drop_world(copy)
         _neutral_output(copy)
@@ -59,7 +59,7 @@ def solo_scene(
         yield copy
     finally:
         bpy.data.scenes.remove(copy)
-        if action is not None:
+        for action in actions:
             bpy.data.actions.remove(action)
 
 

@@ -227,7 +227,7 @@ def _is_plain_png(strip: bpy.types.Strip, frames: range) -> bool:
         or strip.color_saturation > 1
         or is_animated(strip.id_data, strip, ("blend_alpha", "mute"))
     )
-    if strip.type != "IMAGE" or changed or not _is_in_place(strip):
+    if strip.type != "IMAGE" or changed or _is_converted(strip) or not _is_in_place(strip):
         return False
     return all(map(picture_file.is_png, _shown_files(strip, frames)))
 
@@ -237,7 +237,15 @@ def _is_deep(strip: bpy.types.Strip, frames: range) -> bool:
         return True
     if strip.type == "SCENE":
         return not shows_sequencer(strip)
-    return any(picture_file.look(path).is_deep for path in _shown_files(strip, frames))
+    paths = _shown_files(strip, frames)
+    return _is_converted(strip) or any(picture_file.look(path).is_deep for path in paths)
+
+
+def _is_converted(strip: bpy.types.Strip) -> bool:
+    """Whether the files are in another colour space than sRGB, on the way from which 8 bits are too
+    few, and values above white can come about."""
+    space = getattr(strip, "colorspace_settings", None)
+    return space is not None and space.name not in ("sRGB", "")
 
 
 def is_opaque(

@@ -422,6 +422,14 @@ def mask_strip_that_is_no_matte_of_the_shot(stage):
 
 
 @case
+def opacity_in_the_nla(stage):
+    stage.key(stage.clip, blend_alpha={3: 0.3, 10: 1.0})
+    data = stage.scene.animation_data
+    data.nla_tracks.new().strips.new("fade", 1, data.action)
+    data.action = None
+
+
+@case
 def retimed(stage):
     stage.strips.remove(stage.clip)
     movie = media.encode(stage.timeline.bpy, stage.files, stage.timeline.folder / "clip.mkv")

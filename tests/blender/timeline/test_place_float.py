@@ -210,3 +210,13 @@ def test_hdr_movie_comes_back(timeline, bpy):
     for view, wanted in before.items():
         after = render(timeline, view, "after").astype(int)
         assert abs(after - wanted).max() <= 65535 * 2**-11, view  # half float rounds 10 bits once
+
+
+@pytest.mark.parametrize("space", ["Non-Color", "Linear Rec.709", "AgX Base sRGB", "Filmic Log"])
+def test_clips_of_8_bits_in_another_colour_space_come_back(timeline, space):
+    clip = timeline.add_image(media.write_sequence(timeline.folder / "s", 3))
+    clip.colorspace_settings.name = space
+    before = identity.render(timeline, FRAMES, "before").astype(int)
+    identity.run(timeline, "plate")
+    after = identity.render(timeline, FRAMES, "after")
+    assert abs(after - before).max() <= 16  # of 65535: rounded to 16 bits once, and made brighter

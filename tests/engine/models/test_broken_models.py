@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.engine.models.layouts import describe as describe_parts
 from tests.engine.models.layouts import save, write_gguf
@@ -246,3 +246,43 @@ def test_two_models_in_one_folder_are_refused(model, tmp_path):
     shutil.copy(file, file.with_name("other.safetensors"))
     with pytest.raises(WanError, match="no index"):
         open_model(folder, "cpu", "float32")
+
+
+def test_what_a_download_left_instead_of_weights_is_said(model, tmp_path):
+    folder = Path(shutil.copytree(model, tmp_path / "m"))
+    weights = next((folder / "vae").glob("*.safetensors"))
+    for content, words in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 9\n", "of Git LFS"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
+        (b"\n\n<html><body>503</body></html>", "a web page"),
+    ):
+        weights.write_bytes(content)
+        with pytest.raises(WanError, match=words):
+            open_model(str(folder))
+
+
+def test_counters_that_trainers_leave_are_passed_over(model, tmp_path):
+    folder = Path(shutil.copytree(model, tmp_path / "m"))
+    weights = next((folder / "transformer").glob("*.safetensors"))
+    state = load_file(weights)
+    counters = {"num_updates": torch.tensor(10), "ema_decay": torch.tensor([0.99])}
+    save_file(state | counters, weights)
+    assert open_model(str(folder)).transformer(1.0) is not None
+    save_file(state | {"extra": torch.zeros(2, 2)}, weights)
+    with pytest.raises(WanError, match="no place for extra"):
+        open_model(str(folder))
+
+
+def test_lora_without_numbers_is_refused_even_where_attention_swallows_them(model, tmp_path):
+    transformer = WanTransformer3DModel.from_pretrained(model / "transformer")
+    layer, width = "diffusion_model.blocks.0.self_attn.q", transformer.blocks[0].attn1.to_q.weight
+    pair = {f"{layer}.lora_A.weight": torch.ones(2, width.shape[1]),
+            f"{layer}.lora_B.weight": torch.ones(width.shape[0], 2)}  # fmt: skip
+    for value in (math.nan, math.inf):
+        broken = pair | {f"{layer}.lora_A.weight": torch.full((2, width.shape[1]), value)}
+        save_file(broken, tmp_path / "l.safetensors")
+        with pytest.raises(WanError, match=r"holds NaN or infinity in .*lora_A"):
+            read_lora(tmp_path / "l.safetensors", transformer)
+    save_file(pair | {f"{layer}.alpha": torch.tensor(0.0)}, tmp_path / "l.safetensors")
+    with pytest.raises(WanError, match="alpha of all of its 1 layers is 0"):
+        read_lora(tmp_path / "l.safetensors", transformer)

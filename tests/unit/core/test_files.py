@@ -131,3 +131,10 @@ def test_program_is_not_taken_from_the_current_folder(tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", path)
         assert find_program("uv") is None
     assert find_program("uv", str(tmp_path)) == str(planted)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_is_read_in_every_encoding_that_editors_write(tmp_path, encoding):
+    path = tmp_path / "x.json"
+    path.write_bytes('{"prompt": "r\u00f6d \u7ea2"}'.encode(encoding))
+    assert files.read_json(path) == {"prompt": "r\u00f6d \u7ea2"}

@@ -98,6 +98,9 @@ def is_matrix(model: nn.Module, name: str) -> bool:
     return leaf == "weight" and isinstance(model.get_submodule(path), nn.Linear)
 
 
+COUNTERS = ((), (1,))  # shapes of what trainers keep beside weights: steps, averages
+
+
 def check(
     expected: Mapping[str, tuple[int, ...]],
     infos: Mapping[str, TensorInfo],
@@ -107,7 +110,11 @@ def check(
     """Raise WrongModel unless the file holds exactly the tensors that the model has."""
     missing = [n for n in expected if n not in infos and ALIASES.get(n) not in infos]
     surplus = [
-        n for n in infos if n not in expected and not any(part in n for part in ignored or ())
+        name
+        for name, info in infos.items()
+        if name not in expected
+        and info.shape not in COUNTERS
+        and not any(part in name for part in ignored or ())
     ]
     uneven = [n for n in expected if n in infos and infos[n].shape != expected[n]]
     found = []

@@ -72,6 +72,8 @@ def _read(path: Path, model: nn.Module, header_only: bool) -> Lora:
                 change = changes.setdefault(place, _Change(path, place))
                 whole = not header_only or key.part == "alpha"
                 tensor = file.get_tensor(name) if whole else _empty(infos[name])
+                if not header_only and key.part != "alpha":
+                    _require_numbers(path, name, tensor)
                 change.take(name, key, tensor)
     except (OSError, SafetensorError) as error:
         raise WeightsMissing(f"{path} cannot be read: {error}.", "Download it again.") from error
@@ -87,7 +89,22 @@ def _read(path: Path, model: nn.Module, header_only: bool) -> Lora:
             f"{path} changes no layer of this model; it is for another one, or not a LoRA.",
             f"Its first tensor is {next(iter(infos), 'missing')!r}.",
         )
+    if all(map(_is_nothing, deltas.values())):
+        raise WrongModel(
+            f"{path} changes nothing: the alpha of all of its {len(deltas)} layers is 0.",
+            "Download or convert it again; alpha is most often as large as the rank.",
+        )
     return Lora(path, deltas, tuple(sorted(skipped)))
+
+
+def _is_nothing(delta: Delta) -> bool:
+    return delta.scale == 0 and not delta.products and delta.full is None and delta.bias is None
+
+
+def _require_numbers(path: Path, name: str, tensor: torch.Tensor) -> None:
+    """Attention can swallow NaN, and the result would silently be another one."""
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all()):
+        raise WeightsMissing(f"{path} holds NaN or infinity in {name}.", "Download the file again.")
 
 
 def _empty(info: TensorInfo) -> torch.Tensor:

@@ -63,6 +63,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             lead = file.read(8)
             length = struct.unpack("<Q", lead)[0] if len(lead) == 8 else 0
             if not 2 <= length <= _HEADER_LIMIT or 8 + length > size:
+                _refuse_text(path, lead)
                 raise _damaged(path, f"its header claims {length} bytes, the file has {size}")
             header = json.loads(file.read(length))
         notes = header.pop("__metadata__", None) or {}
@@ -120,6 +121,20 @@ def _info(path: Path, name: str, entry: dict) -> TensorInfo:
 def without_empty(infos: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
     """``infos`` without tensors of no numbers, which some programs leave in files as markers."""
     return {name: info for name, info in infos.items() if 0 not in info.shape}
+
+
+def _refuse_text(path: Path, lead: bytes) -> None:
+    """Raise WeightsMissing for what a download leaves instead of the weights."""
+    if lead == b"version ":
+        raise WeightsMissing(
+            f"{path} is a pointer of Git LFS, not the weights.",
+            "Run `git lfs pull` in that folder, or download the file itself.",
+        )
+    if lead.lstrip()[:1] == b"<":
+        raise WeightsMissing(
+            f"{path} is a web page, not the weights.",
+            "Download the file itself; the server may want you to log in or to accept a licence.",
+        )
 
 
 def _damaged(path: Path, why: str) -> WeightsMissing:
