@@ -354,22 +354,34 @@ def _asked_of(variant, folder, mask=None, **settings):
 @pytest.mark.parametrize(
     ("variant", "settings", "words"),
     [
-        ("i2v", {"model_mask__strength": 0.5}, "no VACE model .* model_mask.strength"),
-        ("i2v", {"model_mask__strengths": [1.0, 0.5]}, "no VACE model .* model_mask.strengths"),
-        ("i2v", {"model_mask__references": "ref.png"}, "no VACE model .* model_mask.references"),
+        ("i2v", {"model_mask__strength": 0.5}, "not made for VACE .* model_mask.strength"),
+        ("i2v", {"model_mask__strengths": [1.0, 0.5]}, "not made for VACE .* model_mask.strengths"),
+        (
+            "i2v",
+            {"model_mask__references": "ref.png"},
+            "not made for VACE .* model_mask.references",
+        ),
         (
             "vace",
             {"model_mask__start_image": "ref.png"},
-            "no image-to-video model .* model_mask.start_image",
+            "not made for image-to-video .* model_mask.start_image",
         ),
         ("vace", {"model_mask__end_image": "nowhere.png"}, "nowhere.png'; there is no picture"),
-        ("vace", {"model_mask__known": "pixels"}, "no image-to-video model .* model_mask.known"),
-        ("vace", {"model_mask__start_frames": 5}, "no image-to-video .* model_mask.start_frames"),
+        (
+            "vace",
+            {"model_mask__known": "pixels"},
+            "not made for image-to-video .* model_mask.known",
+        ),
+        (
+            "vace",
+            {"model_mask__start_frames": 5},
+            "not made for image-to-video .* model_mask.start_frames",
+        ),
         ("vace", {"model_mask__strengths": [1.0]}, "has 1 numbers; the shot has 2"),
         ("vace", {"model_mask__shape": "own"}, "has 0 mask frames"),
     ],
 )
-def test_what_a_model_would_not_heed_is_refused_before_it_is_loaded(
+def test_what_a_model_would_ignore_is_refused_before_it_is_loaded(
     tmp_path, variant, settings, words
 ):
     folder = _asked_of(variant, tmp_path / "job", **settings)

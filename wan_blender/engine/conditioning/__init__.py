@@ -85,7 +85,7 @@ def _unseen(name: str, scene: Scene) -> list[str]:
 def _refuse(name: str, kind: str, settings: list[str]) -> None:
     if settings:
         raise WrongModel(
-            f"{name} is not a {kind} model and would ignore {_words(settings)}.",
+            f"{name} is not made for {kind} and would ignore {_words(settings)}.",
             f"Choose a model for {kind}, or reset what is named here.",
         )
 
