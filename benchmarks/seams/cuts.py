@@ -22,12 +22,13 @@ from tools.train_nano.vision import psnr
 from tools.train_nano.world import DIRECTIONS, Scene, random_shape, render
 from wan_blender.core import job as jobs
 from wan_blender.core.mask_settings import Output
-from wan_blender.engine import pipeline
 from wan_blender.engine.conditioning import Scene as Shown
+from wan_blender.engine.encode import encode_prompts, encode_source, make_conditions
 from wan_blender.engine.fitting import Fitting
 from wan_blender.engine.frames.files import read_png
 from wan_blender.engine.output import write_frames
 from wan_blender.engine.plan import Plan, make_plan
+from wan_blender.engine.sample.stage_loop import StageLoop
 from wan_blender.engine.watch import Watch
 
 SIZE = (17, 64, 64)
@@ -80,12 +81,13 @@ def _sampled(
     plan, watch = make_plan(folder), Watch(folder)
     with watch.phase("encoding"):
         shown = Shown(plan.shot, plan.region, plan.job.model_mask, watch.check)
-        text = pipeline.encode_prompts(plan.bundle, plan.job.prompt)
-        source = pipeline.encode_source(plan, shown, watch)
-        conditions = pipeline.make_conditions(plan, shown)
+        text = encode_prompts(plan.bundle, plan.job.prompt)
+        source = encode_source(plan, shown, watch)
+        conditions = make_conditions(plan, shown)
     with watch.phase("denoising", plan.steps):
         fitting = Fitting(plan, watch.loading)
-        return plan, pipeline.sample(plan, conditions, text, source, fitting, watch), watch
+        latents = StageLoop(plan, conditions, text, source, fitting, watch).run()
+        return plan, latents, watch
 
 
 def _measure(clip: np.ndarray, truth: np.ndarray, made: range) -> tuple[float, float, float]:
