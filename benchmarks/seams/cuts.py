@@ -33,7 +33,11 @@ from wan_blender.engine.watch import Watch
 
 SIZE = (17, 64, 64)
 MADE = {"extend by 8": range(9, 17), "bridge": range(5, 13)}
-OUTPUTS = {"as it comes": Output(feather_px=0), "matched": Output(feather_px=0, match_cuts=True)}
+OUTPUTS = {
+    "as it comes": Output(feather_px=0),
+    "light": Output(feather_px=0, match_cuts="light"),
+    "blend": Output(feather_px=0, match_cuts="blend"),
+}
 
 
 def table(clips: int) -> Iterable[str]:

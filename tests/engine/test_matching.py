@@ -10,7 +10,7 @@ from wan_blender.engine.matching import look_at, look_at_kept, matched, reach_of
 
 SHAPE = (32, 48, 3)
 NO_RING = np.zeros(SHAPE[:2], bool)
-CUTS = Output(match_cuts=True)
+CUTS = Output(match_cuts="light")
 
 
 def looks(kept, frames=24):

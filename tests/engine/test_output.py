@@ -131,7 +131,7 @@ def test_matched_patch_leaves_the_plate_alone_and_reads_each_frame_once(
     written = {}
     for name, settings in {
         "off": {},
-        "on": {"output__harmonise": 1.0, "output__match_cuts": True},
+        "on": {"output__harmonise": 1.0, "output__match_cuts": "blend"},
     }.items():
         folder = job(tmp_path / name, mask, **settings)
         report = generate(folder, Watch(folder))

@@ -237,8 +237,14 @@ class Output:
         0,
         1,
     )
-    match_cuts: bool = schema.flag(
-        False,
-        "Lead new frames from the colours and light of kept ones where they follow on each other",
+    match_cuts: str = schema.choice(
+        "off",
+        "How new frames are led from kept ones where they follow on each other",
+        {
+            "off": "They are not",
+            "light": "In colours and light",
+            "blend": "By fading from and to the kept frame, but for its finest detail: a smaller "
+            "jump, but what moves or changes shows double",
+        },
     )
     full_frames: bool = schema.flag(False, "Also write full frames, source and patch composited")

@@ -38,7 +38,7 @@ class Look:
 def reach_of(output: Output) -> int:
     """How many frames to each side a frame's match hangs on."""
     around = SMOOTHING if output.colour_match or output.grain_match or output.harmonise else 0
-    return max(around, FADE_FRAMES if output.match_cuts else 0)
+    return max(around, FADE_FRAMES if output.match_cuts != "off" else 0)
 
 
 def look_at(
@@ -59,13 +59,13 @@ def look_at(
     if output.harmonise:
         shift = 0 if offset is None else offset.astype(np.float32)
         field = membrane(plate, picture + shift, mask, generated & ring)
-    if output.match_cuts:
+    if output.match_cuts != "off":
         small = reduced(picture, CUT_SIDE)
     return Look(picture, offset, grain, field, small)
 
 
 def look_at_kept(output: Output, plate: np.ndarray) -> Look:
-    return Look(None, small=reduced(plate, CUT_SIDE) if output.match_cuts else None)
+    return Look(None, small=reduced(plate, CUT_SIDE) if output.match_cuts != "off" else None)
 
 
 def matched(output: Output, index: int, looks: Mapping[int, Look], seed: int) -> np.ndarray:
@@ -74,8 +74,9 @@ def matched(output: Output, index: int, looks: Mapping[int, Look], seed: int) ->
     added: list[np.ndarray | None] = [mean_near({i: k.offset for i, k in looks.items()}, index)]
     field = mean_near({i: k.field for i, k in looks.items()}, index)
     added.append(None if field is None else output.harmonise * enlarged(field, picture.shape))
-    if output.match_cuts:
-        added += [enlarged(cut, picture.shape) for cut in _cuts(index, looks)]
+    if output.match_cuts != "off":
+        cuts = _cuts(index, looks, output.match_cuts)
+        added += [enlarged(cut, picture.shape) for cut in cuts]
     for more in added:
         if more is not None:
             picture = np.clip(picture + more.astype(np.float32), -1, 1)
@@ -83,7 +84,7 @@ def matched(output: Output, index: int, looks: Mapping[int, Look], seed: int) ->
     return picture if grain is None else add_grain(picture, grain, seed + index)
 
 
-def _cuts(index: int, looks: Mapping[int, Look]) -> list[np.ndarray]:
+def _cuts(index: int, looks: Mapping[int, Look], how: str) -> list[np.ndarray]:
     """What the nearest cut on each side asks of frame ``index``."""
     fields = []
     for way in (-1, 1):
@@ -92,7 +93,7 @@ def _cuts(index: int, looks: Mapping[int, Look]) -> list[np.ndarray]:
             kept += way
         share = fade(abs(kept - index))
         if kept in looks and share:
-            field = field_at_cut(looks[kept - way].small, looks[kept].small)
+            field = field_at_cut(looks[kept - way].small, looks[kept].small, how)
             fields.append(share * field)
     return fields
 

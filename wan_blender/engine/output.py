@@ -177,7 +177,7 @@ class Finisher:
     def look(self, index: int, generated: np.ndarray | None) -> Look:
         """The plate with the model's picture over it, and what that lacks."""
         plan, region = self.plan, self.plan.region
-        if generated is None and not self._output.match_cuts:
+        if generated is None and self._output.match_cuts == "off":
             return Look(None)
         plate = plan.shot.picture(index, self._part)
         if generated is None:

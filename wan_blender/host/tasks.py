@@ -67,14 +67,14 @@ TASKS = {
         "Add new frames before or after the strip; its own stay as they are",
         span="extend",
         matte=EMPTY,
-        settings={"model_mask.start_frames": 0, "output.match_cuts": True},
+        settings={"model_mask.start_frames": 0, "output.match_cuts": "light"},
     ),
     "bridge": TaskButton(
         "Bridge",
         "Lead from one clip to the next over the gap or the cut between them: select both",
         span="bridge",
         matte=EMPTY,
-        settings={"model_mask.start_frames": 0, "output.match_cuts": True},
+        settings={"model_mask.start_frames": 0, "output.match_cuts": "light"},
     ),
     "restyle": TaskButton(
         "Restyle",

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 
 from wan_blender.engine.frames.harmonise import (
+    CUTS,
     FADE_FRAMES,
     enlarged,
     fade,
@@ -75,7 +76,12 @@ def test_without_an_edge_there_is_no_membrane():
 
 def test_cut_asks_for_the_light_of_the_kept_frame():
     kept = reduced(textured(), 24)
-    np.testing.assert_allclose(field_at_cut(kept + 0.1, kept), -0.1, atol=1e-5)
+    moved = kept.copy()
+    moved[8:12, 8:12] += 1  # a thing that only the new frame shows
+    for how in CUTS:
+        np.testing.assert_allclose(field_at_cut(kept + 0.1, kept, how), -0.1, atol=1e-5)
+    light, blend = (np.abs(field_at_cut(moved, kept, how)).max() for how in ("light", "blend"))
+    assert light < 0.01 < blend
     assert fade(1) == 1
     assert fade(FADE_FRAMES + 1) == 0
     assert fade(2) > fade(3)

@@ -23,8 +23,8 @@ BAND_PX = 12
 PLAIN = 0.25  # a difference this much larger than the usual one counts 1/e
 ROUNDS = 60  # of relaxation on each level
 CUT_SIDE = 24  # of the reduced pictures that are compared across a cut
-CUT_BLUR = 0.6  # cells of these
-CUT_PLAIN = 0.8  # as PLAIN: things move across a cut, and count less
+# Blur in cells of these, and what PLAIN is across a cut.
+CUTS = {"light": (1.5, 0.25), "blend": (0.6, 0.8)}
 FADE_FRAMES = 6
 MOST = 0.8  # of a field at a cut: what is larger is no shift of colour
 
@@ -91,15 +91,16 @@ def _relaxed(known: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return field.astype(np.float32)
 
 
-def field_at_cut(first: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def field_at_cut(first: np.ndarray, kept: np.ndarray, how: str) -> np.ndarray:
     """What the ``first`` new frame lacks against ``kept``, the frame beside it; both reduced to
-    CUT_SIDE."""
+    CUT_SIDE. ``how`` is one of CUTS."""
+    blur, plain = CUTS[how]
     field = kept - first
     usual = np.median(field, (0, 1))
-    apart = np.abs(field - usual).max(-1, keepdims=True) / CUT_PLAIN
+    apart = np.abs(field - usual).max(-1, keepdims=True) / plain
     weight = np.exp(-(apart**2)) + np.float32(1e-3)
-    mean = cv2.GaussianBlur(field * weight, (0, 0), CUT_BLUR)
-    mean = mean / cv2.GaussianBlur(weight, (0, 0), CUT_BLUR)[..., None]
+    mean = cv2.GaussianBlur(field * weight, (0, 0), blur)
+    mean = mean / cv2.GaussianBlur(weight, (0, 0), blur)[..., None]
     return np.clip(mean, -MOST, MOST)
 
 
