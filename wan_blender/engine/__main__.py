@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m wan_blender.engine run|check|forecast|report|serve|doctor|hygiene|models
+"""python -m wan_blender.engine run|check|forecast|report|serve|doctor|hygiene|matte|models
 
 Exit codes: 0 done, 1 failed, 2 bad request, 75 another process works on the job, 130 cancelled.
 Results are JSON on stdout, progress and errors go to stderr; those of check, forecast, report,
-hygiene, models and serve are JSON, too, unless a person reads them in a terminal. Several jobs of
-`run` are one line of JSON each (cli/batch.py).
+hygiene, matte, models and serve are JSON, too, unless a person reads them in a terminal. Several
+jobs of `run` are one line of JSON each (cli/batch.py).
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     hygiene = commands.add_parser(
         "hygiene", help="attention sinks of pictures: see, soften, compare"
     )
+    matte = commands.add_parser("matte", help="find a thing in a picture, follow it over a shot")
     models = commands.add_parser(
         "models", help="list, scan, identify, describe, price, fetch, compose", add_help=False
     )
@@ -54,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
             from .cli import hygiene as command
 
             command.add_arguments(hygiene)
+        elif arguments[:1] == ["matte"]:
+            from .cli import matte as matte_command
+
+            matte_command.add_arguments(matte)
         options = parser.parse_args(arguments)
         return COMMANDS[options.command](options)
     except WanError as error:
@@ -164,6 +169,12 @@ def _hygiene(options: argparse.Namespace) -> int:
     return command.run(options)
 
 
+def _matte(options: argparse.Namespace) -> int:
+    from .cli import matte as command
+
+    return command.run(options)
+
+
 def _models(options: argparse.Namespace) -> int:
     from .cli.models import main as models
 
@@ -186,11 +197,12 @@ COMMANDS = {
     "serve": _serve,
     "doctor": _doctor,
     "hygiene": _hygiene,
+    "matte": _matte,
     "models": _models,
 }
 
 # By Blender, which reads their errors as JSON (process/call.py, process/engine.py).
-CALLED = ("check", "forecast", "report", "hygiene", "models", "serve")
+CALLED = ("check", "forecast", "report", "hygiene", "matte", "models", "serve")
 
 if __name__ == "__main__":
     sys.exit(main())

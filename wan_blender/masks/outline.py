@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+Spline = np.ndarray  # (n, 3, 2)
 KAPPA = 4 / 3 * (np.sqrt(2) - 1)  # handle of a quarter circle of radius 1
 SHARP = np.cos(np.radians(40))  # between two sides; below this cosine their point is a corner
 STEPS = 12  # straight pieces of one segment when a spline is drawn
@@ -44,7 +45,7 @@ def smooth(contour: np.ndarray, most: int = 40, tolerance: float = 1.0) -> np.nd
     while len(kept) > most:
         tolerance *= 1.3
         kept = simplify(contour, tolerance)
-    return _curved(kept)
+    return curved(kept)
 
 
 def simplify(contour: np.ndarray, tolerance: float) -> np.ndarray:
@@ -80,9 +81,9 @@ def _distances(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points - a - along[:, None] * side, axis=1)
 
 
-def _curved(points: np.ndarray) -> np.ndarray:
-    """Handles along the chord of the neighbours, a third of each side long; none to speak of at
-    corners, which keep their straight sides."""
+def curved(points: np.ndarray) -> Spline:
+    """The spline through ``points`` (n, 2): handles along the chord of the neighbours, a third of
+    each side long; corners keep their straight sides."""
     spline = polygon(points)
     before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
     lengths = [np.linalg.norm(side, axis=1, keepdims=True) for side in (before, after)]
@@ -94,6 +95,33 @@ def _curved(points: np.ndarray) -> np.ndarray:
     spline[is_curved, 0] = (points - along * lengths[0])[is_curved]
     spline[is_curved, 2] = (points + along * lengths[1])[is_curved]
     return spline
+
+
+def match(spline: Spline, like: Spline) -> Spline:
+    """The outline ``spline`` with as many points as ``like``, each where the one of ``like`` would
+    be: at the same share of the way around, from the start and in the direction that move the
+    points least, a common shift apart."""
+    line, wanted = flatten(spline, 16), like[:, 1]
+    shares = _shares(wanted)
+    best, found = np.inf, wanted
+    target = wanted - wanted.mean(0)
+    for way in (line, line[::-1]):
+        along = _shares(way)
+        closed = np.concatenate([way, way[:1]])
+        for start in np.linspace(0, 1, 96, endpoint=False):
+            at = (shares + start) % 1
+            places = [np.interp(at, [*along, 1.0], closed[:, axis]) for axis in (0, 1)]
+            points = np.stack(places, 1)
+            cost = float(((points - points.mean(0) - target) ** 2).sum())
+            if cost < best:
+                best, found = cost, points
+    return curved(found)
+
+
+def _shares(line: np.ndarray) -> np.ndarray:
+    """How much of the way around a closed line (n, 2) lies before each of its points, 0..1."""
+    sides = np.linalg.norm(np.roll(line, -1, 0) - line, axis=1)
+    return np.concatenate([[0.0], np.cumsum(sides)[:-1]]) / max(float(sides.sum()), 1e-9)
 
 
 def is_corner(spline: np.ndarray) -> np.ndarray:
