@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import table, tally
 
-NAMES = ("pixels", "endless")
+NAMES = ("pixels", "kills", "mangled", "servers", "endless")
 REPO = Path(__file__).resolve().parents[1]
 
 

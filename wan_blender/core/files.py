@@ -103,6 +103,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def sync_file(path: Path) -> None:
+    """Write what is in ``path`` to the disk."""
+    descriptor = open_file(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Write the names in ``folder`` to the disk, where the system has a way to."""
     if os.name == "nt":

@@ -57,16 +57,17 @@ def ask(url: str, token: str = "", start: int = 0, method: str = "GET") -> http.
 def ask_json(url: str, token: str = "") -> Any:
     """What a server answers, as JSON. Raises OSError, HTTPException, and ValueError for what is no
     JSON, is nested too deeply, or is larger than JSON_BYTES."""
-    with ask(url, token) as answer:
-        try:
-            data = _within(ANSWER_S, lambda: _read(answer))
-            return json.loads(data)
-        except (RecursionError, OverflowError, MemoryError) as error:
-            raise OddAnswer(f"an answer that cannot be read ({type(error).__name__})") from error
+    answer = ask(url, token)
+    try:
+        return json.loads(_within(ANSWER_S, lambda: _read(answer)))
+    except (RecursionError, OverflowError, MemoryError) as error:
+        raise OddAnswer(f"an answer that cannot be read ({type(error).__name__})") from error
 
 
 def _read(answer: http.client.HTTPResponse) -> bytes:
-    data = answer.read(JSON_BYTES + 1)
+    """Closes ``answer`` where it reads: elsewhere that would wait for a read that drips."""
+    with answer:
+        data = answer.read(JSON_BYTES + 1)
     if len(data) > JSON_BYTES:
         raise OddAnswer(f"more than {JSON_BYTES:,} bytes of JSON")
     return data

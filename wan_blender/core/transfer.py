@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import UserError, from_os_error
-from .files import append, open_file
+from .files import append, open_file, sync_file, sync_folder
 from .http import (
     LONGEST_WAIT_S,
     OddAnswer,
@@ -169,7 +169,7 @@ def _alone(source: RemoteSource, place: Path) -> Iterator[None]:
     """Raises UserError while another process fetches to ``place``. The lock's file goes with the
     lock: one that was locked when its name was gone already is made again, a few times only, for a
     file system may tell the numbers of a file otherwise by its name."""
-    path = place.with_name(place.name + ".part.lock")
+    path = _lock_of(place)
     try:
         for tries_left in reversed(range(_LOCKS)):
             file = hold(path)
@@ -189,6 +189,19 @@ def _alone(source: RemoteSource, place: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             path.unlink()
         file.close()
+
+
+def sweep(place: Path) -> None:
+    """Remove the lock of a process that was killed as it finished ``place``."""
+    path = _lock_of(place)
+    with contextlib.suppress(OSError):
+        if path.exists():
+            with hold(path):
+                path.unlink()
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(place.name + ".part.lock")
 
 
 def _has_name(file: IO[str], path: Path) -> bool:
@@ -326,4 +339,6 @@ class _Part:
             raise UserError(
                 f"{source.name} arrived damaged: {wrong}. It was deleted.", "Download it again."
             )
+        sync_file(self.path)  # else a power cut can leave the name of a model with nothing in it
         os.replace(self.path, place)
+        sync_folder(place.parent)

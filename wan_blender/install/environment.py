@@ -16,6 +16,7 @@ recipe's ``offline`` folder nothing is fetched. stdlib only; Blender calls it fr
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -103,6 +104,8 @@ def install(
         kept = _install_packages(uv, python, home, recipe, run, tell, cancelled)
         tell("Checking the environment")
         run([python, "-c", f"import {', '.join(recipe.imports)}"])
+        if hasattr(os, "sync"):  # tens of thousands of files, before they are called done
+            os.sync()
         write_json(folder / "done.json", {"digest": recipe.digest, "made": time.time()})
     except BaseException as error:
         discard(folder)

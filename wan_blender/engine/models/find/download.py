@@ -122,6 +122,8 @@ def free_bytes(places: dict[RemoteFile, Path]) -> int:
 def fetch_files(places: dict[RemoteFile, Path], tell: Tell = lambda _transfer: None) -> None:
     """Download each file to its place; those already there with the right size are kept."""
     wanted = {f: p for f, p in places.items() if not _complete(f, p)}
+    for place in places.values():
+        transfer.sweep(place)
     _check_space(wanted)
     total = sum(file.size for file in wanted)
     progress = ByteCounter(total, tell)
