@@ -26,12 +26,12 @@ PROMISE = (
 )
 MEANS = (
     "`engine serve`, a model with random weights, 3 frames of 16x16, two seeds in turn. Memory is "
-    "that of the process (RSS), lowest of the last 20 jobs. A run that goes on after it was "
-    "stopped has a new engine, whose first 500 jobs count as its warm-up again."
+    "that of the process (RSS); of all figures the lowest of the last 20 jobs counts. A run that "
+    "goes on after it was stopped has a new engine, whose first 500 jobs count as its warm-up."
 )
 WARM_UP = 500
 GROWTH_MB = 20.0
-LAST = 20  # jobs whose lowest memory counts: torch gives some back between them
+LAST = 20  # jobs of which the lowest counts: some memory and a thread are given back late
 
 
 class Meter:
@@ -39,14 +39,14 @@ class Meter:
 
     def __init__(self, warm_up: int = WARM_UP) -> None:
         self._warm_up, self._jobs = warm_up, 0
-        self._recent: list[float] = []
+        self._recent: list[dict[str, float]] = []
         self._warm: dict[str, float] = {}
 
     def note(self, held: dict[str, float]) -> dict[str, float]:
         """Growth since the warm-up, {} before its end."""
         self._jobs += 1
-        self._recent = [*self._recent, held["MB"]][-LAST:]
-        now = held | {"MB": min(self._recent)}
+        self._recent = [*self._recent, held][-LAST:]
+        now = {name: min(before[name] for before in self._recent) for name in held}
         if self._jobs == self._warm_up:
             self._warm = now
         if not self._warm:

@@ -185,7 +185,7 @@ class Installers:
         wheel(wheels, "tinytorch", "2.0", "VALUE = 2\n")
         return Recipe(
             lock=lock, torch="tinytorch==2.0", backend="cpu", python=sys.executable,
-            imports=("alpha", "tinytorch"), offline=wheels,
+            imports=("alpha", "tinytorch"), offline=wheels, unpinned=True,
         )  # fmt: skip
 
     def __call__(self, number: int, chance: random.Random) -> Outcome:
