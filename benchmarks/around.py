@@ -31,11 +31,14 @@ ROOT = Path(__file__).parents[1]
 FRAMES, WIDTH, HEIGHT, RUNS, STEPS = 17, 1920, 1080, 3, 4
 # Of a call: a step of the transformer, and a latent of the VAE, as a model that takes longer.
 WAITS_S = {"WanVACETransformer3DModel": 2.0, "WanEncoder3d": 0.4, "WanMidBlock": 1.0}
+BEFORE = "375b825eaf80"  # the commit before frames were read once, on threads
 Row = tuple[str, str, str]
 
 
 def measure(commit: str = "") -> list[Row]:
-    """Rows of the table; with ``commit`` of ratios to it, too."""
+    """Rows of the table; with ``commit`` of ratios to it, too, where the repository has it."""
+    if commit and subprocess.run(["git", "cat-file", "-e", commit], cwd=ROOT).returncode:
+        commit = ""
     with tempfile.TemporaryDirectory() as folder:
         now = _run_tree(ROOT, Path(folder) / "now")
         then = None
@@ -60,11 +63,14 @@ def _rows(now: dict[str, Any], then: dict[str, Any] | None, commit: str) -> list
     if then:
         ratio = now["around_s"] / then["around_s"]
         spent += f"; {commit[:9]} {then['around_s']:.1f} s; ratio {ratio:.2f}"
-    return [
-        ("all that is not the model, processor time", spent, how),
-        ("wall time of the run / of its waits for the model", f"{now['wall']:.2f}", how),
-        ("second take / first, all phases but denoise and decode", f"{now['second']:.2f}", how),
-    ]
+    rows = [("all that is not the model, processor time", spent, how)]
+    for key, what in (
+        ("wall", "wall time of the run / of its waits for the model"),
+        ("second", "second take / first, all phases but denoise and decode"),
+    ):
+        before = f"; {commit[:9]} {then[key]:.2f}" if then else ""
+        rows.append((what, f"{now[key]:.2f}{before}", how))
+    return rows
 
 
 def _run_tree(tree: Path, folder: Path) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from wan_blender.engine.models.stage_models import StageModels
 from wan_blender.engine.pipeline import generate
 from wan_blender.engine.plan import make_plan
 from wan_blender.engine.watch import Watch
+from wan_blender.masks.preview import make_preview
+from wan_blender.model_info.traits import ModelSizes
 
 REPO = Path(__file__).parents[2]
 
@@ -105,6 +107,21 @@ def test_forecast_is_what_check_says_of_the_same_sizes(tmp_path):
     assert told.size == (*checked.size.model_pixels, checked.size.model_frames)
     assert told.memory.predicted_gb == checked.memory.predicted_gb
     assert told.memory.device
+
+
+@pytest.mark.parametrize("compute", ["dense", "balanced", "fast"])
+def test_saving_that_is_foretold_from_the_mask_is_what_the_run_plans(tmp_path, compute):
+    mask = np.zeros((9, 96, 160), np.uint16)
+    mask[:, 16:40, 16:40] = 65535
+    settings = {"sampling__compute": compute, "sampling__steps": 12, "region__mode": "whole"}
+    job = make_job(tmp_path / "job", noise_plate(9, 96, 160), mask, **settings)
+    read = jobs.read(job)
+    sizes = ModelSizes(8, 2, 832 * 480)
+    preview = make_preview(1, 9, lambda i: mask[i] / 65535, read.mask, read.region, sizes)
+    preview.save(tmp_path / "mask.npz")
+    told = forecast(json.dumps(schema.to_dict(read)), mask=tmp_path / "mask.npz")
+    assert told.compute == check(job).compute
+    assert (told.compute is None) == (compute == "dense")
 
 
 def test_what_a_warm_engine_holds_counts_as_free(monkeypatch):

@@ -195,3 +195,35 @@ def test_streamed_blocks_run_over_rows(tmp_path, stream, kind):
     assert stay == [1]
     assert "1 blocks resident" in report.memory.measures
     np.testing.assert_array_equal(_frames(job), _frames(tmp_path / "a"))
+
+
+def _context(folder, side=24, size=(5, 96, 160), **settings):
+    mask = np.zeros(size, np.uint16)
+    mask[:, 40 : 40 + side, 64 : 64 + side] = 65535
+    settings = {"region__mode": "context", "sampling__steps": 20} | settings
+    return make_job(folder, noise_plate(*size), mask, **settings)
+
+
+def test_whole_frame_is_shown_where_it_costs_no_more_than_the_crop(tmp_path):
+    crop = make_plan(_context(tmp_path / "crop", region__mode="auto"))
+    assert crop.region.width < 160
+    job = _context(tmp_path / "fast", sampling__compute="fast")
+    whole = make_plan(job)
+    assert (whole.region.width, whole.region.height) == (160, 96)
+    assert whole.price <= crop.price
+    assert "whole frame, for 0." in whole.notes[-1]
+    report = generate(job, Watch(job))
+    assert tuple(report.size.box) == (0, 0, 160, 96)
+    assert report.compute.used == "fast"
+    assert report.max_latent_diff_kept == report.max_diff_outside == 0
+
+
+@pytest.mark.parametrize(("settings", "word"), [
+    ({}, "every step computes all"),
+    ({"sampling__compute": "fast", "size": (5, 192, 320)}, "what the model knows"),
+    ({"sampling__compute": "balanced", "sampling__steps": 4}, "as long as the crop"),
+], ids=str)  # fmt: skip
+def test_crop_stays_where_the_whole_frame_does_not_pay(tmp_path, settings, word):
+    plan = make_plan(_context(tmp_path, **settings))
+    assert plan.region.width < plan.shot.width
+    assert word in plan.notes[-1]

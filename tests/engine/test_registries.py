@@ -11,9 +11,10 @@ from wan_blender.core import schema
 from wan_blender.core.errors import InvalidJob
 from wan_blender.core.mask_settings import Mask
 from wan_blender.core.registry import find
-from wan_blender.core.settings import Sampling, Stage
+from wan_blender.core.settings import Sampling, Speed, Stage
 from wan_blender.engine.conditioning import CONDITIONS
 from wan_blender.engine.models.find.catalogue import catalogue
+from wan_blender.engine.models.switches import BACKENDS
 from wan_blender.engine.sample.loop import MaskedSource, denoise, make_noise
 from wan_blender.engine.sample.release import LAWS, make_law
 from wan_blender.engine.sample.solvers import SOLVERS
@@ -31,6 +32,7 @@ OFFERED = {
     "reductions": (Mask, "reduction", REDUCERS),
     "laws": (Mask, "law", LAWS),
     "meanings of gray": (Mask, "gray", GRAYS),
+    "attentions": (Speed, "attention", {"native", "best", *BACKENDS}),
 }
 
 

@@ -184,6 +184,8 @@ class RegionSettings:
             "auto": "A box around the mask with some context, the same for the whole shot and at "
             "least a quarter of the model's own size",
             "whole": "The whole frame",
+            "context": "The whole frame at the scale of that box, where balanced or fast passes "
+            "make it no slower than the box would be dense; else the box",
         },
     )
     context: float = schema.number(

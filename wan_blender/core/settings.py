@@ -246,6 +246,33 @@ class Hygiene:
         return self.mode == "soft" or (self.low_passes and self.low_pass_region == "map")
 
 
+ATTENTIONS = {
+    "native": "The one that torch chooses",
+    "best": "The fastest that is installed and computes the same but for rounding",
+    "flash": "FlashAttention 2",
+    "flash3": "FlashAttention 3, for Hopper cards",
+    "cudnn": "cuDNN's, for recent NVIDIA cards",
+    "xformers": "xFormers'",
+    "sage": "SageAttention, in int8: faster, and not quite the same picture",
+}
+
+
+@dataclass
+class Speed:
+    """What is faster on some machines. Where it cannot run it stays off, and the report says why;
+    pictures change by rounding, with fp8 products and sage by more."""
+
+    attention: str = schema.choice("native", "How attention is computed", ATTENTIONS)
+    compile: bool = schema.flag(
+        False,
+        "Compile the model's blocks for this machine; the first step of a run takes a minute "
+        "longer",
+    )
+    fp8_products: bool = schema.flag(
+        False, "Multiply in fp8 where the weights are in fp8 and the card can"
+    )
+
+
 @dataclass
 class Windows:
     """Long shots are sampled in overlapping windows whose predictions are blended."""
@@ -355,6 +382,7 @@ class Job:
     prompt: Prompt = field(default_factory=Prompt)
     model: Model = field(default_factory=Model)
     sampling: Sampling = field(default_factory=Sampling)
+    speed: Speed = field(default_factory=Speed)
     mask: Mask = field(default_factory=Mask)
     hygiene: Hygiene = field(default_factory=Hygiene)
     model_mask: ModelMask = field(default_factory=ModelMask)

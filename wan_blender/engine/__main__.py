@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     forecast.add_argument("job", help="JSON as in job.json")
     held = "GB on the device that a warm engine holds and would let go of"
     forecast.add_argument("--held", type=float, default=0.0, metavar="GB", help=held)
+    forecast.add_argument("--mask", type=Path, metavar="FILE", help="the mask's preview, .npz")
     report = commands.add_parser("report", help="a page, CSV and JSON lines about a batch")
     report.add_argument("batch", type=Path, help="its folder")
     commands.add_parser("serve", help="answer messages on stdin and stdout until EOF")
@@ -137,7 +138,7 @@ def _check(options: argparse.Namespace) -> int:
 def _forecast(options: argparse.Namespace) -> int:
     from .forecast import forecast
 
-    return _print(forecast(options.job, options.held))
+    return _print(forecast(options.job, options.held, options.mask))
 
 
 def _report(options: argparse.Namespace) -> int:

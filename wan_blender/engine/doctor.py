@@ -47,7 +47,7 @@ def examine() -> list[Symptom]:
     packages = [_package(name) for name in PACKAGES]
     findings = [Symptom("wan_blender", __version__), _python(), *packages, *_damage()]
     if all(not f.bad for f in packages):
-        findings += [_device(), _memory(), _disk()]
+        findings += [_device(), _attention(), _memory(), _disk()]
     return findings
 
 
@@ -107,6 +107,19 @@ def _size(path: importlib.metadata.PackagePath) -> int:
         return Path(path.locate()).stat().st_size
     except OSError:
         return -1
+
+
+def _attention() -> Symptom:
+    """What speed.attention may be here."""
+    import torch
+
+    from .models.bundle import pick_device
+    from .models.switches import EXACT, usable_attentions
+
+    faults = usable_attentions(torch.device(pick_device("auto")))
+    usable = [name for name, fault in faults.items() if not fault]
+    best = next((name for name in EXACT if name in usable), "native")
+    return Symptom("Attention", f"{', '.join(['native', *usable])}; best is {best}")
 
 
 def _device() -> Symptom:

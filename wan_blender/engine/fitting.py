@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..core.answers.report import Switched
 from ..core.errors import OutOfMemory
+from ..core.settings import Speed
 from ..schedule.stages import StageSteps
 from .models.memory import (
     MemoryPlan,
@@ -21,6 +23,7 @@ from .models.memory import (
 )
 from .models.parts import OnTensor
 from .models.stage_models import StageModels
+from .models.switches import switch_on
 from .plan import Plan
 from .sample.loop import State
 from .sample.partial.passes import Passes
@@ -51,6 +54,7 @@ class Fitting:
         self._held, self._held_device = plan.bundle.held, plan.bundle.device
         self.memory: MemoryPlan = plan.memory
         self.measures = 0
+        self.switched: Switched | None = None  # of the last stage; None where nothing was asked for
         self.passes = Passes(plan.passes)
         self.models.fit(self.memory)
 
@@ -71,7 +75,11 @@ class Fitting:
         """The transformer for ``span``; what was kept of another, or of a call that did not fit,
         is let go first."""
         self.passes.begin(self.memory.keeps_slab)
-        return self.models.use(span)
+        model, wanted = self.models.use(span), self._plan.job.speed
+        if wanted != Speed():
+            streamed = self.memory.resident_blocks >= 0
+            self.switched = switch_on(model, wanted, self._held_device, streamed)
+        return model
 
     def denoise(
         self, advance: Callable[[State | None, OnStep], State], state: State | None

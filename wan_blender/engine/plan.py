@@ -8,18 +8,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..core import job as jobs
 from ..core.errors import InvalidJob, OutOfMemory
 from ..core.job_pictures import REFERENCES, pictures
+from ..core.mask_settings import RegionSettings
 from ..core.settings import Job
 from ..masks.crop import grown
 from ..model_info.traits import KINDS
 from ..schedule.stages import StagePlan, plan_stages
 from .conditioning import Scene, require
 from .frames.files import ShotFrames
-from .frames.masks import MaskPlan, measure_mask, plan_masks
+from .frames.masks import MaskExtent, MaskPlan, measure_mask, plan_masks
 from .frames.region import Region, plan_region
 from .hygiene.pictures import read_treatment
 from .hygiene.treatment import Treatment
@@ -39,6 +41,8 @@ from .models.stage_models import StageModels
 from .sample.partial.plan import PassPlan, plan_passes
 from .sample.release import make_law
 from .sample.windows import Window, plan_windows
+
+KNOWN = 1.3  # times the pixels a model was trained on: more is not known to it
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,16 @@ class Plan:
     @property
     def steps(self) -> int:
         return len(self.stages.sigmas) - 1
+
+    @property
+    def price(self) -> float:
+        """What the model's calls at one step cost, in operations of a layer."""
+        config = self.bundle.parts["transformer"].config
+        channels = config["num_attention_heads"] * config["attention_head_dim"]
+        row = 12 * channels + 4 * config["ffn_dim"]  # of a token; attention is for each other one
+        tokens = tokens_of(self.region, self.windows)
+        calls = sum(n * channels * (row + 4 * n) for n in tokens)
+        return calls * (self.passes.predicted if self.passes else 1.0)
 
     @property
     def weights_notes(self) -> list[str]:
@@ -91,9 +105,26 @@ def make_plan(
     extent = measure_mask(shot)
     bundle = open_model(job.model.path, job.model.device, job.model.dtype, on_part, held=held)
     bundle.read_tokenizer()
+
+    def plan(region: RegionSettings) -> Plan:
+        return _plan_on(region, folder, job, shot, extent, bundle, check)
+
+    crop = plan(job.region)
+    return with_context(crop, plan) if job.region.mode == "context" else crop
+
+
+def _plan_on(
+    settings: RegionSettings,
+    folder: Path,
+    job: Job,
+    shot: ShotFrames,
+    extent: MaskExtent,
+    bundle: Bundle,
+    check: Callable[[], None],
+) -> Plan:
     canvas = (shot.width, shot.height)
     box = grown(extent.box, job.mask.grow_px, canvas)
-    region = plan_region(len(shot), canvas, box, job.region, bundle.traits)
+    region = plan_region(len(shot), canvas, box, settings, bundle.traits)
     notes = require(bundle.name, bundle.traits, Scene(shot, region, job.model_mask, check))
     if job.sampling.seam == "coherent" and KINDS[bundle.traits.kind].condition == "per_token":
         notes = [*notes, f"{bundle.name} is shown what is kept without noise: seam does nothing."]
@@ -104,7 +135,7 @@ def make_plan(
     _check_sections(job, windows)
     phases = treatment.phases(len(stages.sigmas) - 1)
     references = len(pictures(folder, job.model_mask, REFERENCES))
-    passes = _plan_passes(job, bundle, masks, stages, windows, phases, references)
+    passes = plan_run_passes(job, bundle, masks.latent, stages, windows, phases, references)
     machine, sizes, memory = fit_memory(
         job, bundle, region, stages, windows, len(set(phases)), passes.kept_tokens if passes else 0
     )
@@ -135,18 +166,44 @@ def _check_sections(job: Job, windows: list[Window]) -> None:
         )
 
 
-def _plan_passes(
+def with_context(crop: Plan, plan: Callable[[RegionSettings], Plan]) -> Plan:
+    """The plan of the whole frame at the scale of ``crop``, where passes over rows of it take no
+    longer than a dense run of the crop would and the model knows frames of that size; else
+    ``crop``. Either says so in its notes. What the machine has free does not matter: a job has the
+    same pixels everywhere."""
+    region, traits = crop.region, crop.bundle.traits
+    scale = region.grid.width / region.width
+    pixels = round(crop.shot.width * crop.shot.height * scale**2)
+    if region.width * region.height == crop.shot.width * crop.shot.height:
+        return crop
+    if crop.job.sampling.compute == "dense":
+        why = "every step computes all of it"
+    elif pixels > KNOWN * traits.native_pixels:
+        why = f"it would be {pixels / traits.native_pixels:.1f} times what the model knows"
+    else:
+        whole = plan(RegionSettings(mode="whole", pixels=pixels))
+        ratio = whole.price / (crop.price / (crop.passes.predicted if crop.passes else 1.0))
+        if ratio <= 1:
+            note = f"The model sees the whole frame, for {ratio:.2f} of what its crop would take."
+            return replace(whole, notes=[*whole.notes, note])
+        why = f"it would take {ratio:.2f} times as long as the crop"
+    return replace(crop, notes=[*crop.notes, f"The model sees a crop: of the whole frame, {why}."])
+
+
+def plan_run_passes(
     job: Job,
     bundle: Bundle,
-    masks: MaskPlan,
+    latent: np.ndarray,
     stages: StagePlan,
     windows: list[Window],
     phases: Sequence[str],
-    references: int,
+    references: int = 0,
 ) -> PassPlan | None:
+    """What is computed at each step of a run that generates ``latent`` (t, h, w) and is shown
+    ``phases`` of hygiene and so many ``references``; None where every step computes all."""
     if job.sampling.compute == "dense" and not job.sampling.reuse:
         return None
-    mask, sigmas = torch.from_numpy(masks.latent), stages.sigmas
+    mask, sigmas = torch.from_numpy(latent), stages.sigmas
     starts = [span.start for span in stages.spans]
     law = make_law(job.mask.law, mask, sigmas, job.sampling.shift, job.mask.softness, starts)
     return plan_passes(

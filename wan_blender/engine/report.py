@@ -43,6 +43,7 @@ def make_report(plan: Plan, fitting: Fitting, watch: Watch) -> Report:
             measured_gb=round(watch.taken_gb, 3),
         ),
         compute=fitting.passes.describe() if plan.passes else None,
+        speed=fitting.switched,
         loras_skipped=fitting.models.skipped,
         seconds={name: round(s, 3) for name, s in watch.seconds.items()},
         peak_memory_gb=round(watch.peak_memory_gb, 3),

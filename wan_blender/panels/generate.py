@@ -7,10 +7,10 @@ import contextlib
 
 import bpy
 
-from ..core.answers.report import Memory
+from ..core.answers.report import Compute, Memory
 from ..core.errors import EngineMissing, WanError
 from ..host import preferences
-from ..host.estimate import Outlook
+from ..host.estimate import Outlook, computes_rows
 from ..host.interface import draw_wrapped
 from ..host.jobs import LocalJob, Phase
 from ..host.session import Session
@@ -75,6 +75,8 @@ def _draw_memory(layout: bpy.types.UILayout, context: bpy.types.Context, view: O
         draw_wrapped(layout, context, text, "MEMORY" if memory.fits else "ERROR")
         if memory.remedy:
             draw_wrapped(layout, context, memory.remedy, "BLANK1")
+        if computes_rows(view.settings):
+            draw_wrapped(layout, context, _saving_words(forecast.compute), "TIME")
     elif error and not isinstance(error, EngineMissing):
         draw_wrapped(layout, context, str(error), "ERROR")
     else:
@@ -84,6 +86,16 @@ def _draw_memory(layout: bpy.types.UILayout, context: bpy.types.Context, view: O
 def _memory_words(memory: Memory) -> str:
     needed, free = memory.predicted_gb, memory.free_gb
     return f"Memory: about {max(needed, 0.1):.1f} of {free:.1f} GB on {memory.device}"
+
+
+def _saving_words(compute: Compute | None) -> str:
+    """What passes over rows are predicted to save; None until the mask was analysed."""
+    if compute is None:
+        return "Time: show the mask's cells to see what would be saved"
+    if compute.used == "dense" and compute.why:
+        return f"Time: all is computed. {compute.why}"
+    left, share = compute.predicted_ratio, compute.active_share
+    return f"Time: about {left:.0%} of a dense run's steps; {share:.0%} of it is generated"
 
 
 def _draw_job(layout: bpy.types.UILayout, local: LocalJob) -> None:

@@ -18,6 +18,7 @@ Changes = dict[str, Any]  # {"sampling.steps": 4, "stages": [...]}
 # (boundary, step-distill LoRAs for the high-noise and the low-noise expert) -> what is set
 Preset = Callable[[float | None, tuple[str, str]], Changes]
 
+_GUIDED_TO = 0.8333  # half of the steps, in time, at the shift of 5 that Wan was released with
 FAST, SLOW = 8, 20  # steps with and without a step-distill LoRA
 
 
@@ -37,6 +38,18 @@ def _distilled(boundary: float | None, fast: tuple[str, str]) -> Changes:
     else:
         loras = [LoraUse(file=high, expert="high"), LoraUse(file=low, expert="low")]
     return {**_euler(4, 1.0), "loras": loras, "stages": []}
+
+
+def _guided_start(boundary: float | None, fast: tuple[str, str]) -> Changes:
+    """Guidance decides what is drawn where in the first steps; after them one call a step is
+    enough."""
+    high, low = ("auto", "auto") if boundary is None else ("high", "low")
+    end = max(boundary or 0.0, _GUIDED_TO)
+    stages = [Stage(name="guided", expert=high, end=end)]
+    if boundary is not None and boundary < end:
+        stages.append(Stage(name="unguided", expert=high, end=boundary, guidance=1.0))
+    stages.append(Stage(name="refinement", expert=low, guidance=1.0))
+    return {"stages": stages}
 
 
 def _three(boundary: float | None, fast: tuple[str, str]) -> Changes:
@@ -102,6 +115,13 @@ PRESETS: dict[str, tuple[str, str, bool, Preset]] = {
         "The two experts of Wan 2.2 as stages of their own, changed at their boundary",
         False,
         _two_experts,
+    ),
+    "guided_start": (
+        "Guidance at the Start",
+        "Guidance for the first half of the steps, which it decides about; the others take half "
+        "the time",
+        False,
+        _guided_start,
     ),
     "three": (
         "Three Stages",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 REPO = Path(__file__).parents[3]
@@ -354,6 +355,39 @@ def test_memory_is_foretold_for_the_settings(looked, engine, part):
     assert estimate.forecast is None
     estimate.wait()
     assert "/no/where" in str(estimate.error)
+
+
+def test_saving_is_foretold_once_the_mask_was_looked_at(looked, engine, part, monkeypatch):
+    """From the cells of the overlay; a mask that is seen anew is asked about anew."""
+    estimate, words = part("host.state").host().estimate, part("panels.generate")._saving_words
+    looked.wan.sampling.compute, looked.wan.sampling.steps = "balanced", 12
+    estimate.ask(estimate.outlook(looked))
+    estimate.wait()
+    assert estimate.forecast.compute is None
+    assert "cells" in words(None)
+    settings = part("host.properties").read(looked)
+    sizes = part("model_info.traits").ModelSizes(8, 2, 832 * 480)
+    shares = []
+    for side in (24, 64):
+        mask = np.zeros((96, 160), np.float32)
+        mask[16 : 16 + side, 16 : 16 + side] = 1
+        settings.region.mode = "whole"
+        preview = part("masks.preview").make_preview(
+            1, 9, lambda _, mask=mask: mask, settings.mask, settings.region, sizes
+        )
+        seen = (preview.crop.width, preview.crop.height), 9, preview
+        monkeypatch.setattr(estimate, "_see", lambda scene, seen=seen: seen)
+        estimate.ask(estimate.outlook(looked))
+        assert estimate.forecast is None
+        estimate.wait()
+        assert estimate.error is None, estimate.error
+        shares.append(estimate.forecast.compute)
+    assert 0 < shares[0].active_share < shares[1].active_share
+    assert shares[0].predicted_ratio < 1 / 1.3
+    assert "%" in words(shares[0])
+    dense = part("core.answers.report").Compute("balanced", "dense", "It would save little.")
+    assert "all is computed" in words(dense)
+    looked.wan.sampling.property_unset("compute")
 
 
 def test_run_reports_predicted_and_measured_memory(engine, scene, part, tmp_path):

@@ -99,6 +99,16 @@ class Compute:
 
 
 @dataclass(frozen=True)
+class Switched:
+    """What of the settings under speed was on."""
+
+    attention: str = entry("How attention was computed", "native")
+    compiled: bool = entry("Whether the blocks were compiled", False)
+    fp8_products: bool = entry("Whether products were in fp8", False)
+    notes: tuple[str, ...] = entry("Why what was asked for is not on", ())
+
+
+@dataclass(frozen=True)
 class BorrowReport:
     share: float = entry("Share of the mask that was taken from other frames, 0..1")
     notes: tuple[str, ...] = entry("What could not be, and why", ())
@@ -143,6 +153,7 @@ class Report:
     schedule: Schedule | None = entry("Noise levels and advice", None)
     memory: Memory | None = entry("Memory of the device", None)
     compute: Compute | None = entry("Where not everything was computed at every step", None)
+    speed: Switched | None = entry("What was faster on this machine, where it was asked for", None)
     hygiene: TreatmentReport | None = entry("How the start frame was treated", None)
     borrow: BorrowReport | None = entry("What was taken from other frames", None)
     takes: Takes | None = entry("This take against the one without hygiene", None)
@@ -177,3 +188,4 @@ class Forecast:
 
     size: tuple[int, int, int] = entry("Width, height and frames the model would see, padded")
     memory: Memory = entry("Memory of the device")
+    compute: Compute | None = entry("What passes over rows would save, of a known mask", None)

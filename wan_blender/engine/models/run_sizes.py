@@ -19,6 +19,7 @@ from .parts import Component
 _GB = 1e9
 
 
+_AT_WORK = 12  # numbers for each channel of a token in the transformer's type; 12 bytes in float32
 _CPU_BASE_GB = 0.6  # work areas of the kernels, and what the allocator does not give back
 
 _BYTES = {
@@ -58,7 +59,7 @@ def measure_run(
         blocks=config["num_layers"],
         text_encoder=weights_gb(text, width_bytes) + work_gb(text, width_bytes),
         vae=weights_gb(parts["vae"], 4),
-        call=tokens * channels * ((15 + hints) * width_bytes + 12) / _GB,
+        call=tokens * channels * ((_AT_WORK + hints) * width_bytes + 12) / _GB,
         encode=_encode_gb(height, width, vae["base_dim"], patch),
         decode=decode,
         tiled_decode=min(decode, _tile_gb(bundle.traits.cell, base, patch)),

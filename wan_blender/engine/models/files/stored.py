@@ -95,10 +95,31 @@ class StoredLinear(nn.Linear):
         self.register_buffer("scale", scale)
         self.form = stored.form
         self.bias = like.bias
+        self.multiplies_packed = False  # fp8 by fp8, where the device can
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         bias = None if self.bias is None else self.bias.to(inputs.dtype)
+        if self.multiplies_packed:
+            made = multiply_fp8(inputs, self.weight.view(self.form.dtype), self.scale)
+            return made if bias is None else made + bias
         return linear(inputs, unpack(self.weight, self.form, self.scale, inputs.dtype), bias)
+
+
+def multiply_fp8(
+    inputs: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor | None
+) -> torch.Tensor:
+    """``inputs`` (..., in) by ``weight`` (out, in) in float8, both multiples of 16, with ``scale``
+    () or (out, 1). Each row of the inputs is scaled to the range of float8 by its largest value."""
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    size = rows.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / _FP8_MAX
+    one = torch.ones((), device=inputs.device)
+    made = torch._scaled_mm(
+        (rows.float() / size).to(weight.dtype), weight.T, scale_a=one, scale_b=one,
+        out_dtype=torch.bfloat16,
+    ).float() * size  # fmt: skip
+    if scale is not None:
+        made = made * scale.float().reshape(1, -1)
+    return made.to(inputs.dtype).reshape(*inputs.shape[:-1], -1)
 
 
 def pack(weight: torch.Tensor) -> Stored:
