@@ -96,8 +96,8 @@ def _run(folder: Path, model: Path, size: tuple[int, int, int]) -> tuple[float, 
     )  # fmt: skip
     command = [sys.executable, "-m", "wan_blender.engine", "run", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    memory = read_report(folder / "result")["memory"]
-    return memory["predicted_gb"], memory["measured_gb"]
+    memory = read_report(folder / "result").memory
+    return memory.predicted_gb, memory.measured_gb
 
 
 if __name__ == "__main__":

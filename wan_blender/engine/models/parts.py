@@ -20,7 +20,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5Enco
 
 from ...core.errors import WrongModel
 from ...core.schema import show
-from .files.assemble import ALIASES, WORDS, assemble, can_hold, check, is_matrix
+from .files.assemble import ALIASES, assemble, can_hold, check, is_matrix
 from .files.lora import set_loras
 from .files.tensor_files import fingerprint
 from .files.weights import Weights
@@ -33,6 +33,8 @@ _DIFFUSERS = {
     cls.__name__: cls
     for cls in (AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel)
 }
+
+_PLAIN = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 OnTensor = Callable[[str, int, int], None]  # a part's name, its tensors that are read, of how many
 
@@ -141,10 +143,10 @@ class Component:
         info = infos.get(name) or infos.get(ALIASES.get(name, ""))
         if info is None:
             return True
-        plain = info.dtype in WORDS.values()
+        plain = info.dtype in _PLAIN.values()
         if dtype == torch.int8:
             return not plain
-        return plain and WORDS.get(dtype) == info.dtype and info.file.suffix.lower() != ".gguf"
+        return plain and _PLAIN.get(dtype) == info.dtype and info.file.suffix.lower() != ".gguf"
 
     def fit(self, quantise: bool = False, resident_blocks: int = -1, on_cpu: bool = False) -> None:
         """How to load it from now on; a loaded model that is held otherwise is dropped."""
