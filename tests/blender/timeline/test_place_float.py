@@ -169,7 +169,7 @@ def test_plates_come_back_in_every_working_space(timeline, bpy, bits, working_sp
         identity.run(timeline, "plate")
         for view, wanted in before.items():
             after = render(timeline, view, "after").astype(int)
-            assert abs(after - wanted).max() <= 1, view  # of 65535: two matrices more on the way
+            assert abs(after - wanted).max() <= 2, view  # of 65535: two matrices more on the way
         if bits == "half":
             found = exr.read(next(timeline.folder.glob("job*/plate/000000.exr")))
             assert abs(found["R"] / bright(0)[..., 0].astype(float) - 1).max() < 2**-10
