@@ -44,4 +44,4 @@ def _scores(picture: np.ndarray, wrong: np.ndarray, mask: np.ndarray) -> tuple[f
     meter = SeamMeter()
     meter.add(plate, soft * made + (1 - soft) * plate, mask)
     score = score_edge(plate, made, mask, grown)
-    return score.visible, meter.report()["gradient_ratio"]
+    return score.visible, meter.report().gradient_ratio
