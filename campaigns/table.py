@@ -23,6 +23,14 @@ it once and keep it since the code was changed.
 |---|---|---|---|---|---|---|
 """
 
+OPEN = """
+## Not reached, and not tried
+- Not built yet: hostile projects in a window; full disks, quota, stopped processes, clocks and
+  disks without locks as a campaign; kills of the export and of Blender. `tests/` has single cases.
+- Counts below their goal were cut off by the time that the machine had.
+- Memory still rises when the endless run ends, slowly; where it goes is not known.
+"""
+
 
 def row(name: str, campaign: Campaign, told: Tally) -> str:
     kinds = sorted(told.kinds.items(), key=lambda item: -item[1])
@@ -40,6 +48,7 @@ def write(page: Path, campaigns: dict[str, Campaign], work: Path, seed: int) -> 
     text = HEAD.format(date=datetime.date.today(), machine=machine)
     for name, campaign in campaigns.items():
         text += row(name, campaign, load(work / f"{name}.json", seed)) + "\n"
+    text += OPEN
     text += "\n## What is real\n"
     for name, campaign in campaigns.items():
         text += f"- **{name}**: {campaign.MEANS}\n"

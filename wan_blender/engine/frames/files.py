@@ -165,6 +165,8 @@ def _read_plate(path: Path, width: int, height: int) -> np.ndarray:
 
 
 def _read_mask(path: Path, width: int, height: int) -> GrayFrame:
+    told = measure_png(path)[:2]
+    _check_size(told[::-1], path, "mask", width, height)  # before gigabytes are decoded of it
     frame = read_png(path)
     if frame.ndim == 3:
         raise SizeMismatch(
