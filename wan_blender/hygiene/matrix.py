@@ -67,6 +67,7 @@ class Matrix:
     line: np.ndarray  # cells: 0 random .. 1 unbroken straight lines
     repeat: np.ndarray  # cells: 0 random .. 1 a pattern that repeats
     salience: np.ndarray  # cells: 0 leave alone .. 1 sink
+    lone: np.ndarray  # cells: 0 .. 1 clear outline of a faint small thing on calm ground
     lift: np.ndarray  # cells: 1, more where a faint thing on calm ground is made visible
     noise: float  # estimated deviation of the sensor noise, 0..1
 
@@ -87,12 +88,16 @@ def traffic_light(score: float) -> str:
     return "green" if score < GREEN else "amber" if score < RED else "red"
 
 
-def analyse(rgb: np.ndarray) -> Matrix:
-    """The matrix of a picture (H, W, 3) in 0..1 that already has generation size."""
-    return analyse_plane(luminance(rgb))
+def analyse(rgb: np.ndarray, untreated: Matrix | None = None) -> Matrix:
+    """The matrix of a picture (H, W, 3) in 0..1 that already has generation size.
+
+    ``untreated`` is the matrix of the same picture before it was softened: its small things stay
+    those that count, so that what was softened does not count again for being faint.
+    """
+    return analyse_plane(luminance(rgb), untreated)
 
 
-def analyse_plane(plane: np.ndarray) -> Matrix:
+def analyse_plane(plane: np.ndarray, untreated: Matrix | None = None) -> Matrix:
     """The same for a luminance plane (H, W)."""
     bands, base = split(plane)
     energy, gain = fine_energy(bands, base)
@@ -102,20 +107,25 @@ def analyse_plane(plane: np.ndarray) -> Matrix:
     isolation = _isolation(contrast)
     with ThreadPoolExecutor(4) as beside:  # numpy lets go of the interpreter in large arrays
         lines = beside.submit(_line, bands[0])
-        objects = beside.submit(lone_objects, plane)
+        clear = beside.submit(lambda: untreated.lone if untreated else lone_objects(plane))
         repeats = beside.submit(_repeat, bands[0])
         edges = beside.submit(_lone_edge, plane, contrast)
         strokes = ramp(_sparse(bands[0]), *SPARSE) * ramp(isolation, *UNEVEN)
         line = ramp(lines.result(), *LINE)
         repeat = ramp(repeats.result(), *REPEAT)
-        lone_edge, lone = edges.result(), objects.result()
+        lone_edge = edges.result()
     kind = np.maximum(np.maximum(line, repeat), np.maximum(strokes, ramp(isolation, *ISOLATION)))
     alone = TINY * box_mean(contrast, 1) * ramp(isolation, *ISOLATION)
     counts = np.maximum(box_mean(contrast, 2), alone)  # a knob of two cells is lost in five
     salience = ramp(counts, *CONTRAST) * (1 - lone_edge) * kind
-    lift = _add_objects(salience, lone, contrast)
+    if untreated:
+        lone, lift = untreated.lone, untreated.lift
+    else:
+        lone, lift = _missed_objects(salience, clear.result(), contrast)
+    salience = np.maximum(salience, lone)
     return Matrix(
         glow=_glow(energy - floor * gain**2, salience, lift),
+        lone=lone,
         lift=lift,
         contrast=contrast,
         isolation=isolation,
@@ -137,16 +147,19 @@ def band_glow(plane: np.ndarray, matrix: Matrix, band: int) -> np.ndarray:
     return _glow(energy - floor, matrix.salience, matrix.lift)
 
 
-def _add_objects(salience: np.ndarray, lone: np.ndarray, contrast: np.ndarray) -> np.ndarray:
-    """Count the things that ``salience`` misses, in place; how much the glow of each is raised."""
-    labels, count = label(lone > 0)
-    lift = np.ones_like(contrast)
+def _missed_objects(
+    salience: np.ndarray, clear: np.ndarray, contrast: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(lone, lift): of the things in ``clear`` those that ``salience`` misses, and how much the
+    glow of each is raised."""
+    labels, count = label(clear > 0)
+    lone, lift = np.zeros_like(clear), np.ones_like(contrast)
     for thing in (labels == number for number in range(1, count + 1)):
         if salience[thing].max() < MISSED:
-            salience[thing] = lone[thing]
+            lone[thing] = clear[thing]
             visible = LONE_GLOW / (GLOW_GAIN * contrast[thing].max() + 1e-6)
             lift[thing] = np.clip(visible, 1, MOST_LIFT)
-    return lift
+    return lone, lift
 
 
 def _glow(energy: np.ndarray, salience: np.ndarray, lift: np.ndarray) -> np.ndarray:

@@ -210,7 +210,7 @@ class View:
 
     def _compute(self, radius: np.ndarray, keep_edges: bool) -> tuple[Matrix, np.ndarray]:
         plane = soften(self._plane, radius, keep_edges)
-        return analyse_plane(plane), plane
+        return analyse_plane(plane, self.matrix), plane
 
     @property
     def treated(self) -> np.ndarray:

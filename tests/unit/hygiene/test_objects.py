@@ -15,6 +15,7 @@ from tools.hygiene_set.objects import (
 from tools.hygiene_set.patches import DECOYS
 from tools.hygiene_set.scenes import HEIGHT, WIDTH, camera
 from wan_blender.hygiene.bands import luminance
+from wan_blender.hygiene.blur import soften
 from wan_blender.hygiene.matrix import analyse
 from wan_blender.hygiene.objects import lone_objects
 
@@ -65,3 +66,14 @@ def test_faint_thing_is_seen_in_the_view():
         part = matrix.glow[thing.y - 24 : thing.y + 24, thing.x - 24 : thing.x + 24]
         assert part.max() > 0.3
     assert np.median(matrix.glow) < 0.05
+
+
+def test_softened_thing_does_not_count_again_for_being_faint():
+    rgb, things = draw_wall(3, 90)
+    matrix = analyse(rgb)
+    treated = soften(rgb, np.full(rgb.shape[:2], 2.5, np.float32))
+    after = analyse(treated, matrix)
+    assert after.score < matrix.score
+    for thing in things:
+        part = np.s_[thing.y - 24 : thing.y + 24, thing.x - 24 : thing.x + 24]
+        assert after.glow[part].max() < 0.7 * matrix.glow[part].max()

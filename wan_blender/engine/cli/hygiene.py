@@ -110,7 +110,7 @@ def _treat(options: argparse.Namespace) -> dict[str, object]:
     if options.radius:
         pictures.write_radius(options.radius, radius)
     return {
-        "score": [round(matrix.score, 2), round(analyse(treated).score, 2)],
+        "score": [round(matrix.score, 2), round(analyse(treated, matrix).score, 2)],
         "regions": [
             {**_describe(sinks.index(r.sink), r.sink), "radius": round(r.radius, 3),
              "contrast": [round(r.before, 4), round(r.after, 4)], "target": round(r.target, 4),

@@ -28,7 +28,7 @@ def find_radius(
     treated = soften(picture, radius, settings.keep_edges)
     return radius, MeasuredPicture(
         score=round(matrix.score, 2),
-        score_blurred=round(analyse(treated).score, 2),
+        score_blurred=round(analyse(treated, matrix).score, 2),
         blurred=round(float((radius > 0.05).mean()), 4),
         largest_radius=round(float(radius.max()), 3),
         warnings=tuple(region.warning() for region in regions if region.limited),

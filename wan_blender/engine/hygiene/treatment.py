@@ -92,7 +92,7 @@ class Treatment:
             softened = self._soft(first, radius)
             said = replace(
                 said,
-                score_blurred=round(analyse((softened + 1) / 2).score, 2),
+                score_blurred=round(analyse((softened + 1) / 2, matrix).score, 2),
                 blurred=round(float((radius > 0.05).mean()), 4),
                 largest_radius=round(float(radius.max()), 3),
             )
