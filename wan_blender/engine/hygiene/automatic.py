@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.answers.hygiene import MeasuredPicture
-from ...core.settings import Hygiene
+from ...core.hygiene_settings import Hygiene
 from ...hygiene.blur import radius_map, soften, treat
 from ...hygiene.matrix import analyse
 from ...hygiene.sinks import find_sinks

@@ -24,8 +24,8 @@ import numpy as np
 
 from ...core.answers.hygiene import MeasuredPicture, TreatmentReport
 from ...core.errors import SizeMismatch
+from ...core.hygiene_settings import Hygiene
 from ...core.job_pictures import START
-from ...core.settings import Hygiene
 from ...hygiene.bands import luminance, resize
 from ...hygiene.blur import MAX_RADIUS, ambiguity, ambiguity_warning, soften
 from ...hygiene.matrix import Matrix, analyse
