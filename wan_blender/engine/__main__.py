@@ -28,6 +28,27 @@ from .cli import run as run_command
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = _parse(arguments)
+        return COMMANDS[options.command](options)
+    except WanError as error:
+        failed = error
+    except ImportError as error:
+        if (error.name or "").startswith("wan_blender"):
+            raise
+        failed = EngineMissing(
+            f"{sys.executable} cannot run the engine: {error}.",
+            "Run it with the Python of the engine's environment; "
+            f"`{sys.executable} -m wan_blender.engine doctor` lists what is missing.",
+        )
+    told = f"{failed.code}: {failed}"
+    if arguments[0] in CALLED and not sys.stderr.isatty():
+        told = json.dumps({"error": failed.to_dict()})
+    print(told, file=sys.stderr, flush=True)
+    return failed.exit_code
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wan_blender.engine", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run_command.add_arguments(commands.add_parser("run", help="generate the jobs in folders"))
@@ -51,32 +72,15 @@ def main(arguments: list[str] | None = None) -> int:
         "models", help="list, scan, identify, describe, price, fetch, compose", add_help=False
     )
     models.add_argument("rest", nargs=argparse.REMAINDER)
-    try:
-        if arguments[:1] == ["hygiene"]:
-            from .cli import hygiene as command
+    if arguments[:1] == ["hygiene"]:
+        from .cli import hygiene as command
 
-            command.add_arguments(hygiene)
-        elif arguments[:1] == ["matte"]:
-            from .cli import matte as matte_command
+        command.add_arguments(hygiene)
+    elif arguments[:1] == ["matte"]:
+        from .cli import matte as matte_command
 
-            matte_command.add_arguments(matte)
-        options = parser.parse_args(arguments)
-        return COMMANDS[options.command](options)
-    except WanError as error:
-        failed = error
-    except ImportError as error:
-        if (error.name or "").startswith("wan_blender"):
-            raise
-        failed = EngineMissing(
-            f"{sys.executable} cannot run the engine: {error}.",
-            "Run it with the Python of the engine's environment; "
-            f"`{sys.executable} -m wan_blender.engine doctor` lists what is missing.",
-        )
-    told = f"{failed.code}: {failed}"
-    if arguments[0] in CALLED and not sys.stderr.isatty():
-        told = json.dumps({"error": failed.to_dict()})
-    print(told, file=sys.stderr, flush=True)
-    return failed.exit_code
+        matte_command.add_arguments(matte)
+    return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
