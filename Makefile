@@ -33,7 +33,9 @@ test-unit: .venv/engine/.made
 
 test-engine: .venv/engine/.made
 	@echo "== engine: torch at tiny size, child processes"
-	@$(ENGINE) -m pytest -q -rs $(SPREAD) tests/engine tests/worker
+	@$(ENGINE) -m pytest -q -rs $(SPREAD) --ignore tests/engine/campaigns tests/engine tests/worker
+	@echo "== campaigns: each in a process without threads, since they fork"
+	@for file in tests/engine/campaigns/test_*.py; do $(ENGINE) -m pytest -q -rs $$file || exit 1; done
 
 test-blender: .venv/engine/.made .venv/blender-4.5/.made $(if $(PYTHON_52),.venv/blender-5.2/.made)
 	@echo "== bpy 4.5"

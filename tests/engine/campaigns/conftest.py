@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The short forms of the campaigns."""
+"""The short forms of the campaigns. Each file needs a process of its own: a campaign forks, and
+what forks must not hold the threads that other tests leave. ``make test-engine`` sees to that."""
 
 import pytest
 
