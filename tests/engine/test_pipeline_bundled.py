@@ -15,6 +15,8 @@ from tests.engine.folders import make_job, moving_square, noise_plate
 from tests.engine.untrained import write_untrained
 from wan_blender.core import job as jobs
 from wan_blender.core import schema
+from wan_blender.core.answers.report import Report
+from wan_blender.core.answers.typed import read
 from wan_blender.core.errors import InvalidJob
 from wan_blender.core.job_pictures import PICTURES, START
 from wan_blender.core.settings import Stage
@@ -53,7 +55,7 @@ def test_bundled_model_runs_from_the_command_line(tmp_path, monkeypatch, variant
         write_png(job / PICTURES[START], plate[0])
     done = run("run", job)
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = read(Report, json.loads(done.stdout), "stdout")
     assert report.model.kind == kind
     assert report.max_diff_outside == 0
     assert report.max_latent_diff_kept == 0
