@@ -191,6 +191,7 @@ def _covers(
         highest = free_channel(level, plate.channel, frames)
     except BadRequest:
         highest = CHANNELS + 1
+    left_on = _matte_strips(level, mattes)
     return [
         strip
         for strip in level.strips
@@ -198,12 +199,20 @@ def _covers(
         and _overlaps(strip, frames)
         and _is_drawn(level, strip)
         and not is_result_for(strip, plate)
-        and not (f"strip:{strip.name}" in mattes and _hides_all(scene, strip))
+        and not (strip.name in left_on and _hides_all(scene, strip))
     ]
 
 
 def _is_drawn(level: Any, strip: bpy.types.Strip) -> bool:
     return strip.type != "SOUND" and not strip.mute and not level.channels[strip.channel].mute
+
+
+def _matte_strips(level: Any, mattes: Collection[str]) -> set[str]:
+    """Names of the Mask strips that are ``mattes`` of the shot, or that show the Mask of one."""
+    shown = {strip.name: strip.mask for strip in level.strips if strip.type == "MASK"}
+    masks = {mask for name, mask in shown.items() if mask and f"strip:{name}" in mattes}
+    masks |= {mask for mask in shown.values() if mask and f"mask:{mask.name}" in mattes}
+    return {name for name, mask in shown.items() if mask in masks or f"strip:{name}" in mattes}
 
 
 def _hides_all(scene: bpy.types.Scene, strip: bpy.types.Strip) -> bool:

@@ -75,7 +75,7 @@ def test_default_without_mask_strips_is_the_modifiers_mask(timeline, plate):
 
 
 def test_no_mask_at_all_says_how_to_make_one(timeline, plate):
-    with pytest.raises(EmptyMask, match=r"No mask lies over strip 'plate'.*Draw a mask"):
+    with pytest.raises(EmptyMask, match=r"No mask lies over strip 'plate'.*New Matte"):
         read_shot(timeline.scene, plate)
 
 
