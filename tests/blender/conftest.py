@@ -8,6 +8,8 @@ running extension where a test needs one; ``import wan_blender`` would be a seco
 import importlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +26,26 @@ os.environ["XDG_DATA_HOME"] = str(Path(_resources.name) / "data")
 _extension = Path(_resources.name) / "extensions" / "user_default" / "wan_blender"
 _extension.parent.mkdir(parents=True)
 _extension.symlink_to(REPO)
+
+
+ALONE = "WAN_BLENDER_TEST_ALONE"
+
+
+def pytest_pyfunc_call(pyfuncitem):
+    """A test marked ``own_process`` runs as the first and only one of a process of its own: 5.2 as
+    a module draws text in the first file of a process only."""
+    if not pyfuncitem.get_closest_marker("own_process") or ALONE in os.environ:
+        return None
+    name = f"{pyfuncitem.path}::{pyfuncitem.name}"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")} | {
+        ALONE: "1"
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", name],
+        cwd=REPO, env=environment | {ALONE: "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,7 @@ def test_colour_strip_is_exported_with_its_colour(timeline):
     np.testing.assert_array_equal(plate[0][10, 10], (51, 102, 204, 255))
 
 
+@pytest.mark.own_process
 def test_text_strip_leaves_alpha(timeline):
     strip = timeline.add_effect("TEXT")
     strip.text, strip.font_size = "Wan", 30

@@ -546,10 +546,12 @@ in_nested_trimmed_metas scene_strip retimed locked_channels soft_alpha hard_alph
 """
 
 
-@pytest.mark.parametrize("name", SEEN.split())
+def alone(name):
+    return pytest.param(name, marks=pytest.mark.own_process) if name.startswith("text") else name
+
+
+@pytest.mark.parametrize("name", [alone(name) for name in SEEN.split()])
 def test_another_picture_is_seen_where_the_clip_is(timeline, name):
-    if name == "text_itself" and compat.NEW_TIMES:
-        pytest.skip("5.2 as a module draws text in the first file of a process only")
     CASES[name](Stage(timeline))
     before = identity.render(timeline, FRAMES, "before")
     identity.run(timeline, "clip", change=lambda frame: [255, 255, 255, 0] - frame)
