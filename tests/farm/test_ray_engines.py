@@ -3,86 +3,35 @@
 processes that speak the protocol, without torch. Runs in the farm's environment, make test-farm."""
 
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.farm.nodes import Nodes, free_port
 from wan_blender.core import job as jobs
 from wan_blender.core import settings
 from wan_blender.core.result import find_result
+from wan_blender.farm.driver import hold_batch
 
 ray = pytest.importorskip("ray", reason="no Ray here; make farm-env")
 
+from wan_blender.farm.ray_engines import Host  # noqa: E402
+
 REPO = Path(__file__).parents[2]
-RAY = Path(sys.executable).with_name("ray")
 STUB = "tests.unit.stub_engine"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class Nodes:
-    """A head without cores and nodes with one each, all processes of this test."""
-
-    def __init__(self) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
-        self.folder = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp")  # short, for sockets
-        self.children = []
-        self.start("--head", f"--port={self.address.rpartition(':')[2]}", "--num-cpus=0",
-                   "--include-dashboard=false", f"--temp-dir={self.folder.name}")  # fmt: skip
-
-    def start(self, *words: str) -> subprocess.Popen:
-        child = subprocess.Popen(
-            [RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats",
-             "--object-store-memory=80000000", *words],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, "RAY_raylet_start_wait_time_s": "120"},
-        )  # fmt: skip
-        self.children.append(child)
-        return child
-
-    def join(self) -> subprocess.Popen:
-        return self.start(f"--address={self.address}", "--num-cpus=1")
-
-    def wait_for_head(self) -> None:
-        deadline = time.monotonic() + 60
-        port = int(self.address.rpartition(":")[2])
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            time.sleep(0.2)
-        pytest.fail("the head did not start")
-
-    @staticmethod
-    def kill(child: subprocess.Popen) -> None:
-        """The node with all that runs on it."""
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-    def close(self) -> None:
-        for child in reversed(self.children):
-            if child.poll() is None:
-                self.kill(child)
-        self.folder.cleanup()
 
 
 @pytest.fixture
 def nodes():
-    made = Nodes()
-    made.wait_for_head()
-    yield made
-    made.close()
+    made = Nodes(Path(sys.executable))
+    try:
+        made.wait_for_head()
+        yield made
+    finally:
+        made.close()
 
 
 def make(folder: Path, prompt: str = "a kite") -> Path:
@@ -161,6 +110,18 @@ def test_driver_that_is_killed_is_started_again(nodes, stub_python, tmp_path):
     assert again.returncode == 0, err
     assert outcomes(out)["0"] == ["done"]
     assert all(find_result(b / str(number)) for number in range(4))
+
+
+def test_disk_whose_locks_a_node_does_not_see_is_refused(tmp_path):
+    """The driver holds the batch; a node that does not see that shares no locks with it."""
+    make(tmp_path / "a")
+    with hold_batch(tmp_path):
+        seen = Host(str(tmp_path), "/nowhere/python", 1, STUB)
+    blind = Host(str(tmp_path), "/nowhere/python", 1, STUB)
+    assert [event.error["code"] for event in seen.poll()] == ["EngineMissing"]
+    (event,) = blind.poll()
+    assert event.kind == "gone"
+    assert "no working locks" in event.error["message"]
 
 
 def test_cluster_without_an_engine_is_told(nodes, stub_python, tmp_path):

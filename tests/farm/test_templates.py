@@ -16,6 +16,7 @@ from wan_blender.core.result import find_result
 from wan_blender.farm.__main__ import main
 from wan_blender.farm.chunks import write_chunks
 from wan_blender.farm.driver import read_work
+from wan_blender.farm.templates import Machine, write_template
 
 REPO = Path(__file__).parents[2]
 ENGINE = Path(os.environ.get("WAN_ENGINE_PYTHON") or REPO / ".venv" / "engine" / "bin" / "python")
@@ -107,6 +108,40 @@ def test_flamenco_commands_run_every_job(batch):
         assert ran.returncode == 0, ran.stderr
     assert all(find_result(batch / name) for name in "abcd")
     assert main(["template", str(batch), "--to", "flamenco"]) == 2
+
+
+NEEDS_GB = {"a": 12.0, "b": 12.0, "c": 48.0, "d": 24.0}
+
+
+def test_openjd_has_a_step_for_each_kind_of_card(batch):
+    if not importlib.util.find_spec("openjd.cli"):
+        pytest.skip("no openjd-cli here; make farm-env")
+    write_template(batch, "openjd", Machine(gpus=1, gpu_gb=16), 2, NEEDS_GB)
+    steps = json.loads((batch / "openjd.json").read_text())["steps"]
+    wanted = {step["name"]: step["hostRequirements"]["amounts"][1]["min"] / 1024 for step in steps}
+    assert wanted == {
+        "Generate on 12 GB": 16, "Generate on 24 GB": 24, "Generate on 48 GB": 48,
+    }  # fmt: skip
+    openjd = Path(sys.executable).with_name("openjd")
+    done = subprocess.run([openjd, "check", batch / "openjd.json"], capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_flamenco_has_a_job_for_each_tag(batch):
+    machine = Machine(tags=((24.0, "uuid-24"), (80.0, "uuid-80"), (8.0, "uuid-8")))
+    told = write_template(batch, "flamenco", machine, 2, NEEDS_GB)
+    jobs_made = [json.loads(Path(file).read_text()) for file in told["files"][1:]]
+    tags = {job["worker_tag"]: job["metadata"]["jobs"] for job in jobs_made}
+    assert tags == {"uuid-24": "3", "uuid-80": "1"}
+    listed = [name for job in jobs_made for name, _ in json.loads(job["settings"]["chunks"])]
+    assert sorted(listed) == ["00001.txt", "00002.txt", "00003.txt", "00004.txt"]
+
+
+def test_cards_are_asked_of_an_engine(batch):
+    made = template(batch, "openjd", "--cards", "--engine", str(ENGINE), "--gpus", "1")
+    (step,) = made["steps"]
+    assert step["hostRequirements"]["amounts"][1]["min"] == 6 * 1024
 
 
 def test_finished_batch_has_no_template(batch, capsys):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A real child process that speaks the protocol without torch. STUB_ENGINE says how it starts,
-the job's name or prompt what it does: die, noise, mute, stuck, fail, slow, talk, work (claims the
-job and takes a while, as an engine does); others are done."""
+the job's name or prompt what it does: die, noise, mute, stuck, fail, full, slow, talk, work (claims
+the job and takes a while, as an engine does); others are done. STUB_CARD_GB: its card."""
 
 import os
 import shutil
@@ -41,6 +41,8 @@ def run(name: str) -> None:
             time.sleep(0.1)
     elif task == "fail":
         say(protocol.Failed(name, errors.OutOfMemory("Needs 80 GB.", "Buy.").to_dict()))
+    elif task == "full":
+        say(protocol.Failed(name, errors.DiskFull("No space.", "Make some.").to_dict()))
     elif task == "slow" and not slowly(name):
         say(protocol.Failed(name, errors.Cancelled().to_dict()))
     elif task == "work":
@@ -55,16 +57,18 @@ def run(name: str) -> None:
 
 
 def work(name: str) -> None:
-    """Once, inside a claim; the file ``finished`` gets a line for each time it was done."""
+    """Once, inside a claim; the file ``finished`` gets a line for each time it was done: process,
+    when it began, when it ended."""
     folder = Path(name)
     try:
         with lock.Claim(folder):
             if not result.find_result(folder):
+                began = time.monotonic()
                 time.sleep(0.3)
                 shutil.rmtree(folder / result.PART, ignore_errors=True)
                 finish(folder)
                 with open(folder / "finished", "a", encoding="utf-8") as file:
-                    file.write(f"{os.getpid()}\n")
+                    file.write(f"{os.getpid()} {began} {time.monotonic()}\n")
     except errors.JobBusy as error:
         say(protocol.Failed(name, error.to_dict()))
         return
@@ -112,5 +116,6 @@ python = repr(sorted(os.environ)) if MODE == "environment" else sys.version.spli
 say(protocol.Hello(version, "0", python, os.getpid()))
 if MODE == "unfit":
     raise ModuleNotFoundError("No module named 'torch'")
-say(protocol.Ready("", "cpu"))
+card_gb = float(os.environ.get("STUB_CARD_GB", 0))
+say(protocol.Ready("", "cuda" if card_gb else "cpu", card_gb))
 listen()

@@ -22,6 +22,7 @@ from .errors import EngineError, WanError
 from .protocol import Progress
 
 INTERVAL_S = 1.0  # between printed lines of one phase
+HEARTBEAT_S = 60.0  # Flamenco gives a task ten minutes
 
 Answer = dict[str, Any]
 
@@ -39,16 +40,39 @@ class ProgressPrinter:
     """Progress as lines on stderr: one when the phase changes, then one a second at most."""
 
     def __init__(self, prefix: str = "") -> None:
-        self._prefix, self._phase, self._printed_at = prefix, "", 0.0
+        self._prefix, self._phase, self._line, self._printed_at = prefix, "", "", 0.0
 
     def __call__(self, at: Progress) -> None:
         now = time.monotonic()
         if at.phase == self._phase and now - self._printed_at < INTERVAL_S:
             return
-        self._phase, self._printed_at = at.phase, now
+        self._phase = at.phase
         steps = f" {at.step}/{at.steps}" if at.steps else ""
         eta = f", {at.eta_s:.0f} s left" if at.eta_s >= 0 else ""
-        line = f"{self._prefix}{at.fraction:6.1%} {at.phase}{steps}{eta}"
+        self._print(f"{self._prefix}{at.fraction:6.1%} {at.phase}{steps}{eta}")
+
+    @contextlib.contextmanager
+    def heartbeat(self, pause_s: float = HEARTBEAT_S) -> Iterator[None]:
+        """Print the last line once more where nothing was printed for ``pause_s``, while the block
+        runs: a farm takes a task that is silent for minutes as dead, and a step may take as
+        long."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(pause_s / 4):
+                if self._line and time.monotonic() - self._printed_at >= pause_s:
+                    self._print(self._line)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _print(self, line: str) -> None:
+        self._line, self._printed_at = line, time.monotonic()
         print(line, file=sys.stderr, flush=True)
 
 

@@ -80,6 +80,7 @@ class Ready:
 
     torch: str  # version
     device: str  # "cuda", "mps" or "cpu"
+    device_gb: float = 0.0  # all memory of the card, 1e9 bytes; 0 where there is none
 
 
 @dataclass(frozen=True)

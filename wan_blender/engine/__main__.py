@@ -20,7 +20,7 @@ from typing import Any
 from ..core.answers.report import Report
 from ..core.answers.typed import to_json
 from ..core.console import ProgressPrinter, claim_stdout
-from ..core.errors import EngineMissing, WanError
+from ..core.errors import BadRequest, EngineMissing, WanError
 from .cli import run as run_command
 
 # Each command imports what it needs: doctor has to run where the packages are missing.
@@ -55,7 +55,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     check = commands.add_parser("check", help="dry run: sizes, masks, memory; loads no model")
     check.add_argument("job", type=run_command.job_folder)
     forecast = commands.add_parser("forecast", help="the memory a run would take, from its sizes")
-    forecast.add_argument("job", help="JSON as in job.json")
+    forecast.add_argument("job", nargs="?", help="JSON as in job.json")
+    forecast.add_argument("--batch", type=Path, help="instead: the card each job in it wants")
     held = "GB on the device that a warm engine holds and would let go of"
     forecast.add_argument("--held", type=float, default=0.0, metavar="GB", help=held)
     forecast.add_argument("--mask", type=Path, metavar="FILE", help="the mask's preview, .npz")
@@ -94,16 +95,18 @@ def _run(options: argparse.Namespace) -> int:
     again = not (options.unfinished or options.list or options.batch)
     single = run_command.is_single(options)
     held = None if single else _hold()
+    printer = ProgressPrinter()
 
     def run(folder: Path, forget_cancel: bool) -> tuple[Report, bool]:
-        return _generate(folder, stop, again, forget_cancel, held)
+        return _generate(folder, stop, again, forget_cancel, held, printer)
 
-    if not single:
-        return Batch(folders, run, has_room, out, stop, options.wait)()
-    folder = options.job[0]
-    if options.with_and_without:
-        _make_without(folder, stop)
-    return _print(wait_for(lambda: run(folder, True), options.wait, stop)[0], out)
+    with printer.heartbeat():
+        if not single:
+            return Batch(folders, run, has_room, out, stop, options.wait)()
+        folder = options.job[0]
+        if options.with_and_without:
+            _make_without(folder, stop)
+        return _print(wait_for(lambda: run(folder, True), options.wait, stop)[0], out)
 
 
 def _hold() -> Any:
@@ -119,14 +122,19 @@ def _make_without(folder: Path, stop: threading.Event) -> None:
 
 
 def _generate(
-    folder: Path, stop: threading.Event, again: bool, forget_cancel: bool, held: Any = None
+    folder: Path,
+    stop: threading.Event,
+    again: bool,
+    forget_cancel: bool,
+    held: Any = None,
+    printer: ProgressPrinter | None = None,
 ) -> tuple[Report, bool]:
     from . import worker
     from .once import run_once
     from .watch import Watch
 
     try:
-        watch = Watch(folder, ProgressPrinter(), stop)
+        watch = Watch(folder, printer or ProgressPrinter(), stop)
         return run_once(folder, watch, again, forget_cancel, held)
     except Exception as error:
         worker.record_failure(folder, error)
@@ -140,6 +148,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _forecast(options: argparse.Namespace) -> int:
+    if options.batch:
+        from .cards import needs_of
+
+        return _print({"needs_gb": needs_of(run_command.jobs_in(options.batch))})
+    if options.job is None:
+        raise BadRequest("No job is named.", "Give one as JSON, or --batch DIR.")
     from .forecast import forecast
 
     return _print(forecast(options.job, options.held, options.mask))

@@ -14,12 +14,12 @@ from ..core.answers.report import Forecast
 from ..core.errors import InvalidJob
 from ..core.settings import Job
 from ..masks.preview import MaskPreview
-from ..schedule.stages import plan_stages
-from .frames.region import plan_region
-from .models.bundle import open_model
+from ..schedule.stages import StagePlan, plan_stages
+from .frames.region import Region, plan_region
+from .models.bundle import Bundle, open_model
 from .plan import fit_memory, plan_run_passes, tokens_of
 from .report import describe_memory
-from .sample.windows import plan_windows
+from .sample.windows import Window, plan_windows
 
 
 def forecast(text: str, held_gb: float = 0.0, mask: Path | None = None) -> Forecast:
@@ -33,12 +33,7 @@ def forecast(text: str, held_gb: float = 0.0, mask: Path | None = None) -> Forec
     except (ValueError, RecursionError) as error:
         raise InvalidJob(f"The job is not valid JSON: {error}.") from error
     job = schema.from_dict(Job, data, "job")
-    bundle = open_model(job.model.path, job.model.device, job.model.dtype)
-    canvas = (job.shot.width, job.shot.height)
-    box = (0, 0, *canvas)
-    region = plan_region(job.shot.frame_count, canvas, box, job.region, bundle.traits)
-    stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
-    windows = plan_windows(region.grid.latent_shape[0], job.windows, bundle.traits.native_frames)
+    bundle, region, stages, windows = lay_out(job)
     kept, passes = 0, None
     if job.sampling.compute != "dense":
         kept = sum(tokens_of(region, windows))
@@ -53,6 +48,18 @@ def forecast(text: str, held_gb: float = 0.0, mask: Path | None = None) -> Forec
     size = (region.grid.padded_width, region.grid.padded_height, region.grid.padded_frames)
     compute = passes.describe() if passes else None
     return Forecast(size, describe_memory(machine, memory), compute)
+
+
+def lay_out(job: Job) -> tuple[Bundle, Region, StagePlan, list[Window]]:
+    """What decides a run's sizes, if its mask were everywhere on the shot's canvas. Raises the
+    WanError that running it would raise."""
+    bundle = open_model(job.model.path, job.model.device, job.model.dtype)
+    canvas = (job.shot.width, job.shot.height)
+    box = (0, 0, *canvas)
+    region = plan_region(job.shot.frame_count, canvas, box, job.region, bundle.traits)
+    stages = plan_stages(job.sampling, job.stages, bundle.traits.boundary)
+    windows = plan_windows(region.grid.latent_shape[0], job.windows, bundle.traits.native_frames)
+    return bundle, region, stages, windows
 
 
 def _on_grid(cells: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

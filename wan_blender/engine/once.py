@@ -10,6 +10,7 @@ from ..core import job as jobs
 from ..core.answers.report import Report
 from ..core.lock import Claim
 from ..core.result import find_result, read_report
+from ..farm.exports import check_frames
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -38,4 +39,5 @@ def run_once(
             jobs.clear_cancel(folder)
         if not again and (result := find_result(folder)):
             return read_report(result), False
+        check_frames(folder, hashes=True)  # a copy to another disk may have been cut off
         return generate_claimed(folder, watch, held), True

@@ -77,7 +77,9 @@ class Worker:
         from .models.held import Held
 
         self._held = Held()
-        return protocol.Ready(torch.__version__, pick_device("auto"))
+        device = pick_device("auto")
+        card = torch.cuda.get_device_properties(device).total_memory if device == "cuda" else 0
+        return protocol.Ready(torch.__version__, device, round(card / 1e9, 3))
 
     def _listen(self) -> None:
         for line in self._source:

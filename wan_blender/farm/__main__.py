@@ -32,6 +32,7 @@ from ..process.engine import find_python
 from . import driver, manifest, templates
 from .board import Board, BoardWriter
 from .engines import start_local
+from .needs import Needs
 from .status import count, list_jobs, read_status
 
 LOGS = ".logs"
@@ -87,16 +88,41 @@ def _add_template_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paths", default="", help="FROM=TO;FROM=TO for paths inside the jobs")
     parser.add_argument("--gpus", type=int, default=0, help="that a worker must have (OpenJD)")
     parser.add_argument("--gpu-gb", type=float, default=0.0, help="memory of each (OpenJD)")
+    parser.add_argument(
+        "--cards",
+        action="store_true",
+        help="ask an engine of this machine what memory each job wants, and part the lists by it",
+    )
+    parser.add_argument(
+        "--tag",
+        action="append",
+        default=[],
+        type=_read_tag,
+        metavar="GB=UUID",
+        help="tag of the workers whose cards have GB (Flamenco); implies --cards",
+    )
+    parser.add_argument("--engine", default="", help="Python of this machine's engine")
 
 
 def _template(options: argparse.Namespace) -> int:
     read_moves(options.paths)
     machine = templates.Machine(
-        options.python, options.package, options.paths, options.gpus, options.gpu_gb
-    )
-    return _print(
-        templates.write_template(options.batch, options.to, machine, max(1, options.jobs))
-    )
+        options.python, options.package, options.paths, options.gpus, options.gpu_gb,
+        tuple(options.tag),
+    )  # fmt: skip
+    asked = options.cards or options.tag
+    needs_gb = Needs(options.batch, options.engine).read() if asked else {}
+    if asked and not needs_gb:
+        print("No engine here says what memory the jobs want.", file=sys.stderr)
+    jobs_each = max(1, options.jobs)
+    return _print(templates.write_template(options.batch, options.to, machine, jobs_each, needs_gb))
+
+
+def _read_tag(text: str) -> tuple[float, str]:
+    gb, equals, tag = text.partition("=")
+    if not (equals and tag):
+        raise argparse.ArgumentTypeError(f"{text!r} is not GB=UUID")
+    return float(gb), tag
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -129,8 +155,10 @@ def _run_on_ray(
 ) -> int:
     from .ray_engines import Cluster  # Ray lives in an environment of its own
 
+    needs = Needs(folder, options.python)
     with Cluster(options.ray, folder, options.python, max(1, options.cpus)) as cluster:
-        drive = driver.Driver(folder, [], tell, cluster.look_for_more, options.patience)
+        more = cluster.look_for_more
+        drive = driver.Driver(folder, [], tell, more, options.patience, needs.read())
         return _drive(drive, stop)
 
 

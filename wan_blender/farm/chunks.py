@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.errors import BadRequest, WanError, from_os_error
@@ -26,13 +27,18 @@ class Chunk:
     file: Path
     jobs: tuple[str, ...]
     priority: int
+    gpu_gb: float = 0.0  # what the jobs want of a card; 0 where that is not known
 
 
-def write_chunks(batch: Path, jobs_each: int = 8) -> list[Chunk]:
+def write_chunks(
+    batch: Path, jobs_each: int = 8, needs_gb: Mapping[str, float] | None = None
+) -> list[Chunk]:
     """Write the lists of a batch; those of an earlier call go. The highest priority comes first,
-    then what takes longest. Raises BadRequest where nothing is unfinished, DiskFull."""
+    then what takes longest. ``needs_gb`` has the memory that jobs want, by their folders' names.
+    Raises BadRequest where nothing is unfinished, DiskFull."""
     folder = batch / FOLDER
-    groups = _groups([path for path in list_jobs(batch) if not find_result(path)])
+    unfinished = [path for path in list_jobs(batch) if not find_result(path)]
+    groups = _groups(unfinished, needs_gb or {})
     if not groups:
         raise BadRequest(f"{batch} has no unfinished job that can be run.", "Look at its report.")
     chunks: list[Chunk] = []
@@ -44,21 +50,22 @@ def write_chunks(batch: Path, jobs_each: int = 8) -> list[Chunk]:
             names = tuple(Path(work.folder).name for work in works)
             lines = "".join(f"..{os.sep}{name}\n" for name in names).replace("\\", "/")
             file.write_text(lines, encoding="utf-8")
-            chunks.append(Chunk(file, names, works[0].priority))
+            chunks.append(Chunk(file, names, works[0].priority, works[0].gpu_gb))
     except OSError as error:
         raise from_os_error(error, "writing the lists of the batch") from error
     return chunks
 
 
-def _groups(folders: list[Path]) -> list[list[Work]]:
-    """Work of one priority and model; what cannot be read is left to `status`."""
-    groups: dict[tuple[int, str], list[Work]] = defaultdict(list)
+def _groups(folders: list[Path], needs_gb: Mapping[str, float]) -> list[list[Work]]:
+    """Work of one priority, model and card; what cannot be read is left to `status`."""
+    groups: dict[tuple[int, str, float], list[Work]] = defaultdict(list)
     for path in folders:
         try:
             work = read_work(path)
         except WanError:
             continue
-        groups[work.priority, work.model].append(work)
+        work = replace(work, gpu_gb=needs_gb.get(path.name, 0.0))
+        groups[work.priority, work.model, work.gpu_gb].append(work)
     return list(groups.values())
 
 

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -99,7 +99,8 @@ class Driver:
     """Runs the jobs in ``folder`` on ``engines``. ``tell`` hears what became of each job.
 
     ``more`` is asked now and then for engines that have come since; ``patience_s`` is how long to
-    wait for one where there is none.
+    wait for one where there is none; ``needs_gb`` has, by the names of their folders, the memory
+    that jobs want of a card.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Driver:
         tell: Tell,
         more: Callable[[], Sequence[Engine]] = list,
         patience_s: float = 0.0,
+        needs_gb: Mapping[str, float] | None = None,
     ) -> None:
         self.folder, self.tell, self.patience_s = folder, tell, patience_s
         self.seats = [_Seat(engine) for engine in engines]
@@ -116,7 +118,7 @@ class Driver:
         self.codes: set[int] = set()
         self.counts: Counter[str] = Counter()
         self.error: WanError | None = None  # why no more jobs are given
-        self._more = more
+        self._more, self._needs_gb = more, needs_gb or {}
         self._later: list[tuple[float, Work]] = []
         self._alone_since: float | None = None
         self._gone: WanError | None = None  # why the last engine that went has gone
@@ -166,7 +168,8 @@ class Driver:
                 continue
             try:
                 jobs.clear_cancel(path)  # of a run before
-                self.queue.add(read_work(path))
+                work = read_work(path)
+                self.queue.add(replace(work, gpu_gb=self._needs_gb.get(path.name, 0.0)))
             except WanError as error:
                 self._say(str(path), "failed", error)
             except OSError as error:
@@ -194,9 +197,16 @@ class Driver:
     def _take(self, seat: _Seat, held: Counter[str]) -> Work | None:
         work = self.queue.take(seat.warmth, held, sum(other.loads for other in self.seats))
         if work is None and len(self.queue) and not self.running:
-            # Worth a load after all, or a try with less memory: nobody else does it.
-            work = self.queue.take(replace(seat.warmth, gpu_gb=0.0))
+            work = self.queue.take(seat.warmth)  # worth a load after all: nobody else does it
+            if work is None and self._is_largest(seat):
+                work = self.queue.take(replace(seat.warmth, gpu_gb=0.0))
         return work
+
+    def _is_largest(self, seat: _Seat) -> bool:
+        """Whether no engine that is there, or starts, has more memory: then the job may as well be
+        tried here."""
+        most_gb = max(other.engine.gpu_gb for other in self.seats)
+        return all(other.ready for other in self.seats) and seat.engine.gpu_gb >= most_gb
 
     def _hear(self, seat: _Seat, event: Event) -> None:
         if event.kind == "ready":
@@ -244,9 +254,12 @@ class Driver:
             self._say(work.folder, "cancelled" if isinstance(error, Cancelled) else "failed", error)
 
     def _is_larger(self, seat: _Seat) -> bool:
-        """Whether another engine has the memory that a job was short of on ``seat``."""
+        """Whether another engine has the memory that a job was short of on ``seat``, or may have
+        it: while it starts nobody knows."""
         wanted = seat.engine.gpu_gb * MORE_MEMORY
-        return bool(wanted) and any(other.engine.gpu_gb >= wanted for other in self.seats)
+        return bool(wanted) and any(
+            other.engine.gpu_gb >= wanted or not other.ready for other in self.seats
+        )
 
     def _look_for_an_engine(self) -> None:
         if any(seat.engine.offered for seat in self.seats):

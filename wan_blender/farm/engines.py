@@ -25,6 +25,7 @@ class Event:
     error: dict[str, str] = field(default_factory=dict)
     phase: str = ""
     fraction: float = 0.0
+    gpu_gb: float = 0.0  # of "ready": the card's, 0 where there is none
 
 
 class Engine(Protocol):
@@ -50,13 +51,12 @@ class Engine(Protocol):
 class LocalEngine:
     """An engine process of this machine, started again when it falls."""
 
-    gpu_gb = 0.0
     offered = True
 
     def __init__(
         self, name: str, python: Path, log: Path, module: str = "wan_blender.engine"
     ) -> None:
-        self.name = name
+        self.name, self.gpu_gb = name, 0.0
         self._process = EngineProcess(python, log, module)
         self._folder, self._falls, self._ready, self._gone = "", 0, False, False
         self._first: WanError | None = None
@@ -76,7 +76,8 @@ class LocalEngine:
             yield from self._hear(message)
         if self._process.state is EngineState.READY and not self._ready:
             self._ready = True
-            yield Event("ready")
+            self.gpu_gb = self._process.ready.device_gb if self._process.ready else 0.0
+            yield Event("ready", gpu_gb=self.gpu_gb)
         elif self._process.error:
             yield from self._fell(self._process.error)
 

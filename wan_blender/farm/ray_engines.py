@@ -98,10 +98,8 @@ class Host:
 class RayEngine:
     """An actor as the driver sees it. A call is a question whose answer is looked for later."""
 
-    gpu_gb = 0.0
-
     def __init__(self, actor: Any, name: str) -> None:
-        self.name, self.offered = name, False
+        self.name, self.offered, self.gpu_gb = name, False, 0.0
         self._actor = actor
         self._described = actor.describe.remote()
         self._asked: Any = None
@@ -144,6 +142,7 @@ class RayEngine:
         asked, self._asked = self._asked, self._actor.poll.remote()
         for event in ray.get(asked):
             self._gone = self._gone or event.kind == "gone"
+            self.gpu_gb = event.gpu_gb or self.gpu_gb
             yield event
 
 

@@ -10,7 +10,8 @@ import json
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..core.protocol import Progress
 from ..core.settings import Job, Shot
 from ..farm import manifest
 from ..farm.manifest import BatchShot
+from ..farm.times import guess_cost, name_model, read_times
 from ..process.call import EngineCall
 from ..process.child import Child, could_not_start
 from ..timeline.span import Span
@@ -169,7 +171,7 @@ def _run(python: Path, out: Path) -> tuple[int, dict[str, int]]:
 
 
 def _describe(jobs: list[ReadJob], options: argparse.Namespace) -> dict[str, Any]:
-    """Jobs, sizes, disk and memory, before anything is written or loaded."""
+    """Jobs, sizes, disk, memory and time, before anything is written or loaded."""
     shots: dict[str, dict[str, Any]] = {}
     wanted: dict[str, list[str]] = {}
     for read in jobs:
@@ -198,11 +200,37 @@ def _describe(jobs: list[ReadJob], options: argparse.Namespace) -> dict[str, Any
         "disk_gb_at_most": round(disk / 1e9, 6),
         "memory": _forecasts(list(wanted)[:ASKED_FORECASTS], wanted, options),
         "memory_not_asked": max(0, len(wanted) - ASKED_FORECASTS),
+        "time": _foretell_time(jobs, options.out),
         "cells": [
             {"job": read.cell.folder, "shot": read.cell.shot.name, **read.cell.varied}
             for read in jobs
         ],
     }
+
+
+def _foretell_time(jobs: list[ReadJob], out: Path) -> dict[str, Any]:
+    """Seconds on one engine, by what earlier jobs of the same models took here; ``not_known`` is
+    how many jobs have a model that never ran."""
+    times = read_times(_earlier_jobs(out))
+    seconds, not_known, models = 0.0, 0, set()
+    for read in jobs:
+        request = read.request
+        shot = Shot(width=request.width, height=request.height, frame_count=request.frame_count)
+        settings = replace(read.settings, shot=shot)
+        model = name_model(settings)
+        models.add(model)
+        spent = times.seconds(model, guess_cost(settings))
+        seconds += spent or 0.0
+        not_known += spent is None
+    loading = sum(times.load_s(model) or 0.0 for model in models)
+    return {"seconds": round(seconds + loading, 1), "not_known": not_known}
+
+
+def _earlier_jobs(out: Path) -> Iterator[Path]:
+    """Of the batch, then of this file, the newest first."""
+    for root in (out, *preferences.jobs_roots()):
+        with contextlib.suppress(OSError):
+            yield from sorted(root.iterdir(), reverse=True)
 
 
 def _forecast_of(read: ReadJob) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """export and batch: many shots from several files, exported once, refused before anything is."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -209,7 +210,21 @@ def test_dry_run_says_jobs_sizes_and_memory_and_writes_nothing(export, engine, t
     assert answer["memory"][0]["memory"]["predicted_gb"] > 0
     assert [cell["sampling.seed"] for cell in answer["cells"]] == [1, 2]
     assert 0 < answer["disk_gb_at_most"] < 0.01
+    assert answer["time"] == {"seconds": 0.0, "not_known": 2}
     assert not (tmp_path / "b").exists()
+
+
+def test_dry_run_foretells_the_time_by_earlier_jobs(export, part, tmp_path):
+    export(TWO_SEEDS)
+    one, _ = jobs_in(tmp_path / "b")
+    (one / "result").mkdir()
+    seconds = {"loading": 1.5, "denoising": 2.0, "decoding": 1.0}
+    (one / "result" / "report.json").write_text(json.dumps({"seconds": seconds}))
+    code, answer, stderr = export(TWO_SEEDS.replace("[1, 2]", "[1, 2, 3, 4]"), "--dry-run")
+    assert code == 0, stderr
+    assert answer["time"] == {"seconds": 4 * 3.0 + 1.5, "not_known": 0}
+    other = TWO_SEEDS + 'settings.model.path = "nano/i2v"\n'
+    assert export(other, "--dry-run")[1]["time"] == {"seconds": 0.0, "not_known": 2}
 
 
 def test_examples_of_the_documentation_run(engine, blend, part, tmp_path, monkeypatch, capfd):

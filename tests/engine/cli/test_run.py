@@ -4,6 +4,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from wan_blender.engine.cli import batch
 from wan_blender.engine.cli.batch import Batch
 from wan_blender.engine.once import run_once
 from wan_blender.engine.watch import Watch
+from wan_blender.farm.exports import seal
 
 REPO = Path(__file__).parents[3]
 
@@ -138,6 +140,23 @@ def test_stopped_worker_that_wakes_after_its_job_was_given_away_stands_back(tmp_
     assert (job / "result.part" / "theirs").exists()
     assert not (job / "result").exists()
     assert jobs.read_events(job)[-1] != "done"
+
+
+def test_frames_that_were_copied_badly_are_seen_by_their_hash(tmp_path):
+    for name in ("whole", "torn"):
+        job = tiny(tmp_path / "b" / name)
+        shutil.copytree(job / "plate", tmp_path / name / "plate")
+        seal(tmp_path / name, jobs.read(job).shot)
+        shutil.copy(tmp_path / name / "frames.json", job)
+    frame = tmp_path / "b" / "torn" / "plate" / "000002.png"
+    data = bytearray(frame.read_bytes())
+    data[-20] ^= 1  # of the same length
+    frame.write_bytes(data)
+    code, out, err = run("--batch", tmp_path / "b")
+    told = {Path(line["job"]).name: line for line in map(json.loads, out.splitlines())}
+    assert (told["whole"]["outcome"], told["torn"]["outcome"], code) == ("done", "failed", 2), err
+    assert "000002.png was changed since it was exported" in told["torn"]["error"]["message"]
+    assert not (tmp_path / "b" / "torn" / "result").exists()
 
 
 # -- the order of things, without an engine

@@ -14,13 +14,14 @@ import pytest
 
 from wan_blender.core import job as jobs
 from wan_blender.core import protocol, settings
-from wan_blender.core.errors import BadRequest, EngineMissing, JobBusy
+from wan_blender.core.errors import BadRequest, DiskFull, EngineMissing, JobBusy
 from wan_blender.core.result import find_result
 from wan_blender.farm import driver as driving
 from wan_blender.farm.__main__ import main
 from wan_blender.farm.driver import Driver, hold_batch
 from wan_blender.farm.engines import start_local
-from wan_blender.farm.times import guess_cost, name_model
+from wan_blender.farm.exports import CellNote
+from wan_blender.farm.status import read_status
 
 REPO = Path(__file__).parents[3]
 STUB = "tests.unit.stub_engine"
@@ -149,6 +150,107 @@ def test_busy_job_is_looked_at_again(batch, monkeypatch):
     assert (code, batch.told, asked) == (0, [("a", "done")], [str(folder)] * 3)
 
 
+def test_urgent_jobs_come_first_and_a_second_engine_takes_what_is_left(batch):
+    for number in range(6):
+        make(batch.folder / str(number))
+        CellNote("shot", "key", priority=number % 3).write(batch.folder / str(number))
+    assert batch.run(1) == 0
+    assert [int(name) % 3 for name, _ in batch.told] == [2, 2, 1, 1, 0, 0]
+
+
+def with_card(folder, gigabytes):
+    """An engine on a machine with such a card."""
+    python = folder / f"python{gigabytes}"
+    python.write_text(f'#!/bin/sh\nSTUB_CARD_GB={gigabytes} exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return start_local(1, python, folder / f".logs{gigabytes}", module=STUB)
+
+
+def test_job_goes_to_the_card_that_has_the_memory_it_wants(batch, monkeypatch):
+    """Whichever engine is there first, and whatever it does."""
+    for name in ("large", "slow", "small"):
+        make(batch.folder / name)
+    engines = [*with_card(batch.folder, 24), *with_card(batch.folder, 80)]
+    given = {engine: [] for engine in engines}
+    for engine in engines:
+        monkeypatch.setattr(engine, "give", record(engine, given[engine]))
+    driver = Driver(batch.folder, engines, batch.tell, needs_gb={"large": 48, "small": 8})
+    assert driver.run(batch.stop) == 0
+    for engine in engines:
+        engine.stop()
+    assert "large" in given[engines[1]]
+    assert sorted(given[engines[0]] + given[engines[1]]) == ["large", "slow", "small"]
+
+
+def record(engine, names):
+    give = engine.give
+
+    def keep(folder):
+        names.append(Path(folder).name)
+        give(folder)
+
+    return keep
+
+
+def test_job_that_no_card_here_can_hold_is_tried_when_nothing_else_runs(batch):
+    for name in ("a", "huge"):
+        make(batch.folder / name)
+    engines = with_card(batch.folder, 24)
+    driver = Driver(batch.folder, engines, batch.tell, needs_gb={"huge": 80})
+    assert driver.run(batch.stop) == 0
+    engines[0].stop()
+    assert batch.told == [("a", "done"), ("huge", "done")]
+
+
+def test_job_short_of_memory_is_tried_once_more_on_a_larger_card(batch, monkeypatch):
+    make(batch.folder / "fails", "fail")
+    engines = [*with_card(batch.folder, 24), *with_card(batch.folder, 80)]
+    given = []
+    for engine in engines:
+        monkeypatch.setattr(engine, "give", record(engine, given))
+    monkeypatch.setattr(engines[1], "poll", late(engines[1], lambda: given))
+    assert Driver(batch.folder, engines, batch.tell).run(batch.stop) == 1
+    for engine in engines:
+        engine.stop()
+    assert given == ["fails", "fails"]
+    assert batch.told == [("fails", "failed")]
+
+
+def late(engine, when):
+    """The engine says nothing until ``when()``: then it is there."""
+    poll = engine.poll
+    return lambda: poll() if when() else iter(())
+
+
+def test_full_disk_takes_no_more_jobs(batch, monkeypatch):
+    for number in range(3):
+        make(batch.folder / str(number), "full" if number == 2 else "a kite")
+        CellNote("shot", "key", priority=number).write(batch.folder / str(number))
+    monkeypatch.setattr(driving, "has_room", lambda folder: False)
+    with pytest.raises(DiskFull):
+        batch.run(1)
+    assert batch.told == [("2", "failed")]
+    assert not find_result(batch.folder / "0")
+
+
+def test_clocks_that_differ_do_no_harm(batch, tmp_path):
+    """Of a job written by a machine whose clock is a year ahead, and one a year behind."""
+    for number, years in enumerate((1, -1, 0)):
+        folder = make(batch.folder / str(number))
+        then = time.time() + years * 365 * 86400
+        for path in (*folder.rglob("*"), folder):
+            os.utime(path, (then, then))
+        with open(folder / jobs.JOURNAL, "w", encoding="utf-8") as journal:
+            for event, at in (("failed", then + 5), ("reading", then), ("denoising", then - 9)):
+                journal.write(json.dumps({"event": event, "time": at, "code": "x"}) + "\n")
+        assert read_status(folder).outcome == "waiting"
+    assert batch.run(2) == 0
+    assert sorted(batch.told) == [("0", "done"), ("1", "done"), ("2", "done")]
+    batch.told.clear()
+    assert batch.run(1) == 0
+    assert {outcome for _, outcome in batch.told} == {"skipped"}
+
+
 def test_stop_ends_with_130_and_leaves_the_rest(batch):
     for number in range(3):
         make(batch.folder / str(number), "slow")
@@ -164,21 +266,6 @@ def test_second_driver_is_busy_and_a_disk_without_locks_is_refused(batch, monkey
     monkeypatch.setattr("wan_blender.core.lock._lock", lambda file: None)
     with pytest.raises(BadRequest, match="no working locks"):
         hold_batch(batch.folder)
-
-
-def test_model_name_and_cost_tell_jobs_apart():
-    def job(**values):
-        made = settings.Job(settings.Shot(width=100, height=100, frame_count=10))
-        for name, value in values.items():
-            group, _, key = name.partition("__")
-            setattr(getattr(made, group), key, value)
-        return made
-
-    assert name_model(job()) == name_model(job(sampling__seed=3, prompt__text="x"))
-    assert name_model(job()) != name_model(job(model__path="nano/i2v"))
-    assert name_model(job()) != name_model(job(model__dtype="float16"))
-    assert guess_cost(job(sampling__steps=40)) == pytest.approx(2 * guess_cost(job()))
-    assert guess_cost(job(sampling__guidance=1)) == pytest.approx(guess_cost(job()) / 2)
 
 
 def farm(*words: object, **options) -> subprocess.Popen:

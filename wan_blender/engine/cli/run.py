@@ -53,7 +53,7 @@ def is_single(options: argparse.Namespace) -> bool:
 def named_jobs(options: argparse.Namespace) -> list[Path]:
     """Every folder that the command names, once, in order. Raises BadRequest where there is
     none."""
-    named = [*options.job, *_listed(options.list), *_in_batch(options.batch)]
+    named = [*options.job, *_listed(options.list), *jobs_in(options.batch)]
     folders = list({folder.absolute(): folder for folder in named}.values())
     if not folders:
         raise BadRequest("No job is named.", "Give JOB..., --list FILE or --batch DIR.")
@@ -75,7 +75,8 @@ def _listed(file: Path | None) -> Iterable[Path]:
     return [job_folder(str(base / line.strip())) for line in text.splitlines() if line.strip()]
 
 
-def _in_batch(folder: Path | None) -> Iterable[Path]:
+def jobs_in(folder: Path | None) -> Iterable[Path]:
+    """The job folders of a batch. Raises BadRequest."""
     if folder is None:
         return []
     if not folder.is_dir():
