@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 SPREAD  := -n 2 --dist loadfile
 test-unit test-engine test-blender: export OMP_NUM_THREADS = 1
 
-.PHONY: farm-env test-farm farm-bench demo test test-unit test-engine test-blender test-window lint build bench campaign nano-report mask-report hygiene-report borrow-report seam-report clean
+.PHONY: farm-env test-farm batch-bench demo test test-unit test-engine test-blender test-window lint build bench campaign nano-report mask-report hygiene-report borrow-report seam-report clean
 
 demo: .venv/engine/.made .venv/blender-4.5/.made
 	@$(ENGINE) tools/demo/run.py $(BPY_45)
@@ -73,9 +73,15 @@ bench: .venv/engine/.made .venv/blender-4.5/.made $(if $(PYTHON_52),.venv/blende
 campaign: .venv/engine/.made
 	@$(ENGINE) -m campaigns
 
-farm-bench: .venv/engine/.made
+# ROUNDS=2 for a short form; the kills end after MINUTES, with the number of rounds that were reached.
+ROUNDS ?= 20
+MINUTES ?= 60
+batch-bench: .venv/engine/.made .venv/farm/.made
+	@$(ENGINE) -m benchmarks.farm_warm
+	@$(ENGINE) -m benchmarks.farm_nodes
 	@$(ENGINE) -m benchmarks.farm_sim
-	@$(ENGINE) -m benchmarks.farm_kills
+	@$(ENGINE) -m benchmarks.farm_kills --local --rounds $(ROUNDS) --minutes $(MINUTES)
+	@$(ENGINE) -m benchmarks.farm_kills --rounds $(ROUNDS) --minutes $(MINUTES)
 
 nano-report: .venv/engine/.made
 	@$(ENGINE) -m tools.train_nano report --frames 9 --side 128

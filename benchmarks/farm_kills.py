@@ -35,7 +35,7 @@ FARM_PYTHON = REPO / ".venv" / "farm" / "bin" / "python"
 JOBS_BETWEEN = (1, 6)  # two kills; then a moment of the next job
 MOMENT_S = 0.4
 STARTING_S = 60.0  # then the next kill comes, whether jobs were done or not
-ROUND_S = 600.0
+ROUND_S = 300.0  # then the killing ends, and the round may take as long again
 LOG = "driver.log"
 DRIVER_SHARE = 0.2  # of kills
 
@@ -154,8 +154,10 @@ def run_round(
                 _kill_one(farm, driver, rng, told)
             if driver.poll() is not None:
                 driver = start(farm, batch, engine)
+        if driver.poll() is not None and not all(map(find_result, made)):
+            driver = start(farm, batch, engine)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            driver.wait(60)
+            driver.wait(ROUND_S)
     finally:
         driver.kill()
         driver.wait()
