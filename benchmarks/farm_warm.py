@@ -120,7 +120,7 @@ class _Counting(LocalEngine):
 
 
 def _drive_mixed(folder: Path, jobs: int) -> Counter[str]:
-    make_batch(folder, jobs, ("nano/vace", "nano/i2v"))
+    make_batch(folder, jobs, ("nano/vace", "nano/experts"))
     with mock.patch.dict(os.environ, {"WAN_BLENDER_CACHE": str(folder / "cache")}):
         engine = _Counting(folder / ".log")
     try:
